@@ -1,0 +1,97 @@
+"""From the names in a plan to the functions they mean, every setting checked before any work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import nn
+
+from efface.datasets import GENERATORS, READERS
+from efface.errors import InputError, nearest
+from efface.methods import METHODS, Method
+from efface.models import MODELS
+from efface.plan import Plan, Source
+from efface.gather import PASSED_BY_CODE
+from efface.prepare import prepare
+from efface.settings import bound
+from efface.tasks import TASKS, Task
+from efface.train import train
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class BoundStage:
+    """A way to forget with all its settings, and the name of the row it starts from."""
+
+    name: str
+    method: Method
+    settings: dict[str, Any]
+    after: str
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A plan whose names have become functions."""
+
+    plan: Plan
+    task: Task
+    build: Callable[..., nn.Module]
+    model_settings: dict[str, Any]
+    train_settings: dict[str, Any]
+    stages: tuple[BoundStage, ...]
+
+    def filled(self) -> dict[str, Any]:
+        """The plan as plain data, with every default filled in."""
+        plain = self.plan.model_dump(mode="json", exclude_none=True)
+        plain["train"] = self.train_settings
+        plain["model"] |= self.model_settings
+        plain["methods"] = {stage.name: {"use": stage.method.__name__, "after": stage.after, **stage.settings}
+                            for stage in self.stages}
+        return plain
+
+
+def bind(plan: Plan, where: str) -> Bound:
+    """Look up every name of a plan; `where` opens the message of an InputError."""
+    for source in plan.data:
+        _check_source(source, where)
+    build = _named(MODELS, plan.model.name, f"{where}: model")
+    return Bound(
+        plan=plan,
+        task=_named(TASKS, plan.task, f"{where}: task"),
+        build=build,
+        model_settings=bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'"),
+        train_settings=bound(train, plan.train, f"{where}: train"),
+        stages=tuple(_bound_stage(name, plan, where) for name in plan.methods),
+    )
+
+
+def _bound_stage(name: str, plan: Plan, where: str) -> BoundStage:
+    stage = plan.methods[name]
+    method = _named(METHODS, stage.use, f"{where}: methods.{name}: method")
+    settings = bound(method, stage.settings, f"{where}: methods.{name}")
+    return BoundStage(name, method, settings, stage.after or "original")
+
+
+def _check_source(source: Source, where: str) -> None:
+    known = {**GENERATORS, **READERS, "packed": None}
+    _named(known, source.name, f"{where}: dataset")
+    if source.name in GENERATORS:
+        bound(GENERATORS[source.name].make, source.settings, f"{where}: data '{source.name}'")
+        return
+    if source.path is None:
+        raise InputError(f"{where}: data '{source.name}' needs a path: the folder it lies in")
+    if source.name in READERS:
+        bound(READERS[source.name].read, source.settings, f"{where}: data '{source.name}'")
+        bound(prepare, source.prepare, f"{where}: data '{source.name}'.prepare", given_elsewhere=PASSED_BY_CODE)
+    elif source.settings or source.prepare:
+        extra = next(iter([*source.settings, *source.prepare]))
+        raise InputError(f"{where}: data 'packed' is prepared already and takes no setting '{extra}'")
+
+
+def _named(table: Mapping[str, Thing], name: str, where: str) -> Thing:
+    if name not in table:
+        raise InputError(f"{where} '{name}' is unknown{nearest(name, table)}")
+    return table[name]

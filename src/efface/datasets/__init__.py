@@ -1,0 +1,63 @@
+"""Every dataset in two explicit tables: photos that are read from disk, and faces that are generated.
+
+A reader turns a folder into a table of photos, decoding nothing; `efface.prepare` makes packed faces of it.
+A generator makes an `Album` at once and needs no download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from efface.datasets import bioid, cuhk, fairface, folder, lfw, mtfl, synthetic
+from efface.datasets.card import Card
+from efface.errors import InputError, nearest
+from efface.faces import Album
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["GENERATORS", "READERS", "Card", "Generator", "Reader", "reader"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A dataset on disk. `read(path)` gives a row per photo: `key` (unique), `path` (absolute), `person`, the eye
+    centres (`efface.faces.EYES`, pixels of the photo, subject's left first) where annotated, and the dataset's own
+    labels."""
+
+    card: Card
+    read: Callable[[Path], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A dataset made on the spot."""
+
+    card: Card
+    make: Callable[..., Album]
+
+
+READERS = {
+    "bioid": Reader(bioid.CARD, bioid.read),
+    "cuhk": Reader(cuhk.CARD, cuhk.read),
+    "fairface": Reader(fairface.CARD, fairface.read),
+    "folder": Reader(folder.CARD, folder.read),
+    "lfw": Reader(lfw.CARD, lfw.read),
+    "mtfl": Reader(mtfl.CARD, mtfl.read),
+}
+
+GENERATORS = {"synthetic": Generator(synthetic.CARD, synthetic.synthetic)}
+
+
+def reader(name: str) -> Reader:
+    """The dataset of that name, or an `InputError` that says which exist."""
+    if name in GENERATORS:
+        raise InputError(
+            f"dataset '{name}' is generated, not read from disk: a plan uses it as it is, without preparing"
+        )
+    if name not in READERS:
+        raise InputError(f"no dataset '{name}'{nearest(name, READERS)}")
+    return READERS[name]

@@ -1,0 +1,116 @@
+"""Your own photos: a folder with a manifest, or simply one folder per person.
+
+Layout: `manifest.csv` or `labels.csv` (or `.parquet`) with the columns `path` (relative to the manifest), `person`
+and whatever else is known: `group`, `label`, the eye centres `left_x, left_y, right_x, right_y`. Or no manifest and
+`person/photo.jpg`. Licence and owner are yours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from efface.datasets.card import Card
+from efface.errors import InputError
+from efface.faces import EYES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CARD = Card(
+    name="folder",
+    title="Your own photos",
+    licence="yours",
+    home="your disk",
+    layout="manifest.csv (or labels.csv, or .parquet) with columns path and person; or person/photo.jpg",
+    about="Bring your own: any folder of photos, with or without a manifest",
+)
+
+MANIFESTS = ["manifest.csv", "labels.csv", "manifest.parquet", "labels.parquet"]
+SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A row per photo; `path` is the folder or the manifest itself."""
+    if path.is_file():
+        return read_manifest(path)
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist: give a folder with {CARD.layout}")
+    for name in MANIFESTS:
+        if (path / name).is_file():
+            return read_manifest(path / name)
+    return read_people(path)
+
+
+def read_manifest(file: Path) -> pd.DataFrame:
+    """The rows of a manifest; words stay words (`007`, `NA`), eye centres become numbers, other columns are kept."""
+    table = read_table(file, ["path", "person"])
+    paths = table["path"].astype(str).str.replace("\\", "/", regex=False)
+    stems = paths.map(lambda name: Path(name).with_suffix("").as_posix())
+    keys = table["key"] if "key" in table else stems.where(~stems.duplicated(keep=False), paths)
+    table = table.assign(
+        key=keys.astype(str),
+        path=[str((file.parent / name).absolute()) for name in paths],
+        person=table["person"].astype(str),
+    )
+    for column in EYES:
+        if column in table:
+            table[column] = _numbers(table, column, file)
+    first = ["key", "path", "person"]
+    return table[first + [column for column in table.columns if column not in first]]
+
+
+def read_people(path: Path) -> pd.DataFrame:
+    """The photos of a tree `person/photo.jpg`, in order of their names; hidden files are left out."""
+    import pandas as pd
+
+    files = sorted(
+        file
+        for file in path.glob("*/*")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.parent.name.startswith(".")
+    )
+    if not files:
+        raise InputError(f"{path} holds no photos: expected {CARD.layout}")
+    names = pd.Series([file.relative_to(path).as_posix() for file in files])
+    stems = pd.Series([file.relative_to(path).with_suffix("").as_posix() for file in files])
+    return pd.DataFrame(
+        {
+            "key": stems.where(~stems.duplicated(keep=False), names),
+            "path": [str(file.absolute()) for file in files],
+            "person": [file.parent.name for file in files],
+        }
+    )
+
+
+def read_table(file: Path, needed: list[str]) -> pd.DataFrame:
+    """A CSV (every column as text, nothing read as missing) or Parquet file that has at least the `needed` columns."""
+    import pandas as pd
+
+    try:
+        if file.suffix.lower() == ".parquet":
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
+    except ImportError:
+        raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's own parser errors are ValueErrors
+        raise InputError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from None
+    missing = [column for column in needed if column not in table]
+    if missing:
+        raise InputError(
+            f"{file} has the columns {', '.join(map(str, table.columns))}: it needs {', '.join(missing)} too"
+        )
+    if table.empty:
+        raise InputError(f"{file} has no rows: expected a row per photo")
+    return table
+
+
+def _numbers(table: pd.DataFrame, column: str, file: Path) -> pd.Series[float]:
+    """One column as numbers, NaN where nothing stands."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(table[column], errors="coerce").astype(float)
+    wrong = table[numbers.isna() & table[column].notna() & (table[column] != "")]
+    if len(wrong):
+        raise InputError(f"{file}: {column} of '{wrong['path'].iloc[0]}' is '{wrong[column].iloc[0]}', not a number")
+    return numbers

@@ -1,0 +1,74 @@
+"""LFW: press photos of public figures, many of some people, one of most.
+
+Huang et al., Labeled Faces in the Wild, UMass Amherst 2007. Layout: `name/name_0001.jpg`, at best in `photos/`
+(250x250 as published) or `aligned/` (112x112), with `landmarks_250px.csv` beside. For research, no formal licence;
+offered by the authors at http://vis-www.cs.umass.edu/lfw/.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from efface.datasets.card import Card
+from efface.datasets.folder import read_people, read_table
+from efface.errors import InputError
+from efface.faces import EYES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CARD = Card(
+    name="lfw",
+    title="Labeled Faces in the Wild",
+    licence="research use, no formal licence",
+    home="http://vis-www.cs.umass.edu/lfw/",
+    layout="name/name_0001.jpg, straight in the folder, in photos/ or in aligned/; landmarks_250px.csv beside if known",
+    about="13,233 press photos of 5,749 public figures, sorted by person",
+)
+
+TREES = ["photos", "aligned"]
+LANDMARKS = "landmarks_250px.csv"
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A row per photo; a person is a folder. Eye centres come from `landmarks_250px.csv`, in the tree or beside it,
+    and only for photos of 250x250 pixels (the header of the first photo is read to tell). The file names eyes by the
+    subject, so nothing is swapped; a photo it does not name gets NaN.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder: expected {CARD.layout}")
+    trees = [path / name for name in TREES if (path / name).is_dir()]
+    if len(trees) > 1:
+        raise InputError(f"{path} holds {' and '.join(TREES)}: say which, {' or '.join(map(str, trees))}")
+    tree = trees[0] if trees else path
+    table = read_people(tree)
+    for file in (tree / LANDMARKS, tree.parent / LANDMARKS):
+        if file.is_file() and _size(table["path"].iloc[0]) == (250, 250):
+            return _with_eyes(table, file)
+    return table
+
+
+def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The photos with the eye centres that a landmark file gives them."""
+    import pandas as pd
+
+    points = read_table(file, ["path", *(f"{side}_eye_{axis}" for side in ("left", "right") for axis in "xy")])
+    points = points.set_index(points["path"].str.rsplit(".", n=1).str[0])
+    eyes = (
+        points[[f"{name[:-2]}_eye_{name[-1]}" for name in EYES]]
+        .apply(pd.to_numeric, errors="coerce")
+        .reindex(table["key"])
+    )
+    return table.assign(**{name: eyes.iloc[:, column].to_numpy() for column, name in enumerate(EYES)})
+
+
+def _size(path: str) -> tuple[int, int]:
+    """(width, height) by the header of an image file."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise InputError(f"{path} is not an image that can be read: {error}") from None

@@ -1,0 +1,119 @@
+"""Divide the people: who is trained on, who is forgotten, and who only the audit sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.errors import InputError, nearest
+from efface.faces import Array, Faces, Splits
+from efface.plan import Forget, Split
+
+UNTRAINED = ("public", "val", "strangers", "test")
+
+
+def divide(faces: Faces, split: Split, forget: Forget, column: Array | None = None) -> Splits:
+    """Splits by person: `column` (n,) names each face's part, or people are drawn group by group.
+
+    Raises InputError for a person in two parts and for a request that leaves nothing to forget or to retain.
+    """
+    part = drawn(faces, split) if column is None else given(faces, column)
+    trained = faces[np.flatnonzero(part == "train")]
+    forgotten = requested(trained, forget, split.seed)
+    untrained = {name: faces[np.flatnonzero(part == name)] for name in UNTRAINED}
+    for name in ("strangers", "test"):
+        if not len(untrained[name]):
+            raise InputError(f"no face is left for '{name}', without which nothing can be said: "
+                             f"{len(people(faces)[0])} people are too few for split.{name} = {getattr(split, name)}")
+    return Splits(forget=trained[np.flatnonzero(forgotten)], retain=trained[np.flatnonzero(~forgotten)], **untrained)
+
+
+def people(faces: Faces) -> tuple[Array, Array]:
+    """Each person once, sorted, and the group of their first face."""
+    names, first = np.unique(faces.identities, return_index=True)
+    return names, faces.groups[first]
+
+
+def drawn(faces: Faces, split: Split) -> Array:
+    """(n,) part of each face, people drawn within their group."""
+    names, groups = people(faces)
+    part_of = dict.fromkeys(names.tolist(), "train")
+    for group in np.unique(groups):
+        order = np.random.default_rng([split.seed, *group.encode()]).permutation(names[groups == group])
+        start = 0.0
+        for name in UNTRAINED:
+            share = getattr(split, name)
+            for person in order[round(start * len(order)):round((start + share) * len(order))]:
+                part_of[person] = name
+            start += share
+    return np.array([part_of[person] for person in faces.identities.tolist()])
+
+
+def given(faces: Faces, column: Array) -> Array:
+    """(n,) part of each face as the data say it, checked."""
+    allowed = ("train", *UNTRAINED)
+    for value in np.unique(column):
+        if value not in allowed:
+            raise InputError(f"split '{value}' of face '{faces.keys[column == value][0]}' is none of "
+                             f"{', '.join(allowed)}{nearest(str(value), allowed)}")
+    part_of: dict[str, str] = {}
+    for person, part in zip(faces.identities.tolist(), column.tolist(), strict=True):
+        if part_of.setdefault(person, part) != part:
+            raise InputError(f"a person stands in two splits, '{part_of[person]}' and '{part}': '{person}'; "
+                             "forgetting is about people, so each must stand in one")
+    return column
+
+
+def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
+    """(n,) whether each trained face is to be forgotten."""
+    names, groups = people(trained)
+    if not len(names):
+        raise InputError("nobody is left to train on: lower the shares under [split]")
+    if forget.file is not None:
+        chosen = listed(forget.file, names)
+    else:
+        chosen = sampled(names, groups, forget, seed)
+    rows = np.isin(trained.identities, chosen)
+    if rows.all():
+        raise InputError(f"the request takes all {len(names)} trained people: nobody is retained, so there is no "
+                         "model without them to compare with; ask for fewer")
+    for group in np.unique(trained.groups[rows]):
+        if group and rows[trained.groups == group].all() and not forget.whole_group:
+            raise InputError(f"the request takes every trained face of group '{group}': no retained face of it is "
+                             "left, so rebalancing has nothing to draw and what the group still gets right rests on the "
+                             "others alone; ask for fewer, or set forget.whole_group = true to run it all the same")
+    return rows
+
+
+def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
+    """The people a share or a number asks for."""
+    pool = names
+    if forget.group is not None:
+        pool = names[groups == forget.group]
+        if not len(pool):
+            raise InputError(f"forget.group: nobody of group '{forget.group}' was trained on"
+                             f"{nearest(forget.group, set(groups.tolist()))}")
+    wanted = forget.people if forget.people is not None else round((forget.share or 0) * len(pool))
+    if not 0 < wanted <= len(pool):
+        raise InputError(f"the request takes {wanted} of {len(pool)} trained people"
+                         f"{f' of group {forget.group!r}' if forget.group else ''}: expected 1 to {len(pool)}")
+    return np.random.default_rng([seed, 1]).permutation(pool)[:wanted]
+
+
+def listed(path: Path, names: Array) -> Array:
+    """The people a text file names, one a line."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"forget.file {path} cannot be read: {error}") from None
+    wanted = [line for line in lines if line]
+    if not wanted:
+        raise InputError(f"forget.file {path} names nobody: expected one person a line")
+    known = set(names.tolist())
+    for person in wanted:
+        if person not in known:
+            raise InputError(f"forget.file {path}: '{person}' is nobody the model was trained on"
+                             f"{nearest(person, known) if len(known) < 20 else ''}")
+    return np.array(wanted)

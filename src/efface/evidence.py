@@ -1,0 +1,130 @@
+"""Evidence to look at: a few faces with every model's answers, and every face's scores, kept beside the results."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from efface.evaluate import Graded
+from efface.faces import Array, Splits
+from efface.measures.outcomes import Outcomes
+from efface.tasks import Task
+
+RANDOM, CHANGED = "drawn at random", "changed most"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of the first seed of one arm. n faces that evaluation saw, k of them as pictures, m models."""
+
+    models: Array
+    """(m,) names, the original and the reference first."""
+    split: Array
+    """(n,)"""
+    group: Array
+    """(n,)"""
+    error: Array
+    """(m, n) the task's main error."""
+    signal: Array
+    """(m, n) what betrays a member; lower on members."""
+    pictured: Array
+    """(k,) rows of n."""
+    why: Array
+    """(k,) how each was chosen."""
+    images: Array
+    """(k, c, h, w) uint8"""
+    truth: Array
+    """(k, ...)"""
+    answers: Array
+    """(m, k, ...)"""
+    scores: Array
+    """(s,) names of the task's scores."""
+    scored: Array
+    """(m, s, k)"""
+
+    def save(self, path: Path) -> None:
+        """Write whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **asdict(self))
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Evidence:
+        with np.load(path, allow_pickle=False) as saved:
+            return cls(**saved)
+
+
+def evidence_path(out: Path, arm: str) -> Path:
+    """Where an arm's evidence lies."""
+    readable = re.sub(r"[^a-z0-9]+", "-", arm.lower()).strip("-") or "run"
+    return out / "evidence" / f"{readable}.npz"
+
+
+def collect(
+    splits: Splits, task: Task, outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded], *,
+    random: int = 3, changed: int = 2, seed: int = 0,
+) -> Evidence:
+    """From each group: test faces and forgotten faces drawn at random, and the test faces whose error changed most.
+
+    outcomes, graded: of every model by name, "original" first, over the same faces in the same order.
+    """
+    models = list(outcomes)
+    seen = outcomes[models[0]]
+    error = np.stack([graded[name].scores[task.error] for name in models])
+    rows, why = choose(seen, error, random, changed, np.random.default_rng(seed))
+    return Evidence(
+        models=np.array(models), split=seen.split, group=seen.group,
+        error=error.astype(np.float32), signal=np.stack([graded[name].signal for name in models]).astype(np.float32),
+        pictured=rows, why=why, images=pictures(splits, seen, rows), truth=seen.truth[rows],
+        answers=np.stack([outcomes[name].answers[rows] for name in models]), scores=np.array(list(task.scores)),
+        scored=np.stack([[graded[name].scores[score][rows] for score in task.scores] for name in models]),
+    )
+
+
+def choose(seen: Outcomes, error: Array, random: int, changed: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Rows to picture, and why each."""
+    growth = error[2:].mean(0) - error[0] if len(error) > 2 else error[1] - error[0]
+    rows: list[int] = []
+    why: list[str] = []
+    for split in ("test", "forget"):
+        for group in np.unique(seen.group[seen.split == split]):
+            members = np.flatnonzero(seen.rows(split, group))
+            worst = members[np.argsort(-growth[members])][:changed] if split == "test" else members[:0]
+            others = rng.permutation(np.setdiff1d(members, worst))[:random]
+            rows += [*others.tolist(), *worst.tolist()]
+            why += [RANDOM] * len(others) + [CHANGED] * len(worst)
+    return np.array(rows), np.array(why)
+
+
+def pictures(splits: Splits, seen: Outcomes, rows: Array) -> Array:
+    """(k, c, h, w) the images of these rows."""
+    images = []
+    for row in rows:
+        faces = getattr(splits, str(seen.split[row]))
+        images.append(faces.images[np.flatnonzero(faces.keys == seen.key[row])][0])
+    return np.stack(images)
+
+
+def salt(out: Path) -> str:
+    """This run's salt: drawn once, readable by its owner only."""
+    path = out / "salt"
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(16))
+    except FileExistsError:
+        pass
+    return path.read_text(encoding="ascii")
+
+
+def pseudonym(person: str, salted: str) -> str:
+    """How a report names a person: eight hexadecimal digits of a salted hash."""
+    return hashlib.sha256(f"{salted}\x1f{person}".encode()).hexdigest()[:8]

@@ -1,0 +1,137 @@
+"""Faces in memory: an album of decoded photos, a task's columns of them, and how a request divides them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[Any]
+
+EYES = ["left_x", "left_y", "right_x", "right_y"]
+"""Columns of the eye centres, in pixels of the picture they stand beside. Left is the *subject's* left, so
+`left_x > right_x` on an upright face seen from the front (BioID's order); most other sources order eyes by
+image position and are swapped by their readers. The centre of the top-left pixel is (0, 0)."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """Decoded photos and everything known of each: what a dataset hands over.
+
+    images: (n, c, h, w) uint8, memory-mapped when they come from disk; c is 1 (grey) or 3 (RGB).
+    table: n rows; always `key` (unique) and `person`; as known `EYES` and the dataset's own columns.
+    """
+
+    images: Array
+    table: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.table):
+            raise InputError(f"{len(self.images)} images but {len(self.table)} rows of labels: they must be equal")
+        for column in ("key", "person"):
+            if column not in self.table:
+                raise InputError(f"an album needs a column '{column}'; it has {', '.join(self.table.columns)}")
+        twice = self.table["key"][self.table["key"].duplicated()]
+        if len(twice):
+            raise InputError(f"key '{twice.iloc[0]}' stands {int((self.table['key'] == twice.iloc[0]).sum())} times: "
+                             "keys must be unique")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some rows of a larger array of images; nothing is read before it is asked for."""
+
+    store: Array
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Array:
+        picked: Array = np.asarray(self.store[self.rows[index]])
+        return picked
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(n, c, h, w)."""
+        _, channels, height, width = self.store.shape
+        return len(self.rows), channels, height, width
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Columns of one length n; `faces[rows]` is Faces again."""
+
+    images: Images
+    targets: Array
+    """What the task predicts: eyes (n, 2, 2) float32 pixels, subject's left eye first, x before y."""
+    identities: Array
+    """(n,) str: whose face. Forgetting is about people, not files."""
+    groups: Array
+    """(n,) str: demographic group, "" where unknown."""
+    keys: Array
+    """(n,) str: stable, unique names."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, rows: Any) -> Faces:
+        rest = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "images"}
+        return replace(self, images=Images(self.images.store, self.images.rows[rows]), **rest)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return self.images.shape[1:]
+
+
+def together(first: Faces, second: Faces) -> Faces:
+    """Both parts of one gathering as Faces again, in the order they were gathered in."""
+    if first.images.store is not second.images.store:
+        raise ValueError("faces of two gatherings cannot be put together")
+    columns = {f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
+               for f in fields(Faces) if f.name != "images"}
+    rows = np.concatenate([first.images.rows, second.images.rows])
+    return Faces(images=Images(first.images.store, rows), **columns)[np.argsort(rows)]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a method may see. Nothing an audit uses is in it."""
+
+    forget: Faces
+    retain: Faces
+    public: Faces
+    """People nobody trained on, free to use."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """How a request divides the faces. Keys are disjoint, and no person stands in two of the untrained splits
+    or in an untrained split and the training set."""
+
+    forget: Faces
+    retain: Faces
+    public: Faces
+    val: Faces
+    strangers: Faces
+    test: Faces
+
+    @property
+    def material(self) -> Material:
+        """What a method is handed."""
+        return Material(self.forget, self.retain, self.public)
+
+    def items(self) -> list[tuple[str, Faces]]:
+        """(name, faces) of each split."""
+        return [(f.name, getattr(self, f.name)) for f in fields(self)]

@@ -1,0 +1,76 @@
+"""Faces handed out in batches, on the device, in an order that follows from a seed, and counted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from efface.faces import Faces
+
+
+def derive(seed: int, *names: object) -> int:
+    """A seed of its own for each use, so that no two stages share random numbers."""
+    text = "\x1f".join(map(str, (seed, *names)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images (b, c, h, w) float in [-1, 1], channels last; targets as the task has them; rows of the faces."""
+
+    images: Tensor
+    targets: Tensor
+    rows: NDArray[np.int64]
+
+
+def as_input(images: NDArray[Any], device: torch.device) -> Tensor:
+    """uint8 (b, c, h, w) as the float input of every network here: (x / 255 - 0.5) / 0.5, channels last."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return (tensor.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+class Feed:
+    """Batches of faces, each pass shuffled from (seed, number of the pass).
+
+    A pass can be repeated exactly by setting `passes`, so a training that was cut off goes on where it was.
+    """
+
+    def __init__(self, device: torch.device, seed: int, tick: Callable[[int], None] | None = None) -> None:
+        self.device = device
+        self.seed = seed
+        self.passes = 0
+        self.handed = 0
+        """How many faces were handed out so far: a method's bill."""
+        self._tick = tick
+
+    def __call__(self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None) -> Iterator[Batch]:
+        """One pass: every face once or, with weights (n,), n draws with replacement in proportion to them.
+
+        A last batch of a single face joins no pass: batch normalisation cannot train on it.
+        """
+        order = self.generator().permutation(len(faces)) if weights is None else self.generator().choice(
+            len(faces), len(faces), p=weights / weights.sum())
+        self.passes += 1
+        for start in range(0, len(faces), batch):
+            rows = order[start:start + batch]
+            if len(rows) > 1 or len(faces) == 1:
+                yield self.fetch(faces, rows)
+
+    def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
+        """These rows as one batch, counted."""
+        self.handed += len(rows)
+        if self._tick is not None:
+            self._tick(len(rows))
+        targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
+        return Batch(as_input(faces.images[rows], self.device), targets, rows)
+
+    def generator(self) -> np.random.Generator:
+        """Random numbers of the present pass."""
+        return np.random.default_rng([self.seed, self.passes])

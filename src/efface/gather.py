@@ -1,0 +1,153 @@
+"""From the sources a plan names to faces: read or rendered, prepared once, selected, and joined."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from efface.datasets import GENERATORS, READERS
+from efface.errors import InputError, nearest
+from efface.faces import Album, Array, Faces, Images
+from efface.packed import open_packed, read_manifest
+from efface.plan import Source
+from efface.prepare import prepare
+from efface.settings import bound
+from efface.tasks import Task
+from efface.watch import Watch
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PASSED_BY_CODE = ("card", "progress")
+"""Parameters of `prepare` that are no settings of a plan."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The faces of a plan, the table they came from (same rows), and a hash that changes when either does."""
+
+    faces: Faces
+    table: pd.DataFrame
+    signature: str
+
+
+def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) -> Gathered:
+    """Faces of all sources as the task wants them; photos are prepared once, into `folder`.
+
+    With several sources each key is preceded by its source's place; a person of the same name in two sources
+    is one person. Raises InputError for sources whose images differ in shape.
+    """
+    import pandas as pd
+
+    parts, tables, signatures = [], [], []
+    for number, source in enumerate(sources):
+        album, signature = load(source, folder, watch)
+        table = selected(album.table, source)
+        faces = as_faces(album, table, task, prefix=f"{number}:" if len(sources) > 1 else "")
+        parts.append(faces)
+        tables.append(table)
+        signatures.append([signature, source.model_dump(mode="json", exclude={"path", "prepare"})])
+    shapes = {faces.shape for faces in parts}
+    if len(shapes) > 1:
+        raise InputError(f"sources differ in image shape (channels, height, width): {sorted(shapes)}; "
+                         "prepare them with the same size and colour")
+    digest = hashlib.sha256(json.dumps(signatures, sort_keys=True).encode()).hexdigest()
+    return Gathered(joined(parts), pd.concat(tables, ignore_index=True), digest)
+
+
+def load(source: Source, folder: Path, watch: Watch) -> tuple[Album, str]:
+    """A source's album and a hash of its content."""
+    where = f"data '{source.name}'"
+    if source.name in GENERATORS:
+        make = GENERATORS[source.name].make
+        album = make(**bound(make, source.settings, where))
+        return album, hashlib.sha256(np.ascontiguousarray(album.images).tobytes()).hexdigest()
+    if source.path is None:
+        raise InputError(f"{where} needs a path: the folder it lies in")
+    if source.name == "packed":
+        return open_packed(source.path), content_of(source.path)
+    if source.name not in READERS:
+        raise InputError(f"unknown dataset '{source.name}'{nearest(source.name, [*READERS, *GENERATORS, 'packed'])}")
+    return prepared(source, folder, watch)
+
+
+def prepared(source: Source, folder: Path, watch: Watch) -> tuple[Album, str]:
+    """Photos of a dataset, packed below `folder` under a name that follows from all settings."""
+    reader = READERS[source.name]
+    assert source.path is not None
+    photos = selected(reader.read(source.path, **bound(reader.read, source.settings, f"data '{source.name}'")), source)
+    settings = bound(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
+    asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
+    packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    prepare(photos, packed, card=reader.card, progress=watch.track, **settings)
+    return open_packed(packed), content_of(packed)
+
+
+def content_of(packed: Path) -> str:
+    """A hash that changes with the images or labels of a packed folder."""
+    return json.dumps(read_manifest(packed)["sha256"], sort_keys=True)
+
+
+def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """The rows a source asks for, with a column `group` of strings; the index still tells the row in the album.
+
+    Raises InputError for a column or value that does not exist.
+    """
+    for name, values in source.only.items():
+        present = column(table, name, f"data.only.{name}").astype(str)
+        for value in values:
+            if not (present == value).any():
+                raise InputError(f"data.only.{name}: no face has '{value}'{nearest(value, set(present))}")
+        table = table[present.isin(values)]
+    if table.empty:
+        raise InputError(f"dataset '{source.name}': no face is left after only = {dict(source.only)}")
+    if source.per_person is not None:
+        place = table.sort_values("key").groupby("person", sort=False).cumcount()
+        table = table[place.reindex(table.index) < source.per_person]
+    if source.group is not None:
+        return table.assign(group=source.group)
+    if source.group_by is not None:
+        return table.assign(group=column(table, source.group_by, "data.group_by").astype(str))
+    return table.assign(group=table["group"].fillna("").astype(str) if "group" in table else "")
+
+
+def column(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
+    """A column by name, or an InputError that names the nearest."""
+    if name not in table:
+        raise InputError(f"{where}: no column '{name}'{nearest(name, map(str, table.columns))}")
+    return table[name]
+
+
+def as_faces(album: Album, table: pd.DataFrame, task: Task, prefix: str = "") -> Faces:
+    """The rows of `table` (its index tells the row in the album) as the task's faces."""
+    for name in task.needs:
+        column(table, name, f"task '{task.name}'")
+    targets = task.targets(table)
+    if bad := task.complaint(targets, album.images.shape):
+        row, why = bad
+        raise InputError(f"face '{table['key'].iloc[row]}': {why}")
+    return Faces(
+        images=Images(album.images, table.index.to_numpy(np.int64)),
+        targets=targets,
+        identities=table["person"].to_numpy(str),
+        groups=table["group"].to_numpy(str),
+        keys=np.array([prefix + key for key in table["key"]]),
+    )
+
+
+def joined(parts: Sequence[Faces]) -> Faces:
+    """All faces as one; images of several sources are read into memory."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: Mapping[str, Array] = {
+        name: np.concatenate([getattr(faces, name) for faces in parts])
+        for name in ("targets", "identities", "groups", "keys")
+    }
+    store = np.concatenate([faces.images[:] for faces in parts])
+    return Faces(images=Images(store, np.arange(len(store))), **columns)

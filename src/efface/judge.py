@@ -1,0 +1,69 @@
+"""The models of an arm, each seen once, measured beside the original and the reference of its seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efface.arm import Arm
+from efface.evaluate import Graded, evaluate, grade, records
+from efface.evidence import collect, evidence_path
+from efface.measures.cost import weights_moved
+from efface.measures.draws import Draws, Measure
+from efface.measures.fairness import increase
+from efface.measures.memory import membership
+from efface.measures.utility import utility
+from efface.observe import observe
+from efface.results import Cost, Evaluation
+from efface.stages import Stage
+
+OTHER_SEED = "reference, other seed"
+
+JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect)
+"""The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
+
+
+def judge(arm: Arm, out: Path) -> list[Evaluation]:
+    """A row per model and seed; leaves the arm's evidence in `out`."""
+    task, seeds, shelf = arm.bound.task, arm.bound.plan.seeds, arm.shelf
+    outcomes = {stage: shelf.outcomes(stage, lambda model: observe(model, arm.splits, shelf.device))
+                for stage in arm.stages}
+    graded = {stage: grade(seen, task) for stage, seen in outcomes.items()}
+    faces = outcomes[arm.stages[0]]
+    draws = Draws(faces)
+
+    def measured(model: Graded, seed: int) -> dict[str, Measure]:
+        return evaluate(faces, model, graded[arm.stage("original", seed)], graded[arm.stage("reference", seed)], task, draws)
+
+    rows = [row(arm, stage, stage.seed, measured(graded[stage], stage.seed) | moved(arm, stage)) for stage in arm.stages]
+    for seed, next_seed in zip(seeds, [*seeds[1:], seeds[0]], strict=True):
+        if next_seed != seed:
+            other = arm.stage("reference", next_seed)
+            rows.append(row(arm, other, seed, measured(graded[other], seed) | moved(arm, other), name=OTHER_SEED))
+    first = {stage.name: stage for stage in arm.stages if stage.seed == seeds[0]}
+    collect(arm.splits, task, {name: outcomes[stage] for name, stage in first.items()},
+            {name: graded[stage] for name, stage in first.items()}).save(evidence_path(out, arm.name))
+    return rows
+
+
+def moved(arm: Arm, stage: Stage) -> dict[str, Measure]:
+    """How far a stage's weights are from the original's of the same seed."""
+    return weights_moved(arm.shelf.weights(arm.stage("original", stage.seed)), arm.shelf.weights(stage))
+
+
+def row(arm: Arm, stage: Stage, seed: int, measures: dict[str, Measure], name: str | None = None) -> Evaluation:
+    """What stands in the results for one model."""
+    return Evaluation(arm=arm.name, method=name or stage.name, stages=[one.name for one in stage.line[:-1]], seed=seed,
+                      settings=dict(stage.settings), cost=cost(arm, stage), measures=records(measures))
+
+
+def cost(arm: Arm, stage: Stage) -> Cost:
+    """What a stage and the stages before it took, the original's training aside, beside the reference's retraining."""
+    paid = [arm.shelf.bill(one) for one in stage.line if one.name != "original" or one is stage]
+    seconds, faces = sum(bill["seconds"] for bill in paid), sum(bill["faces"] for bill in paid)
+    retraining = arm.shelf.bill(arm.stage("reference", stage.seed))
+    is_original = stage.before is None and stage.name == "original"
+    return Cost(
+        seconds=seconds, faces=faces, peak_memory_mib=max(bill["peak_memory_mib"] for bill in paid),
+        seconds_of_retraining=None if is_original else seconds / retraining["seconds"],
+        faces_of_retraining=None if is_original else faces / retraining["faces"],
+    )

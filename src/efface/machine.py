@@ -1,0 +1,113 @@
+"""The machine a run stands on: its device and threads held still, its description, and what a call costs on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from types import TracebackType
+
+import psutil
+import torch
+
+import efface
+from efface.errors import InputError
+from efface.results import Environment
+
+
+def device_named(name: str) -> torch.device:
+    """`auto` (the first accelerator, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`; InputError if it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+@contextmanager
+def held_still(device: torch.device, threads: int, seed: int = 0) -> Iterator[None]:
+    """Deterministic algorithms, a fixed number of threads and random numbers of our own; all put back after."""
+    before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
+              torch.get_num_threads())
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            torch.set_num_threads(before[2])
+
+
+def environment(device: torch.device, threads: int) -> Environment:
+    """What a number may depend on beside the plan."""
+    return Environment(
+        efface=efface.__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        processor=_processor(),
+        versions={name: version(name) for name in ("torch", "numpy", "scipy", "pandas", "pillow")},
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        threads=threads,
+        deterministic=device.type == "cpu",
+    )
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+class Meter:
+    """Seconds and peak memory of what runs inside it.
+
+    On the CPU memory is the process's resident set, looked at every 20 ms, above where it stood at the start;
+    on a GPU it is the allocator's own peak.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds = 0.0
+        self.peak_memory_mib = 0.0
+
+    def __enter__(self) -> Meter:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self._before = torch.cuda.memory_allocated(self.device)
+        else:
+            self._process = psutil.Process(os.getpid())
+            self._before = self._peak = self._process.memory_info().rss
+            self._stopped = threading.Event()
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+        self._start = time.perf_counter()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.02):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds = time.perf_counter() - self._start
+        if self.device.type == "cuda":
+            self._peak = torch.cuda.max_memory_allocated(self.device)
+        else:
+            self._stopped.set()
+            self._watcher.join()
+        self.peak_memory_mib = (self._peak - self._before) / 2**20

@@ -1,0 +1,24 @@
+"""What a method cost and how far it moved the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from efface.faces import Array
+from efface.measures.draws import Measure
+
+
+def weights_moved(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[str, Measure]:
+    """`weights/...`: how much of the network is another one now. Weights have no people, hence no interval."""
+    pairs = [(np.asarray(before[name], np.float64), np.asarray(after[name], np.float64)) for name in before]
+    moved = sum(int((np.abs(b - a) > 0.01 * np.sqrt(np.square(b).mean())).sum()) for b, a in pairs)
+    distance = np.sqrt(sum(np.square(b - a).sum() for b, a in pairs) / sum(np.square(b).sum() for b, _ in pairs))
+    share = moved / sum(b.size for b, _ in pairs)
+    return {
+        "weights/moved": Measure(share, share, share, "none", "share of weights that moved by more than 1% of the root "
+                                                              "mean square of their layer"),
+        "weights/distance": Measure(float(distance), float(distance), float(distance), "none",
+                                    "distance to the original's weights over the length of the original's"),
+    }

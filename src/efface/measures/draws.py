@@ -1,0 +1,69 @@
+"""Intervals that resample people, not photos: one estimate and its bootstrap replicates in one vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.faces import Array
+from efface.measures.outcomes import Outcomes
+
+Aim = Literal["low", "high", "as retrained", "none"]
+Vector = NDArray[np.float64]
+"""(draws + 1,): the estimate, then one value per resample. Any arithmetic on such vectors keeps the pairing."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number, its 95% interval, where it should be, and what it means in one sentence."""
+
+    value: float | None
+    """None where it cannot be said; `about` then says why."""
+    low: float | None
+    high: float | None
+    aim: Aim
+    about: str
+
+
+def measure(vector: Vector, aim: Aim, about: str) -> Measure:
+    """The estimate with the percentile interval of its replicates; undefined unless all of them are finite."""
+    if not np.isfinite(vector).all():
+        return Measure(None, None, None, aim, about + " (undefined here: it divides by what may be zero)")
+    low, high = np.percentile(vector[1:], [2.5, 97.5])
+    return Measure(float(vector[0]), float(low), float(high), aim, about)
+
+
+class Draws:
+    """Resamples of the people behind some outcomes, with replacement, within each split and group.
+
+    The clustered bootstrap (Davison and Hinkley 1997, section 3.8): all photos of a person come or stay away
+    together. Models that answered the same faces share the draws, so differences between them are paired.
+    """
+
+    def __init__(self, outcomes: Outcomes, times: int = 1000, seed: int = 0) -> None:
+        clusters = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.identity)
+        _, first, self.cluster = np.unique(clusters, return_index=True, return_inverse=True)
+        strata = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.group)[first]
+        rng = np.random.default_rng(seed)
+        self.weights = np.ones((times + 1, len(first)), np.float32)
+        """(times + 1, clusters): how often each person stands in each draw; row 0 is the sample itself."""
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            self.weights[1:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), times)
+
+    def means(self, values: Array, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Mean of values (n,) or (n, k) over the marked rows: (times + 1,) or (times + 1, k)."""
+        people, of = np.unique(self.cluster[rows], return_inverse=True)
+        picked = np.asarray(values, np.float64)[rows].reshape(len(of), -1)
+        sums = np.stack([np.bincount(of, column, len(people)) for column in picked.T], axis=1)
+        counts = np.bincount(of, minlength=len(people)).astype(np.float64)
+        weights = self.weights[:, people].astype(np.float64)
+        means: NDArray[np.float64] = (weights @ sums) / (weights @ counts)[:, None]
+        return means[:, 0] if np.ndim(values) == 1 else means
+
+    def photos(self, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(times + 1, marked): how often each marked photo stands in each draw."""
+        return self.weights[:, self.cluster[rows]].astype(np.float64)

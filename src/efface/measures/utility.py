@@ -1,0 +1,43 @@
+"""How well the faces of every split and group are answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from efface.faces import Array
+from efface.measures.draws import Aim, Draws, Measure, measure
+from efface.measures.outcomes import Outcomes
+
+SPLITS = ("test", "forget", "retain", "strangers", "val")
+ALL = "all"
+"""The name of all groups together."""
+
+
+def groups_of(outcomes: Outcomes) -> list[str]:
+    """The known groups, sorted."""
+    return [str(group) for group in np.unique(outcomes.group) if group]
+
+
+def utility(
+    outcomes: Outcomes, scores: Mapping[str, Array], abouts: Mapping[str, tuple[Aim, str]], draws: Draws,
+) -> dict[str, Measure]:
+    """`score/split/group`: the mean of each score over the faces of a split and group, and over all groups.
+
+    scores: name to (n,); abouts: name to its aim and meaning.
+    """
+    stacked = np.stack(list(scores.values()), axis=1)
+    found: dict[str, Measure] = {}
+    for split in SPLITS:
+        for group in (ALL, *groups_of(outcomes)):
+            rows = outcomes.rows(split, None if group == ALL else group)
+            if not rows.any():
+                continue
+            means = draws.means(stacked, rows)
+            whose = f"{split} faces" + ("" if group == ALL else f" of group {group}")
+            for place, name in enumerate(scores):
+                aim, about = abouts[name]
+                aim = "as retrained" if split == "forget" else aim
+                found[f"{name}/{split}/{group}"] = measure(means[:, place], aim, f"{about}; mean over {whose}")
+    return found

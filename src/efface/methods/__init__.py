@@ -1,0 +1,37 @@
+"""Every way to forget, by name: one file and one line here each.
+
+A method is a plain function `(model, task, material, feed, *, settings) -> model`. It gets a copy of the model
+to change as it likes, sees nothing but its `Material`, and draws every face from `feed`, which counts them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import nn
+
+from efface.faces import Material
+from efface.feed import Feed
+from efface.methods.ascend_stabilise import ascend_stabilise
+from efface.methods.finetune import finetune
+from efface.methods.neggrad import neggrad
+from efface.methods.neggrad_plus import neggrad_plus
+from efface.methods.rebalance import rebalance
+from efface.methods.retrain import retrain
+from efface.tasks import Task
+
+
+class Method(Protocol):
+    __name__: str
+
+    def __call__(self, model: nn.Module, task: Task, material: Material, feed: Feed, /, **settings: Any) -> nn.Module: ...
+
+
+METHODS: dict[str, Method] = {
+    "retrain": retrain,
+    "finetune": finetune,
+    "neggrad": neggrad,
+    "neggrad_plus": neggrad_plus,
+    "ascend_stabilise": ascend_stabilise,
+    "rebalance": rebalance,
+}

@@ -1,0 +1,36 @@
+"""NegGrad+: ascent on the forgotten and descent on the retained in the same step.
+
+Kurmanji et al., Towards Unbounded Machine Unlearning, NeurIPS 2023, arXiv:2302.09880 (there alpha = .95, and the
+descent also pulls the weights towards the original's). Ours differs: no pull on the weights, and each forgotten
+face counts only until its loss reaches `ceiling` times the forgotten's mean loss before (infinity: as published).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import nn
+
+from efface.faces import Material
+from efface.feed import Feed
+from efface.methods.neggrad import mean_loss
+from efface.tasks import Task
+from efface.train import descend
+
+
+def neggrad_plus(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: float = 5e-4, epochs: int = 2, batch: int = 64, alpha: float = 0.95, ceiling: float = 10.0,
+) -> nn.Module:
+    """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels."""
+    limit = ceiling * mean_loss(model, task, material, feed, batch)
+    optimiser = torch.optim.AdamW(model.parameters(), lr)
+    model.train()
+    for _ in range(epochs):
+        forgotten = itertools.chain.from_iterable(feed(material.forget, batch=batch) for _ in itertools.count())
+        for retained, forgets in zip(feed(material.retain, batch=batch), forgotten, strict=False):
+            kept = task.loss(model(retained.images), retained.targets).mean()
+            climbed = task.loss(model(forgets.images), forgets.targets).clamp(max=limit).mean()
+            descend(optimiser, alpha * kept - (1 - alpha) * climbed)
+    return model

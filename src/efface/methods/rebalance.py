@@ -1,0 +1,49 @@
+"""Rebalance: fine-tune with the harmed group's retained faces drawn more often. It can follow any method.
+
+The third step of the eye-localisation study. Its weights are not published; the default here is REWEIGHT of
+De Min et al., Group-robust Machine Unlearning, TMLR 2025, arXiv:2503.09330: a group's faces are drawn in
+proportion to how many of it the original was trained on, so that forgetting does not change the mix of groups.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.errors import InputError
+from efface.faces import Array, Material
+from efface.feed import Feed
+from efface.tasks import Task
+from efface.train import descend
+
+
+def rebalance(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    weight: float | None = None, lr: float = 5e-4, epochs: int = 1, batch: int = 64,
+) -> nn.Module:
+    """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
+    (default: as often as before the forgetting). Needs: retained faces with labels and groups."""
+    draw = reweighted(material) if weight is None else favoured(material, weight)
+    optimiser = torch.optim.AdamW(model.parameters(), lr)
+    model.train()
+    for _ in range(epochs):
+        for faces in feed(material.retain, batch=batch, weights=draw):
+            descend(optimiser, task.loss(model(faces.images), faces.targets).mean())
+    return model
+
+
+def reweighted(material: Material) -> Array:
+    """Weight (n,) of each retained face: trained faces of its group over retained faces of its group."""
+    forgotten, retained = material.forget.groups, material.retain.groups
+    share = {group: 1 + (forgotten == group).sum() / (retained == group).sum() for group in np.unique(retained)}
+    return np.array([share[group] for group in retained])
+
+
+def favoured(material: Material, weight: float) -> Array:
+    """Weight (n,) of each retained face: `weight` in the group most of the forgotten are of, 1 elsewhere."""
+    names, counts = np.unique(material.forget.groups, return_counts=True)
+    harmed = material.retain.groups == names[counts.argmax()]
+    if not harmed.any():
+        raise InputError(f"rebalance has no retained face of group '{names[counts.argmax()]}' to draw more often")
+    return np.where(harmed, weight, 1.0)

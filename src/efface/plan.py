@@ -1,0 +1,213 @@
+"""What to run, read from one TOML file: the frame of a plan, validated without importing torch."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from efface.errors import InputError, nearest
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Named(BaseModel):
+    """A table that names something and carries that thing's own settings beside the name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What stands beside the fields every such table has."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Source(Named):
+    """Where faces come from: a dataset by name, a selection of it, and who counts as which group."""
+
+    name: str
+    path: Path | None = None
+    group: str | None = None
+    """One group for all of this source ..."""
+    group_by: str | None = None
+    """... or the column that holds it (default: a column `group`, where there is one)."""
+    only: dict[str, list[str]] = {}
+    """Keep rows whose column has one of these values: {race = ["East Asian", "White"]}."""
+    per_person: int | None = Field(None, gt=0)
+    """Keep at most so many photos of each person, the first by key."""
+    prepare: dict[str, Any] = {}
+    """Settings of `efface prepare`, for a dataset that is photos on disk."""
+
+    @model_validator(mode="after")
+    def _one_way_to_group(self) -> Source:
+        if self.group is not None and self.group_by is not None:
+            raise ValueError("group and group_by exclude each other: give one")
+        return self
+
+
+class Forget(Strict):
+    """Who is to be forgotten. Exactly one of `share`, `people`, `file`."""
+
+    group: str | None = None
+    """Only people of this group."""
+    share: float | None = Field(None, gt=0, le=1)
+    """Share of the trained people (of the group) ..."""
+    people: int | None = Field(None, gt=0)
+    """... or how many of them ..."""
+    file: Path | None = None
+    """... or a text file that names them, one person a line."""
+    whole_group: bool = False
+    """Allow a request that leaves no retained face of a group."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Forget:
+        given = [name for name in ("share", "people", "file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of share, people, file; given: {', '.join(given) or 'none'}")
+        if self.file is not None and self.group is not None:
+            raise ValueError("a file names the people itself: leave out group")
+        return self
+
+
+class Split(Strict):
+    """Shares of all people, drawn group by group; whoever is left is trained on."""
+
+    public: float = Field(0.1, ge=0, lt=1)
+    val: float = Field(0.1, ge=0, lt=1)
+    strangers: float = Field(0.15, gt=0, lt=1)
+    test: float = Field(0.25, gt=0, lt=1)
+    seed: int = 0
+    by: str | None = None
+    """A column that says it instead: train, public, val, strangers or test for each face."""
+
+    @model_validator(mode="after")
+    def _someone_is_trained_on(self) -> Split:
+        if self.public + self.val + self.strangers + self.test >= 1:
+            raise ValueError("public + val + strangers + test must stay below 1: the rest is trained on")
+        return self
+
+
+class Model(Named):
+    """The network, its own settings, and optionally weights to start from instead of training."""
+
+    name: str
+    weights: Path | None = None
+
+
+class Stage(Named):
+    """One way to forget, applied to the original or `after` another stage."""
+
+    use: str
+    after: str | None = None
+
+
+class Plan(Strict):
+    """One arm of an experiment, complete."""
+
+    task: str
+    goal: Literal["influence removed", "unrecognisable"]
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    data: tuple[Source, ...] = Field(min_length=1)
+    forget: Forget
+    split: Split = Split()
+    model: Model
+    train: dict[str, Any] = {}
+    methods: dict[str, Stage] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthands(cls, raw: Any) -> Any:
+        """`[data]` may be one table; `[methods.finetune]` means use = "finetune"."""
+        if isinstance(raw, dict):
+            raw = dict(raw)
+            if isinstance(raw.get("data"), dict):
+                raw["data"] = [raw["data"]]
+            if isinstance(raw.get("methods"), dict):
+                raw["methods"] = {
+                    name: {"use": name} | table if isinstance(table, dict) else table
+                    for name, table in raw["methods"].items()
+                }
+        return raw
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Plan:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} repeat: each may stand once")
+        earlier: list[str] = []
+        for name, stage in self.methods.items():
+            if name in RESERVED:
+                raise ValueError(f"method name '{name}' is taken by a row every report has: choose another")
+            if stage.after is not None and stage.after not in earlier:
+                raise ValueError(f"methods.{name}: after = '{stage.after}' must name a method that stands above it"
+                                 f"{nearest(stage.after, earlier) if earlier else ''}")
+            earlier.append(name)
+        return self
+
+
+RESERVED = ("original", "reference", "reference, other seed")
+"""Rows that every report has."""
+
+
+def read_plan(path: Path) -> dict[str, Plan]:
+    """The arms of a plan file by name, in order; a plan without `[arms]` has one arm, named "".
+
+    An arm is the plan with its own table laid over it: tables are merged, everything else is replaced.
+
+    Raises InputError for a missing file, broken TOML, an unknown key or a value of the wrong kind.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"plan {path} does not exist") from None
+    except (IsADirectoryError, UnicodeDecodeError):
+        raise InputError(f"plan {path} is not a text file: expected a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"plan {path} is not valid TOML: {error}") from None
+    arms = raw.pop("arms", {})
+    if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
+        raise InputError(f"plan {path}: arms must be tables, each laid over the plan: [arms.\"a name\"]")
+    return {name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
+            for name, arm in (arms or {"": {}}).items()}
+
+
+def parse_plan(raw: dict[str, Any], where: str) -> Plan:
+    """A validated plan from plain data; `where` opens the message of an InputError."""
+    try:
+        return Plan.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_complaint(error, Plan)}") from None
+
+
+def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with `above` laid over it, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = overlaid(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing pydantic found wrong, as one line that names the setting."""
+    found = error.errors()[0]
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"unknown setting '{where}'{nearest(str(found['loc'][-1]), _fields_at(model, found['loc'][:-1]))}"
+    if found["type"] == "missing":
+        return f"setting '{where}' is missing"
+    message = found["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(found["input"], (dict, list, BaseModel)) else f", given {found['input']!r}"
+    return f"{where + ': ' if where else ''}{message}{given}"
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the table at `path` below `model`."""
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return list(model.model_fields)

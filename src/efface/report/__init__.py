@@ -1,0 +1,13 @@
+"""From a run's folder to one HTML page that needs nothing else. It draws and words what was saved; it measures nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efface.report.page import page
+from efface.results import read_results, write_text
+
+
+def write(out: Path) -> Path:
+    """Write `out/report.html` from `out/results.json` and `out/evidence`, whole or not at all."""
+    return write_text(out / "report.html", page(read_results(out), out))

@@ -1,0 +1,207 @@
+"""The page: what was asked, what happened, who paid; then the evidence; then everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from efface.evidence import CHANGED, Evidence, evidence_path
+from efface.judge import OTHER_SEED
+from efface.report import pictures, plots, words
+from efface.report.marks import COLOURS, Mark, Ruler, strip
+from efface.results import Evaluation, MeasureRecord, Request, Results, Summary
+from efface.tasks import TASKS
+
+Measures = Mapping[str, MeasureRecord]
+FORGOTTEN = Ruler(-40, 160, ((0, "origin"), (100, "goal")))
+OTHERS = ("original", "reference", OTHER_SEED)
+OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model at a glance."""
+
+    name: str
+    depth: int
+    """How many stages came before it."""
+    standing: words.Standing
+    forgotten: str
+    forgotten_strip: Markup
+    attack: str
+    paid: list[tuple[str, str, str]]
+    """(group, colour, change of error)"""
+    paid_strip: Markup
+    faces: str
+    seconds: str
+
+
+@dataclass(frozen=True)
+class ArmView:
+    """Everything the page says of one arm."""
+
+    name: str
+    request: Request
+    asked: str
+    happened: list[str]
+    groups: list[tuple[str, str]]
+    rows: list[Row]
+    overlays: list[pictures.Picture]
+    overlay_models: list[tuple[str, str, str]]
+    anonymised: list[tuple[str, list[pictures.Picture]]]
+    styles: list[pictures.Picture]
+    errors: Markup
+    losses: Markup
+    table: list[tuple[str, list[str]]]
+    table_head: list[str]
+
+
+def page(results: Results, out: Path) -> str:
+    """The whole report as one HTML text. `out` holds the run's evidence."""
+    here = files("efface.report")
+    jinja = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
+    return template.render(
+        style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
+        arms=[view(results, request, Evidence.load(evidence_path(out, request.arm))) for request in results.requests],
+        results=results,
+        seeds=sorted({row.seed for row in results.evaluations}),
+        summaries=results.summaries,
+        interval=words.interval,
+        plan=json.dumps(results.plan, indent=2),
+        words=words.STANDING_WORDS,
+    )
+
+
+def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
+    """One arm, worded and drawn."""
+    task = TASKS[request.task]
+    summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
+    made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
+    groups = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(sorted(group_names(request)))]
+    ruler = price_ruler(summaries.values(), task.error, [group for group, _ in groups])
+    rows = [glance(one, made, summaries["reference"], task.error, groups, ruler) for one in summaries.values()
+            if one.method != "original"]
+    chain = chain_of(list(made.values()))
+    shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
+    picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
+    faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
+    return ArmView(
+        name=request.arm, request=request, asked=asked(request, task.about),
+        happened=happened(summaries, task.error, request, [group for group, _ in groups]), groups=groups, rows=rows,
+        overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
+        overlay_models=[(role, name, colour) for (role, colour), name in
+                        zip(OVERLAY.items(), shown, strict=False)],
+        anonymised=[(pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist()))
+                    for k in faces] if request.task == "eyes" else [],
+        styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
+        errors=Markup(plots.error_distributions(evidence, task.error.replace("_", " "))),
+        losses=Markup(plots.loss_distributions(evidence)),
+        table_head=list(summaries), table=everything(summaries),
+    )
+
+
+def group_names(request: Request) -> set[str]:
+    """Groups that have test faces."""
+    return {group for group in request.faces["test"] if group}
+
+
+def asked(request: Request, about: str) -> str:
+    """The request in a sentence."""
+    people = {name: sum(counts.values()) for name, counts in request.people.items()}
+    photos = sum(request.faces["forget"].values())
+    group = request.forgotten_group
+    same = request.people["retain"].get(group, 0) + request.people["forget"].get(group, 0)
+    whose = f" of group {group}" if set(request.people["forget"]) == {group} and group else ""
+    of = f"{request.people['forget'][group]:,} of {same:,} trained people{whose}" if whose else (
+        f"{people['forget']:,} of {people['forget'] + people['retain']:,} trained people")
+    return f"{of} ({words.counted(photos, 'photo')}) were to be forgotten by a model that was trained to {about}."
+
+
+def happened(summaries: Mapping[str, Summary], score: str, request: Request, groups: Sequence[str]) -> list[str]:
+    """What happened and who paid, a sentence per row worth one."""
+    reference = summaries["reference"].measures
+    what = score.replace("_", " ")
+    costs = words.listed([f"{group} {words.paid(reference, score, group)}" for group in groups]) if groups else (
+        words.paid(reference, score, "all"))
+    lines = [f"What forgetting truly costs, by a model retrained without them: {what} of {costs}."]
+    short = [name for name, one in summaries.items() if name not in OTHERS and words.standing(one.measures) == "remembered"]
+    over = [name for name, one in summaries.items() if name not in OTHERS and words.standing(one.measures) == "overshot"]
+    equal = [name for name, one in summaries.items() if name not in OTHERS and words.standing(one.measures) == "as retrained"]
+    if short:
+        lines.append(f"Did not forget what the retrained model does not know: {words.listed(short)}. "
+                     "Little harm there is no merit.")
+    if equal:
+        lines.append(f"Cannot be told from retraining by the loss on the forgotten: {words.listed(equal)}.")
+    if over:
+        lines.append(f"Overshot (answers the forgotten worse than a model that never saw them): {words.listed(over)}.")
+    worst = max((name for name in summaries if name not in OTHERS), default=None,
+                key=lambda name: _value(summaries[name].measures, f"disparity_points/{score}/against original"))
+    points = summaries[worst].measures.get(f"disparity_points/{score}/against original") if worst else None
+    if worst and points and points.low is not None and points.low > 0:
+        lines.append(f"Most unequal: {worst}, where {request.forgotten_group} lost {words.signed(points.value, '')} "
+                     f"percentage points more than everyone else [{words.signed(points.low, '')}, "
+                     f"{words.signed(points.high, '')}].")
+    return lines
+
+
+def _value(measures: Measures, name: str) -> float:
+    record = measures.get(name)
+    return record.value if record is not None and record.value is not None else float("-inf")
+
+
+def price_ruler(summaries: Any, score: str, groups: Sequence[str]) -> Ruler:
+    """A scale of changes in percent that holds all but the wildest rows."""
+    ends = sorted(record.high for one in summaries for group in groups or ["all"]
+                  if (record := one.measures.get(f"increase/{score}/against original/{group}")) and record.high is not None)
+    high = max(20.0, min(ends[-1], 2.5 * ends[len(ends) // 2] if ends[len(ends) // 2] > 0 else ends[-1])) if ends else 20.0
+    return Ruler(-0.35 * high, high, ((0, "origin"),))
+
+
+def glance(
+    one: Summary, made: Mapping[str, Evaluation], reference: Summary, score: str, groups: Sequence[tuple[str, str]],
+    ruler: Ruler,
+) -> Row:
+    """A row of the table at a glance."""
+    measures = one.measures
+    way = measures["forgotten/percent"]
+    marks, paid = [], []
+    for group, colour in groups or [("all", COLOURS[0])]:
+        name = f"increase/{score}/against original/{group}"
+        change, without = measures.get(name), reference.measures.get(name)
+        if change and change.value is not None and change.low is not None and change.high is not None:
+            marks.append(Mark(change.value, change.low, change.high, colour, without.value if without else None))
+        paid.append((group, colour, words.interval(change, percent=True)))
+    cost = made[one.method].cost
+    depth = 0 if one.method in OTHERS else len(made[one.method].stages) - 1
+    known = way.value is not None and way.low is not None and way.high is not None
+    return Row(
+        name=one.method, depth=depth, standing=words.standing(measures),
+        forgotten="–" if way.value is None else f"{way.value:.0f}%",
+        forgotten_strip=Markup(strip([Mark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)) if known else Markup(""),  # type: ignore[arg-type]
+        attack=words.interval(measures.get("membership/auc/photo")), paid=paid, paid_strip=Markup(strip(marks, ruler)),
+        faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",
+        seconds="–" if cost.seconds_of_retraining is None else f"{100 * cost.seconds_of_retraining:.0f}%",
+    )
+
+
+def chain_of(made: Sequence[Evaluation]) -> list[str]:
+    """First and last stage of the longest line of methods, or the first method alone."""
+    longest = max((one for one in made if one.method not in OTHERS), key=lambda one: len(one.stages), default=None)
+    if longest is None:
+        return ["reference"]
+    line = [*longest.stages[1:], longest.method]
+    return [line[0], line[-1]] if len(line) > 1 else line
+
+
+def everything(summaries: Mapping[str, Summary]) -> list[tuple[str, list[str]]]:
+    """Every measure of every row."""
+    names = list(dict.fromkeys(name for one in summaries.values() for name in one.measures))
+    return [(name, [words.interval(one.measures.get(name)) for one in summaries.values()]) for name in names]

@@ -1,0 +1,92 @@
+"""Faces with what each model answered drawn on them, and the same faces anonymised from those answers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+
+from efface.anonymize import blur, cover, pixelate
+from efface.evidence import Evidence
+from efface.faces import Array
+from efface.report.words import number
+
+TRUTH = "#ffffff"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture with its caption."""
+
+    svg: str
+    caption: str
+    notes: list[tuple[str, str]]
+    """(colour, text) lines below it."""
+
+
+def overlays(evidence: Evidence, models: dict[str, str]) -> list[Picture]:
+    """Every pictured face with the true eyes ringed and each model's answer as a cross. models: name to colour."""
+    places = {name: evidence.models.tolist().index(name) for name in models}
+    error = evidence.scored[:, 0]
+    return [
+        Picture(
+            drawn(evidence.images[k], evidence.truth[k],
+                  [(evidence.answers[place, k], models[name]) for name, place in places.items()]),
+            f"{caption(evidence, k)}",
+            [(models[name], number(float(error[place, k]), 2)) for name, place in places.items()],
+        )
+        for k in range(len(evidence.pictured))
+    ]
+
+
+def caption(evidence: Evidence, k: int) -> str:
+    """Whose split and group, and why this one."""
+    row = evidence.pictured[k]
+    split = "forgotten" if evidence.split[row] == "forget" else evidence.split[row]
+    return f"{evidence.group[row]} · {split} · {evidence.why[k]}"
+
+
+def anonymised(evidence: Evidence, k: int, models: list[str]) -> list[Picture]:
+    """One face with a bar over the eyes as each model found them, and how much of the true eyes that hides."""
+    share = evidence.scored[:, evidence.scores.tolist().index("eyes_covered"), k]
+    image = evidence.images[k:k + 1]
+    pictures = []
+    for name in models:
+        place = evidence.models.tolist().index(name)
+        hidden = cover(image, evidence.answers[place, k:k + 1])[0]
+        pictures.append(Picture(drawn(hidden, None, []), name, [("inherit", f"{100 * share[place]:.0f}% hidden")]))
+    return pictures
+
+
+def styles(evidence: Evidence, k: int, model: str) -> list[Picture]:
+    """One face covered, pixelated and blurred from one model's answer."""
+    image, answer = evidence.images[k:k + 1], evidence.answers[evidence.models.tolist().index(model), k:k + 1]
+    return [Picture(drawn(way(image, answer)[0], None, []), name, [])
+            for name, way in (("covered", cover), ("pixelated", pixelate), ("blurred", blur))]
+
+
+def drawn(image: Array, truth: Array | None, answers: list[tuple[Array, str]]) -> str:
+    """An image (c, h, w) as SVG, with rings at the truth (2, 2) and crosses at answers (2, 2)."""
+    _, height, width = image.shape
+    arm = width / 22
+    parts = [f'<svg class="face" viewBox="-0.5 -0.5 {width} {height}" role="img">'
+             f'<image x="-0.5" y="-0.5" width="{width}" height="{height}" href="{data_uri(image)}"/>']
+    if truth is not None:
+        parts += [f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{arm * 1.5:.2f}" fill="none" stroke="{TRUTH}" '
+                  f'stroke-width="{arm / 4:.2f}"/>' for x, y in truth.tolist()]
+    for points, colour in answers:
+        parts += [f'<path d="M{x - arm:.2f} {y:.2f}h{2 * arm:.2f}M{x:.2f} {y - arm:.2f}v{2 * arm:.2f}" '
+                  f'stroke="{colour}" stroke-width="{arm / 2.2:.2f}"/>' for x, y in points.tolist()]
+    return "".join([*parts, "</svg>"])
+
+
+def data_uri(image: Array) -> str:
+    """An image (c, h, w) uint8 as a PNG inside the page."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)))
+    buffer = io.BytesIO()
+    picture.save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

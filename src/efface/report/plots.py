@@ -1,0 +1,97 @@
+"""Distributions as inline SVG: errors by group, and the losses of the forgotten beside strangers'."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+
+from efface.evidence import Evidence
+from efface.faces import Array
+from efface.report.marks import COLOURS
+
+STYLE = {
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.edgecolor": "#888888", "figure.facecolor": "none", "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+def error_distributions(evidence: Evidence, about: str) -> str:
+    """Share of test faces whose error is at most x: a panel per model, a line per group, the original thin behind."""
+    test = evidence.split == "test"
+    groups = np.unique(evidence.group[test])
+    floor = max(float(np.quantile(evidence.error[:, test], 0.005)), 1e-4)
+    ceiling = float(np.quantile(evidence.error[:, test], 0.995))
+
+    def draw(axis: Any, model: int) -> None:
+        for place, group in enumerate(groups):
+            rows = test & (evidence.group == group)
+            colour = COLOURS[place % len(COLOURS)]
+            axis.step(*_cumulative(evidence.error[0, rows]), color=colour, alpha=0.35, linewidth=1)
+            axis.step(*_cumulative(evidence.error[model, rows]), color=colour, linewidth=1.8, label=group or "all")
+        axis.set_xscale("log")
+        axis.set_xlim(floor, ceiling)
+        axis.set_ylim(0, 1)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(lambda value, _: "")
+
+    return _panels(evidence.models, draw, about, "share of test faces", "errors")
+
+
+def loss_distributions(evidence: Evidence) -> str:
+    """Histograms of the attacker's signal on the forgotten and on strangers of the same groups: a panel per model."""
+    forgotten = evidence.split == "forget"
+    strangers = (evidence.split == "strangers") & np.isin(evidence.group, np.unique(evidence.group[forgotten]))
+    seen = evidence.signal[:, forgotten | strangers]
+    bins = np.linspace(*np.quantile(seen, [0.002, 0.998]), 31)
+
+    def draw(axis: Any, model: int) -> None:
+        for rows, colour, label in ((strangers, "#888888", "strangers"), (forgotten, COLOURS[1], "forgotten")):
+            axis.hist(evidence.signal[model, rows], bins, density=True, histtype="stepfilled", alpha=0.35, color=colour)
+            axis.hist(evidence.signal[model, rows], bins, density=True, histtype="step", color=colour, linewidth=1.5, label=label)
+        axis.set_yticks([])
+        axis.spines["left"].set_visible(False)
+
+    return _panels(evidence.models, draw, "log loss (left: answered well)", "faces", "losses")
+
+
+def _cumulative(values: Array) -> tuple[Array, Array]:
+    ordered = np.sort(values)
+    return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
+
+
+def _panels(models: Array, draw: Any, x_label: str, y_label: str, salt: str) -> str:
+    """A panel per model, three in a row, one legend."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    columns = min(3, len(models))
+    rows = -(-len(models) // columns)
+    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=(3.1 * columns, 2.1 * rows + 0.4), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for place, axis in enumerate(axes.flat):
+            if place >= len(models):
+                axis.set_visible(False)
+                continue
+            draw(axis, place)
+            axis.set_title(str(models[place]), fontsize=10)
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+        figure.supxlabel(x_label, fontsize=10)
+        figure.supylabel(y_label, fontsize=10)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return _inline(buffer.getvalue())
+
+
+def _inline(svg: str) -> str:
+    """The drawing alone, as wide as the page lets it be, in the page's fonts."""
+    svg = svg[svg.index("<svg"):]
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 sans-serif", svg)

@@ -1,0 +1,75 @@
+"""Numbers in plain words: the same words for the same intervals, always."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from efface.results import MeasureRecord
+
+Standing = Literal["remembered", "as retrained", "overshot", "unknown"]
+
+STANDING_WORDS: Mapping[Standing, str] = {
+    "remembered": "still remembered",
+    "as retrained": "as if never seen",
+    "overshot": "overshot",
+    "unknown": "cannot be said",
+}
+
+
+def standing(measures: Mapping[str, MeasureRecord]) -> Standing:
+    """Where the forgotten stand: their mean log loss against the retrained reference's, by its interval."""
+    gap = measures.get("forgotten/log_loss_to_reference")
+    if gap is None or gap.low is None or gap.high is None:
+        return "unknown"
+    if gap.high < 0:
+        return "remembered"
+    return "overshot" if gap.low > 0 else "as retrained"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many significant digits and no exponent; a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    text = f"{value:.{digits}g}"
+    return (f"{value:.0f}" if "e" in text else text).replace("-", "−")
+
+
+def signed(value: float | None, unit: str = "%") -> str:
+    """A change: +12%, −3%, ±0%."""
+    if value is None:
+        return "–"
+    digits = 0 if abs(value) >= 10 else 1
+    rounded = round(value, digits)
+    sign = "+" if rounded > 0 else "−" if rounded < 0 else "±"
+    return f"{sign}{abs(rounded):.{digits}f}{unit}"
+
+
+def interval(record: MeasureRecord | None, percent: bool = False) -> str:
+    """`value [low, high]`."""
+    if record is None or record.value is None:
+        return "–"
+    say = (lambda v: signed(v)) if percent else number
+    return f"{say(record.value)} [{say(record.low)}, {say(record.high)}]"
+
+
+def paid(measures: Mapping[str, MeasureRecord], score: str, group: str, against: str = "original") -> str:
+    """Whether a group's error grew beyond doubt: `+12%`, or `no change beyond noise`."""
+    change = measures.get(f"increase/{score}/against {against}/{group}")
+    if change is None or change.value is None or change.low is None or change.high is None:
+        return "not measured"
+    if change.low <= 0 <= change.high:
+        return f"no change beyond noise ({signed(change.value)})"
+    return signed(change.value)
+
+
+def listed(items: list[str]) -> str:
+    """a, b and c."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """1 person, 1,200 people."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

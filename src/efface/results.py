@@ -1,0 +1,141 @@
+"""What a run leaves for machines: `results.json`, its schema, and how it is written and read."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from efface.errors import InputError
+
+SCHEMA = "efface.results/1"
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MeasureRecord(Part):
+    """A number with its 95% interval over people, where it should be, and what it means."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    aim: Literal["low", "high", "as retrained", "none"]
+    about: str
+
+
+class Cost(Part):
+    """What one row cost, measured around the method's call alone; a stage's bill includes the stages before it."""
+
+    seconds: float
+    faces: int
+    """How many faces were handed out, counted each time."""
+    peak_memory_mib: float
+    """Highest memory in use above what was in use before the call (the highest of its stages)."""
+    seconds_of_retraining: float | None
+    """Share of the reference's seconds; None for the original."""
+    faces_of_retraining: float | None
+
+
+class Evaluation(Part):
+    """One model: the original, the reference, or what a method made with one seed."""
+
+    arm: str
+    method: str
+    stages: list[str]
+    """Names of the rows this one was made from, the original first."""
+    seed: int
+    settings: dict[str, Any]
+    cost: Cost
+    measures: dict[str, MeasureRecord]
+
+
+class Summary(Part):
+    """One row over all seeds."""
+
+    arm: str
+    method: str
+    seeds: list[int]
+    measures: dict[str, MeasureRecord]
+    """Mean over seeds. The interval joins, in quadrature, the interval over people (the same in every seed) and,
+    with two seeds or more, Student's 95% interval over seeds."""
+
+
+class Environment(Part):
+    """Everything beside the plan that a number may depend on."""
+
+    efface: str
+    python: str
+    platform: str
+    processor: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+    deterministic: bool
+
+
+class Request(Part):
+    """What one arm was asked, in numbers: faces and people by split and group."""
+
+    arm: str
+    task: str
+    goal: str
+    forgotten_group: str
+    """The group most of the forgotten are of."""
+    faces: dict[str, dict[str, int]]
+    people: dict[str, dict[str, int]]
+    image_shape: tuple[int, int, int]
+    sources: list[dict[str, str]]
+    """Name, licence and home of each dataset."""
+
+
+class Results(Part):
+    """A whole run."""
+
+    format: Literal["efface.results/1"] = Field(SCHEMA, alias="schema")
+    signature: str
+    """Changes when the plan, the data, the code or the environment does; a run that finds its own does no work."""
+    plan: dict[str, Any]
+    """The arms, with every default filled in."""
+    environment: Environment
+    requests: list[Request]
+    evaluations: list[Evaluation]
+    summaries: list[Summary]
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+def write_results(results: Results, folder: Path) -> Path:
+    """`folder/results.json`, whole or not at all."""
+    return write_text(folder / "results.json",
+                      json.dumps(results.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n")
+
+
+def read_results(folder: Path) -> Results:
+    """What `write_results` wrote; InputError for a folder without it or one of another schema."""
+    path = folder / "results.json"
+    try:
+        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} holds no results.json: give the folder of a finished `efface run`") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        complaint = str(error).splitlines()
+        raise InputError(f"{path} does not follow {SCHEMA}: {' '.join(complaint[:2])}") from None
+
+
+def results_schema() -> dict[str, Any]:
+    """JSON Schema of `results.json`."""
+    schema = Results.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA} | schema
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,84 @@
+"""A whole run, top to bottom, and the folder it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from efface import report
+from efface.arm import describe, set_up
+from efface.bind import bind
+from efface.errors import InputError
+from efface.evaluate import summarise
+from efface.judge import JUDGES, judge
+from efface.machine import device_named, environment, held_still
+from efface.plan import Plan
+from efface.results import Results, read_results, write_results
+from efface.stages import code_of, signature_of
+from efface.watch import Watch
+
+
+def run(
+    plans: Mapping[str, Plan], out: Path, *, device: str = "auto", threads: int = 2, watch: Watch | None = None,
+) -> Results:
+    """Run the arms of a plan into the folder `out` and return what then stands in `out/results.json`.
+
+    Every name and setting is checked before any work. What is there already is not made again: a run that was
+    killed goes on, a finished one does nothing. Raises InputError for a plan that cannot be run.
+    """
+    watch = watch or Watch()
+    bound = {name: bind(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
+    here = device_named(device)
+    with alone_in(out), held_still(here, threads):
+        machine = environment(here, threads)
+        arms = [set_up(name, plan, out, here, machine, watch) for name, plan in bound.items()]
+
+        signature = signature_of([[stage.signature for arm in arms for stage in arm.stages], code_of(*JUDGES)])
+        if finished := _finished(out, signature):
+            return finished
+
+        watch.expect(sum(len(arm.stages) for arm in arms))
+        for arm in arms:
+            for stage in arm.stages:
+                with watch.stage(arm.name, stage.name, stage.seed):
+                    arm.shelf.make(stage)
+        evaluations = [row for arm in arms for row in judge(arm, out)]
+
+        results = Results(
+            signature=signature,
+            plan={name: plan.filled() for name, plan in bound.items()},
+            environment=machine,
+            requests=[describe(arm) for arm in arms],
+            evaluations=evaluations,
+            summaries=summarise(evaluations),
+        )
+        write_results(results, out)
+        report.write(out)
+    return results
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process only; the lock goes with the process, however it ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"another run is at work in {out}: wait for it, or give another --out") from None
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{out} cannot be used as a folder for results: {error.strerror}") from None
+
+
+def _finished(out: Path, signature: str) -> Results | None:
+    """The results of an earlier run of the very same, if its report stands too."""
+    if not (out / "results.json").exists() or not (out / "report.html").exists():
+        return None
+    try:
+        results = read_results(out)
+    except InputError:
+        return None
+    return results if results.signature == signature else None

@@ -1,0 +1,55 @@
+"""A function's signature is its settings schema: what may be set, of what kind, with which default."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from efface.errors import InputError
+from efface.plan import first_complaint
+
+
+def schema(function: Callable[..., Any], given_elsewhere: Collection[str] = ()) -> type[BaseModel]:
+    """A pydantic model of the function's keyword-only parameters, but for those that code passes itself."""
+    settable: dict[str, Any] = {
+        name: (_kind(function, parameter), ... if parameter.default is parameter.empty else parameter.default)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in given_elsewhere
+    }
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    return create_model(function.__name__, __config__=config, **settable)
+
+
+def bound(
+    function: Callable[..., Any], given: Mapping[str, Any], where: str, given_elsewhere: Collection[str] = (),
+) -> dict[str, Any]:
+    """All settings of `function`: those given, checked and converted, and the defaults of the rest.
+
+    Raises InputError for an unknown name (with the nearest that exists) or a value of the wrong kind.
+    """
+    settings = schema(function, given_elsewhere)
+    try:
+        values = settings.model_validate(dict(given))
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_complaint(error, settings)}") from None
+    return {name: getattr(values, name) for name in type(values).model_fields}
+
+
+def _kind(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The type a parameter is annotated with; only this one is evaluated, since others may name lazy imports."""
+    annotation = parameter.annotation
+    return eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation
+
+
+def defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    """Name and default of every setting; settings without a default are left out."""
+    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty}
+
+
+def summary(function: Callable[..., Any]) -> str:
+    """First paragraph of the docstring, as one line."""
+    return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())

@@ -1,0 +1,127 @@
+"""Models and their outcomes on disk, each under a signature of all that made it: asked for twice, made once."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from efface.faces import Array
+from efface.feed import Feed, derive
+from efface.machine import Meter
+from efface.measures.outcomes import Outcomes
+from efface.models.load import load_weights, read_weights, save_weights
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One model of a run: the original, the reference, or what a method made."""
+
+    name: str
+    seed: int
+    settings: Mapping[str, Any]
+    ingredients: Any
+    """Plain data: whatever the weights follow from, but for name and seed."""
+    make: Callable[[Feed, Path], nn.Module]
+    """(feed, where to keep a checkpoint) to the model."""
+    before: Stage | None = None
+    """The stage this one starts from; the original starts from none."""
+
+    @cached_property
+    def signature(self) -> str:
+        """Changes when anything the weights follow from does."""
+        before = self.before.signature if self.before else None
+        return signature_of([self.seed, dict(self.settings), self.ingredients, before])
+
+    @property
+    def line(self) -> list[Stage]:
+        """The stages that led here, this one last."""
+        return [*(self.before.line if self.before else []), self]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A run's folder of models and outcomes."""
+
+    folder: Path
+    device: torch.device
+    build: Callable[[], nn.Module]
+    tick: Callable[[int], None] | None = None
+
+    def path(self, stage: Stage, kind: str, suffix: str) -> Path:
+        """Where something of a stage lies: a readable name and the signature."""
+        readable = re.sub(r"[^a-z0-9]+", "-", stage.name.lower()).strip("-")
+        path = self.folder / kind / f"{readable}-seed{stage.seed}-{stage.signature[:12]}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def has(self, stage: Stage) -> bool:
+        return self.path(stage, "models", ".safetensors").exists()
+
+    def make(self, stage: Stage) -> None:
+        """Make a stage's model and put it on the shelf with its bill, unless it stands there."""
+        if self.has(stage):
+            return
+        checkpoint = self.path(stage, "models", ".checkpoint")
+        seed = derive(stage.seed, stage.name)
+        feed = Feed(self.device, seed, self.tick)
+        torch.manual_seed(seed)
+        with Meter(self.device) as meter:
+            model = stage.make(feed, checkpoint)
+        record = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings), "seconds": meter.seconds,
+                  "faces": feed.handed, "peak_memory_mib": meter.peak_memory_mib}
+        save_weights(model, self.path(stage, "models", ".safetensors"), record)
+        checkpoint.unlink(missing_ok=True)
+
+    def model(self, stage: Stage) -> nn.Module:
+        """A fresh copy of a stage's model."""
+        return load_weights(self.build(), self.path(stage, "models", ".safetensors")).to(
+            self.device, memory_format=torch.channels_last)
+
+    def bill(self, stage: Stage) -> dict[str, Any]:
+        """What making a stage alone took: seconds, faces, peak_memory_mib."""
+        return read_weights(self.path(stage, "models", ".safetensors"))[1]
+
+    def weights(self, stage: Stage) -> dict[str, Array]:
+        """A stage's trained weights as arrays; running statistics and counters are no weights."""
+        saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
+        return {name: saved[name].numpy() for name, _ in self.build().named_parameters()}
+
+    def outcomes(self, stage: Stage, observe: Callable[[nn.Module], Outcomes]) -> Outcomes:
+        """What a stage's model answered, observed once."""
+        path = self.path(stage, "outcomes", ".npz")
+        if not path.exists():
+            observe(self.model(stage)).save(path)
+        return Outcomes.load(path)
+
+
+def signature_of(plain: Any) -> str:
+    """Hash of plain data."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def code_of(*functions: Any) -> str:
+    """Hash of what the modules of these functions compute: comments, docstrings and formatting do not count."""
+    digest = hashlib.sha256()
+    for function in functions:
+        tree = ast.parse(inspect.getsource(inspect.getmodule(function)))  # type: ignore[arg-type]
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list):
+                node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,0 +1,12 @@
+"""What a model is asked to do, written once so that every method and measure runs on every task."""
+
+from __future__ import annotations
+
+from efface.tasks.eyes import EYE_CENTRES
+from efface.tasks.task import Score, Task
+
+TASKS: dict[str, Task] = {
+    "eyes": EYE_CENTRES,
+}
+
+__all__ = ["TASKS", "Score", "Task"]

@@ -1,0 +1,92 @@
+"""Eyes: where are the two eye centres?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from efface.anonymize import covered
+from efface.faces import EYES, Array
+from efface.tasks.task import Score, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def eye_targets(table: pd.DataFrame) -> Array:
+    """Eye centres (n, 2, 2) float32 in pixels."""
+    return table[EYES].to_numpy(np.float32).reshape(-1, 2, 2)
+
+
+def misplaced_eye(targets: Array, shape: tuple[int, ...]) -> tuple[int, str] | None:
+    """The first face whose eyes are unknown, outside the picture, or one and the same point."""
+    height, width = shape[-2:]
+    outside = ~((targets >= -0.5) & (targets <= np.array([width, height]) - 0.5)).all((1, 2))
+    same = (targets[:, 0] == targets[:, 1]).all(1)
+    bad = np.flatnonzero(outside | same)
+    if not len(bad):
+        return None
+    (left_x, left_y), (right_x, right_y) = targets[bad[0]].tolist()
+    return int(bad[0]), (f"eyes at ({left_x:g}, {left_y:g}) and ({right_x:g}, {right_y:g}): expected two points inside "
+                         f"the {width}x{height} picture")
+
+
+def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of the four coordinates, px²."""
+    return (outputs - targets).square().mean((1, 2))
+
+
+def squared_error(answers: Array, truth: Array) -> Array:
+    """As `squared_loss`, on arrays."""
+    squared: Array = np.square(np.asarray(answers, np.float64) - truth).mean((1, 2))
+    return squared
+
+
+def normalised_error(answers: Array, truth: Array) -> Array:
+    """Distance of the worse eye over the distance between the true eyes (Jesorsky et al. 2001, the BioID measure)."""
+    worst = np.linalg.norm(np.asarray(answers, np.float64) - truth, axis=2).max(1)
+    error: Array = worst / np.linalg.norm(truth[:, 0] - truth[:, 1], axis=1)
+    return error
+
+
+def within(limit: float) -> Score:
+    """Share of faces whose normalised error is at most `limit`."""
+    return Score(lambda answers, truth: (normalised_error(answers, truth) <= limit).astype(np.float64), "high",
+                 f"share of faces whose worse eye is off by at most {limit:g} of the distance between the eyes")
+
+
+def eyes_covered(answers: Array, truth: Array) -> Array:
+    """Share of the two true eye regions that a bar over the predicted eyes hides."""
+    share: Array = covered(answers, truth).mean(1)
+    return share
+
+
+def log_squared_error(answers: Array, truth: Array) -> Array:
+    """Logarithm of the squared error: near Gaussian over faces, lower on faces the model was trained on."""
+    signal: Array = np.log(squared_error(answers, truth) + 1e-6)
+    return signal
+
+
+EYE_CENTRES = Task(
+    name="eyes",
+    about="find the centres of both eyes",
+    needs=tuple(EYES),
+    targets=eye_targets,
+    complaint=misplaced_eye,
+    loss=squared_loss,
+    scores={
+        "normalised_error": Score(normalised_error, "low", "distance of the worse eye from its true place, as a share "
+                                                           "of the distance between the eyes"),
+        "mse": Score(squared_error, "low", "mean squared error of the eye coordinates, in square pixels"),
+        "within_0.05": within(0.05),
+        "within_0.10": within(0.10),
+        "within_0.25": within(0.25),
+        "eyes_covered": Score(eyes_covered, "high", "share of the true eye regions that a black bar over the "
+                                                    "predicted eyes hides"),
+    },
+    error="normalised_error",
+    price="mse",
+    signal=log_squared_error,
+)
