@@ -51,7 +51,8 @@ def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: En
     parts = column(gathered.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
     splits = divide(gathered.faces, plan.split, plan.forget, parts)
     shape = gathered.faces.shape
-    shelf = Shelf(out, device, lambda: bound.build(shape, **bound.model_settings), watch.tick)
+    about = {"task": plan.task, "model": plan.model.name, "model_settings": bound.model_settings, "shape": shape}
+    shelf = Shelf(out, device, lambda: bound.build(shape, **bound.model_settings), about, watch.tick)
     stages = tuple(stage for seed in plan.seeds for stage in line_up(bound, gathered, splits, shelf, machine, seed))
     return Arm(name, bound, splits, stages, shelf)
 

@@ -56,6 +56,8 @@ class Shelf:
     folder: Path
     device: torch.device
     build: Callable[[], nn.Module]
+    about: Mapping[str, Any]
+    """What is to be known of every model here to use it elsewhere: saved with its weights."""
     tick: Callable[[int], None] | None = None
 
     def path(self, stage: Stage, kind: str, suffix: str) -> Path:
@@ -78,7 +80,7 @@ class Shelf:
         torch.manual_seed(seed)
         with Meter(self.device) as meter:
             model = stage.make(feed, checkpoint)
-        record = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings), "seconds": meter.seconds,
+        record = {**self.about, "name": stage.name, "seed": stage.seed, "settings": dict(stage.settings), "seconds": meter.seconds,
                   "faces": feed.handed, "peak_memory_mib": meter.peak_memory_mib}
         save_weights(model, self.path(stage, "models", ".safetensors"), record)
         checkpoint.unlink(missing_ok=True)

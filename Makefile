@@ -1,0 +1,33 @@
+# `make demo` and `make test` set up everything they need: Python 3.11+ and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test slow lint eyes readme-picture clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "efface needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/efface demo --out runs/demo
+
+test: lint
+	$(BIN)/pytest
+
+slow: setup
+	$(BIN)/pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The experiment of the README, on the real faces in ../shared (about half an hour on 2 cores).
+eyes: setup
+	$(BIN)/efface run plans/eyes.toml --out runs/eyes
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,98 @@
+"""What there is, in words: the reference page of methods, tasks, datasets and measures."""
+
+from __future__ import annotations
+
+import inspect
+
+from efface.datasets import GENERATORS, READERS
+from efface.errors import InputError, nearest
+from efface.methods import METHODS
+from efface.settings import defaults, summary
+from efface.tasks import TASKS
+
+MEASURES = {
+    "SCORE/SPLIT/GROUP": "mean of a task's score over the faces of a split and group",
+    "membership/auc, membership/tpr_at_1%_fpr": "loss-based membership attack: the forgotten against strangers of their "
+                                                "groups, per photo and per person",
+    "forgotten/percent": "how far the log loss on the forgotten went from the original's to the reference's",
+    "forgotten/log_loss_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
+    "increase/SCORE/against BASE/GROUP": "growth of a group's test error against the original or the reference, percent",
+    "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
+                                                 "method added",
+    "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
+    "weights/moved, weights/distance": "how much of the network is another one now",
+}
+"""Families of names in `results.json`; there every value carries its own sentence."""
+
+
+def listing(what: str) -> str:
+    """The page of one kind, of one name, or (for "") an overview."""
+    pages = {"methods": methods, "tasks": tasks, "datasets": datasets, "measures": measures}
+    if not what:
+        return "\n\n".join(f"{name}\n{_indented(short())}" for name, short in
+                           {"methods": methods_short, "tasks": tasks, "datasets": datasets_short, "measures": measures}.items())
+    if what in pages:
+        return pages[what]()
+    if what in METHODS:
+        return method(what)
+    if what in READERS or what in GENERATORS:
+        return dataset(what)
+    if what in TASKS:
+        return task(what)
+    raise InputError(f"nothing is called '{what}'{nearest(what, [*pages, *METHODS, *READERS, *GENERATORS, *TASKS])}")
+
+
+def methods_short() -> str:
+    return _aligned({name: summary(METHODS[name]) for name in METHODS})
+
+
+def methods() -> str:
+    return "\n\n".join(map(method, METHODS))
+
+
+def method(name: str) -> str:
+    """A method's page: what it does, needs and cites, and its settings."""
+    function = METHODS[name]
+    settings = ", ".join(f"{key} = {value!r}" for key, value in defaults(function).items()) or "none"
+    source = inspect.getdoc(inspect.getmodule(function)) or ""
+    return f"{name}\n" + _indented(f"{summary(function)}\nsettings: {settings}\n\n{source}")
+
+
+def tasks() -> str:
+    return "\n".join(map(task, TASKS))
+
+
+def task(name: str) -> str:
+    """A task's page: what is asked and how it is scored."""
+    known = TASKS[name]
+    return f"{name}: {known.about}\n" + _indented(_aligned({key: score.about for key, score in known.scores.items()}))
+
+
+def datasets_short() -> str:
+    return _aligned({name: entry.card.about for name, entry in {**GENERATORS, **READERS}.items()})
+
+
+def datasets() -> str:
+    return "\n\n".join(map(dataset, {**GENERATORS, **READERS}))
+
+
+def dataset(name: str) -> str:
+    """A dataset's page: its licence, where its owner offers it, how it lies on disk, its settings."""
+    card = GENERATORS[name].card if name in GENERATORS else READERS[name].card
+    make = GENERATORS[name].make if name in GENERATORS else READERS[name].read
+    settings = ", ".join(f"{key} = {value!r}" for key, value in defaults(make).items())
+    lines = [f"{card.title}: {card.about}", f"licence: {card.licence}", f"offered at: {card.home}", f"layout: {card.layout}"]
+    return f"{name}\n" + _indented("\n".join(lines + ([f"settings: {settings}"] if settings else [])))
+
+
+def measures() -> str:
+    return _aligned(MEASURES)
+
+
+def _aligned(rows: dict[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"{name:<{width}}  {about}" for name, about in rows.items())
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}".rstrip() for line in text.splitlines())

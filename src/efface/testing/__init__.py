@@ -1,0 +1,108 @@
+"""The contract of a method, for methods of this package and of anybody else."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.datasets import GENERATORS
+from efface.divide import divide
+from efface.errors import InputError
+from efface.faces import Album, Splits
+from efface.feed import Feed
+from efface.gather import as_faces, selected
+from efface.machine import held_still
+from efface.methods import Method
+from efface.models import MODELS
+from efface.plan import Forget, Source, Split
+from efface.settings import bound
+from efface.tasks import TASKS, Task
+from efface.train import train
+
+SMALLEST_MODEL = {"eyes": ("eyenet", {"widths": (4, 6, 8), "hidden": 8})}
+"""The network each task is checked with."""
+
+
+def check_method(method: Method, task: str = "eyes", **settings: Any) -> None:
+    """Raise AssertionError, naming the broken promise, unless `method` keeps the contract on a tiny task.
+
+    The promises: settings are keyword-only, annotated, and have defaults; unknown ones are refused; the same seed
+    gives the same weights and another seed others; weights move and stay finite; faces come from the feed; the
+    material and the process's random, gradient and determinism state are left as found.
+    """
+    _check_signature(method)
+    _check_unknown_refused(method)
+    splits, original = tiny_problem(TASKS[task])
+    chosen = bound(method, settings, method.__name__)
+    before = _fingerprint(splits)
+    state = _global_state()
+    first, handed = _applied(method, original, TASKS[task], splits, 1, chosen)
+    _require(_global_state() == state, method, "leaves random, gradient or determinism state of the process changed")
+    _require(_fingerprint(splits) == before, method, "changes the faces it was given")
+    _require(handed > 0, method, "takes no face from the feed, so its bill cannot be made")
+    _require(all(torch.isfinite(value).all() for value in first.values()), method, "leaves weights that are not finite")
+    _require(any((first[name] != value).any() for name, value in original.state_dict().items()), method, "moves no weight")
+    again, _ = _applied(method, original, TASKS[task], splits, 1, chosen)
+    _require(all(torch.equal(first[name], again[name]) for name in first), method, "gives other weights for the same seed")
+    other, _ = _applied(method, original, TASKS[task], splits, 2, chosen)
+    _require(any(not torch.equal(first[name], other[name]) for name in first), method, "ignores the seed")
+
+
+def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
+    """A few synthetic people divided as a request would, and a model trained on them for a moment."""
+    name, settings = SMALLEST_MODEL[task.name]
+    source = Source(name="synthetic")
+    album: Album = GENERATORS["synthetic"].make(people=40, photos_per_person=3, size=(24, 24))
+    faces = as_faces(album, selected(album.table, source), task)
+    splits = divide(faces, Split(), Forget(group="B", share=0.5))
+    with held_still(torch.device("cpu"), 1):
+        model = train(MODELS[name](faces.shape, **settings), task, splits.retain, Feed(torch.device("cpu"), 0), epochs=2)
+    return splits, model
+
+
+def _applied(
+    method: Method, original: nn.Module, task: Task, splits: Splits, seed: int, settings: dict[str, Any],
+) -> tuple[dict[str, torch.Tensor], int]:
+    feed = Feed(torch.device("cpu"), seed)
+    with held_still(torch.device("cpu"), 1, seed):
+        model = method(copy.deepcopy(original), task, splits.material, feed, **settings)
+    return model.state_dict(), feed.handed
+
+
+def _check_signature(method: Method) -> None:
+    parameters = list(inspect.signature(method).parameters.values())
+    positional = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]
+    _require([one.name for one in positional] == ["model", "task", "material", "feed"], method,
+             f"takes {[one.name for one in positional]}: expected model, task, material, feed, then settings after *")
+    for one in parameters[len(positional):]:
+        _require(one.default is not one.empty, method, f"has no default for setting '{one.name}'")
+        _require(one.annotation is not one.empty, method, f"has no type for setting '{one.name}'")
+    _require(bool(inspect.getdoc(method)), method, "has no docstring to list it by")
+
+
+def _check_unknown_refused(method: Method) -> None:
+    try:
+        bound(method, {"no_such_setting": 1}, method.__name__)
+    except InputError:
+        return
+    raise AssertionError(f"{method.__name__} accepts settings it does not have: name each, without **")
+
+
+def _fingerprint(splits: Splits) -> list[bytes]:
+    return [part.tobytes() for _, faces in splits.items()
+            for part in (faces.images[:], np.ascontiguousarray(faces.targets), faces.groups, faces.identities)]
+
+
+def _global_state() -> tuple[Any, ...]:
+    return (torch.random.get_rng_state().numpy().tobytes(), np.random.get_state()[1].tobytes(),  # type: ignore[union-attr,index] # noqa: NPY002
+            torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
+
+
+def _require(kept: bool, method: Method, broken: str) -> None:
+    if not kept:
+        raise AssertionError(f"{method.__name__} {broken}")
