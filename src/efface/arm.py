@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +68,14 @@ def line_up(
 
     def trained(name: str, faces: Faces) -> Stage:
         def make(feed: Feed, checkpoint: Path) -> nn.Module:
-            model = shelf.build().to(shelf.device, memory_format=torch.channels_last)
-            return train(model, task, faces, feed, checkpoint, **recipe)
+            return train(shelf.fresh(), task, faces, feed, checkpoint, **recipe)
+
         return Stage(name, seed, recipe, [*ingredients, fingerprint(faces)], make)
 
     def given(file: Path) -> Stage:
         content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
         return Stage("original", seed, {"weights": file.name}, [*ingredients, content],
-                     lambda feed, checkpoint: load_weights(shelf.build(), file))
+                     lambda feed, checkpoint: load_weights(shelf.fresh(), file))
 
     original = given(weights) if weights else trained("original", together(splits.forget, splits.retain))
     made = {"original": original, "reference": trained("reference", splits.retain)}

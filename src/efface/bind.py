@@ -10,10 +10,10 @@ from torch import nn
 
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
+from efface.gather import PASSED_BY_CODE
 from efface.methods import METHODS, Method
 from efface.models import MODELS
 from efface.plan import Plan, Source
-from efface.gather import PASSED_BY_CODE
 from efface.prepare import prepare
 from efface.settings import bound
 from efface.tasks import TASKS, Task

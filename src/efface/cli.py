@@ -84,7 +84,7 @@ def prepare(
     out: Annotated[Path, typer.Option("--out", help="Folder for the packed faces.")],
     size: Annotated[tuple[int, int], typer.Option(help="Width and height of a packed face.")] = (48, 48),
     colour: Annotated[bool, typer.Option("--colour", help="Keep colour (default: grey).")] = False,
-    crop: Annotated[str, typer.Option(help="whole, box (around the face) or align (to the ArcFace template).")] = "whole",
+    crop: Annotated[str, typer.Option(help="whole, box (around the face) or align (to ArcFace's template).")] = "whole",
     margin: Annotated[float, typer.Option(help="How much larger than the face its box is cut.")] = 0.3,
     jitter: Annotated[float, typer.Option(help="Shift and scale of each crop, as a share of its side.")] = 0.0,
     eyes: Annotated[str, typer.Option(help="annotated, detected or none.")] = "annotated",

@@ -71,10 +71,7 @@ def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
     names, groups = people(trained)
     if not len(names):
         raise InputError("nobody is left to train on: lower the shares under [split]")
-    if forget.file is not None:
-        chosen = listed(forget.file, names)
-    else:
-        chosen = sampled(names, groups, forget, seed)
+    chosen = listed(forget.file, names) if forget.file is not None else sampled(names, groups, forget, seed)
     rows = np.isin(trained.identities, chosen)
     if rows.all():
         raise InputError(f"the request takes all {len(names)} trained people: nobody is retained, so there is no "
@@ -82,8 +79,8 @@ def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
     for group in np.unique(trained.groups[rows]):
         if group and rows[trained.groups == group].all() and not forget.whole_group:
             raise InputError(f"the request takes every trained face of group '{group}': no retained face of it is "
-                             "left, so rebalancing has nothing to draw and what the group still gets right rests on the "
-                             "others alone; ask for fewer, or set forget.whole_group = true to run it all the same")
+                             "left, so rebalancing has nothing to draw, and how well the group could still be served "
+                             "cannot be measured; ask for fewer, or set forget.whole_group = true to run it anyway")
     return rows
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 
 from efface.faces import Array
 from efface.measures.draws import Draws, Measure
-from efface.measures.fairness import disparity, harmed_group, increase, price, means_on_test
+from efface.measures.fairness import disparity, harmed_group, increase, means_on_test, price
 from efface.measures.memory import forgetting, membership
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import utility
@@ -34,20 +34,26 @@ def grade(outcomes: Outcomes, task: Task) -> Graded:
 
 def evaluate(
     outcomes: Outcomes, model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws,
+    before: Graded | None = None,
 ) -> dict[str, Measure]:
-    """All measures of one model. `original` and `reference` answered the same faces in the same order."""
+    """All measures of one model; `before` is the stage it was made from, where that is not the original.
+
+    All answered the same faces in the same order.
+    """
     abouts = {name: (score.aim, score.about) for name, score in task.scores.items()}
     measures = utility(outcomes, model.scores, abouts, draws)
     measures |= membership(outcomes, model.signal, draws)
     measures |= forgetting(outcomes, model.signal, original.signal, reference.signal, draws)
     harmed = harmed_group(outcomes)
     for score in dict.fromkeys((task.error, task.price)):
-        now, before, without = (means_on_test(outcomes, graded.scores[score], draws)
+        now, first, without = (means_on_test(outcomes, graded.scores[score], draws)
                                 for graded in (model, original, reference))
-        measures |= increase(now, before, score, "original") | increase(now, without, score, "reference")
-        measures |= disparity(now, before, harmed, score, "original")
+        measures |= increase(now, first, score, "original") | increase(now, without, score, "reference")
+        measures |= disparity(now, first, harmed, score, "original")
         measures |= disparity(now, without, harmed, score, "reference")
-        measures |= price(now, before, without, score)
+        measures |= price(now, first, without, score)
+        if before is not None:
+            measures |= increase(now, means_on_test(outcomes, before.scores[score], draws), score, "stage before")
     return measures
 
 
@@ -71,8 +77,8 @@ def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
     if any(None in span for span in spans):
         return next(one for one in records if one.value is None)
     values, lows, highs = np.array(spans, dtype=np.float64).T
-    seeds = (stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    mean = values.mean()
+    count, mean = len(values), values.mean()
+    seeds = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0
     return MeasureRecord(value=float(mean), low=float(mean - np.hypot((values - lows).mean(), seeds)),
                          high=float(mean + np.hypot((highs - values).mean(), seeds)), aim=first.aim, about=first.about)
 

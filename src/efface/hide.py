@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from efface.feed import as_input
 from efface.models import MODELS
 from efface.models.load import load_weights, read_weights
 
-STYLES = {"cover": cover, "pixelate": pixelate, "blur": blur}
+STYLES: dict[str, Callable[[Array, Array], Array]] = {"cover": cover, "pixelate": pixelate, "blur": blur}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -28,12 +28,14 @@ def hide(photos: Path, weights: Path, out: Path, style: str) -> Iterator[str]:
     """
     if style not in STYLES:
         raise InputError(f"style '{style}' is unknown{nearest(style, STYLES)}")
-    files = sorted(file for file in photos.iterdir() if file.suffix.lower() in SUFFIXES) if photos.is_dir() else [photos]
+    files = [photos]
+    if photos.is_dir():
+        files = sorted(file for file in photos.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{photos} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
     _, record = read_weights(weights)
     if "model" not in record:
-        raise InputError(f"{weights} does not say which model it is of: give weights saved by efface (models/ of a run)")
+        raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
     shape = tuple(record["shape"])
     model = load_weights(MODELS[record["model"]](shape, **record["model_settings"]), weights).eval()
     pictures = {file: read_photo(file) for file in files}
@@ -62,7 +64,7 @@ def read_photo(file: Path) -> Image.Image:
 def found_eyes(model: torch.nn.Module, picture: Image.Image, shape: tuple[int, ...]) -> Array:
     """(1, 2, 2) eye centres in pixels of the photo."""
     channels, height, width = shape
-    small = np.asarray(picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BOX))
+    small = np.array(picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BOX))
     image = small[None, None] if channels == 1 else small.transpose(2, 0, 1)[None]
     answer = model(as_input(image, torch.device("cpu"))).numpy().astype(np.float64)
     scale = np.array([picture.width / width, picture.height / height])

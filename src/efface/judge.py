@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from efface.arm import Arm
-from efface.evaluate import Graded, evaluate, grade, records
+from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure
@@ -31,14 +31,16 @@ def judge(arm: Arm, out: Path) -> list[Evaluation]:
     faces = outcomes[arm.stages[0]]
     draws = Draws(faces)
 
-    def measured(model: Graded, seed: int) -> dict[str, Measure]:
-        return evaluate(faces, model, graded[arm.stage("original", seed)], graded[arm.stage("reference", seed)], task, draws)
+    def measured(stage: Stage, seed: int) -> dict[str, Measure]:
+        before = graded[stage.before] if stage.before and stage.before.before else None
+        original, reference = graded[arm.stage("original", seed)], graded[arm.stage("reference", seed)]
+        return evaluate(faces, graded[stage], original, reference, task, draws, before) | moved(arm, stage)
 
-    rows = [row(arm, stage, stage.seed, measured(graded[stage], stage.seed) | moved(arm, stage)) for stage in arm.stages]
+    rows = [row(arm, stage, stage.seed, measured(stage, stage.seed)) for stage in arm.stages]
     for seed, next_seed in zip(seeds, [*seeds[1:], seeds[0]], strict=True):
         if next_seed != seed:
             other = arm.stage("reference", next_seed)
-            rows.append(row(arm, other, seed, measured(graded[other], seed) | moved(arm, other), name=OTHER_SEED))
+            rows.append(row(arm, other, seed, measured(other, seed), name=OTHER_SEED))
     first = {stage.name: stage for stage in arm.stages if stage.seed == seeds[0]}
     collect(arm.splits, task, {name: outcomes[stage] for name, stage in first.items()},
             {name: graded[stage] for name, stage in first.items()}).save(evidence_path(out, arm.name))

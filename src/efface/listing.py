@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
-from efface.datasets import GENERATORS, READERS
+from efface.datasets import GENERATORS, READERS, Card
 from efface.errors import InputError, nearest
 from efface.methods import METHODS
 from efface.settings import defaults, summary
@@ -12,11 +14,12 @@ from efface.tasks import TASKS
 
 MEASURES = {
     "SCORE/SPLIT/GROUP": "mean of a task's score over the faces of a split and group",
-    "membership/auc, membership/tpr_at_1%_fpr": "loss-based membership attack: the forgotten against strangers of their "
-                                                "groups, per photo and per person",
+    "membership/auc, membership/tpr_at_1%_fpr": "loss-based membership attack: the forgotten against strangers of "
+                                                "their groups, per photo and per person",
     "forgotten/percent": "how far the log loss on the forgotten went from the original's to the reference's",
     "forgotten/log_loss_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
-    "increase/SCORE/against BASE/GROUP": "growth of a group's test error against the original or the reference, percent",
+    "increase/SCORE/against BASE/GROUP": "growth of a group's test error, in percent, against the original, the "
+                                         "reference or the stage before",
     "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
                                                  "method added",
     "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
@@ -29,8 +32,8 @@ def listing(what: str) -> str:
     """The page of one kind, of one name, or (for "") an overview."""
     pages = {"methods": methods, "tasks": tasks, "datasets": datasets, "measures": measures}
     if not what:
-        return "\n\n".join(f"{name}\n{_indented(short())}" for name, short in
-                           {"methods": methods_short, "tasks": tasks, "datasets": datasets_short, "measures": measures}.items())
+        short = pages | {"methods": methods_short, "datasets": datasets_short}
+        return "\n\n".join(f"{name}\n{_indented(short[name]())}" for name in short)
     if what in pages:
         return pages[what]()
     if what in METHODS:
@@ -68,21 +71,27 @@ def task(name: str) -> str:
     return f"{name}: {known.about}\n" + _indented(_aligned({key: score.about for key, score in known.scores.items()}))
 
 
+def cards() -> dict[str, tuple[Card, Callable[..., Any]]]:
+    """Every dataset: what it is, and the function that takes its settings."""
+    generated = {name: (entry.card, entry.make) for name, entry in GENERATORS.items()}
+    return generated | {name: (entry.card, entry.read) for name, entry in READERS.items()}
+
+
 def datasets_short() -> str:
-    return _aligned({name: entry.card.about for name, entry in {**GENERATORS, **READERS}.items()})
+    return _aligned({name: card.about for name, (card, _) in cards().items()})
 
 
 def datasets() -> str:
-    return "\n\n".join(map(dataset, {**GENERATORS, **READERS}))
+    return "\n\n".join(map(dataset, cards()))
 
 
 def dataset(name: str) -> str:
     """A dataset's page: its licence, where its owner offers it, how it lies on disk, its settings."""
-    card = GENERATORS[name].card if name in GENERATORS else READERS[name].card
-    make = GENERATORS[name].make if name in GENERATORS else READERS[name].read
+    card, make = cards()[name]
     settings = ", ".join(f"{key} = {value!r}" for key, value in defaults(make).items())
-    lines = [f"{card.title}: {card.about}", f"licence: {card.licence}", f"offered at: {card.home}", f"layout: {card.layout}"]
-    return f"{name}\n" + _indented("\n".join(lines + ([f"settings: {settings}"] if settings else [])))
+    lines = [f"{card.title}: {card.about}", f"licence: {card.licence}", f"offered at: {card.home}",
+             f"layout: {card.layout}", *([f"settings: {settings}"] if settings else [])]
+    return f"{name}\n" + _indented("\n".join(lines))
 
 
 def measures() -> str:

@@ -37,7 +37,7 @@ class Source(Named):
     """... or the column that holds it (default: a column `group`, where there is one)."""
     only: dict[str, list[str]] = {}
     """Keep rows whose column has one of these values: {race = ["East Asian", "White"]}."""
-    per_person: int | None = Field(None, gt=0)
+    per_person: int | None = Field(default=None, gt=0)
     """Keep at most so many photos of each person, the first by key."""
     prepare: dict[str, Any] = {}
     """Settings of `efface prepare`, for a dataset that is photos on disk."""
@@ -54,9 +54,9 @@ class Forget(Strict):
 
     group: str | None = None
     """Only people of this group."""
-    share: float | None = Field(None, gt=0, le=1)
+    share: float | None = Field(default=None, gt=0, le=1)
     """Share of the trained people (of the group) ..."""
-    people: int | None = Field(None, gt=0)
+    people: int | None = Field(default=None, gt=0)
     """... or how many of them ..."""
     file: Path | None = None
     """... or a text file that names them, one person a line."""
@@ -76,10 +76,10 @@ class Forget(Strict):
 class Split(Strict):
     """Shares of all people, drawn group by group; whoever is left is trained on."""
 
-    public: float = Field(0.1, ge=0, lt=1)
-    val: float = Field(0.1, ge=0, lt=1)
-    strangers: float = Field(0.15, gt=0, lt=1)
-    test: float = Field(0.25, gt=0, lt=1)
+    public: float = Field(default=0.1, ge=0, lt=1)
+    val: float = Field(default=0.1, ge=0, lt=1)
+    strangers: float = Field(default=0.15, gt=0, lt=1)
+    test: float = Field(default=0.25, gt=0, lt=1)
     seed: int = 0
     by: str | None = None
     """A column that says it instead: train, public, val, strangers or test for each face."""
@@ -110,7 +110,7 @@ class Plan(Strict):
 
     task: str
     goal: Literal["influence removed", "unrecognisable"]
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     data: tuple[Source, ...] = Field(min_length=1)
     forget: Forget
     split: Split = Split()

@@ -96,7 +96,7 @@ class Request(Part):
 class Results(Part):
     """A whole run."""
 
-    format: Literal["efface.results/1"] = Field(SCHEMA, alias="schema")
+    format: Literal["efface.results/1"] = Field("efface.results/1", alias="schema")
     signature: str
     """Changes when the plan, the data, the code or the environment does; a run that finds its own does no work."""
     plan: dict[str, Any]

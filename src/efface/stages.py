@@ -80,15 +80,19 @@ class Shelf:
         torch.manual_seed(seed)
         with Meter(self.device) as meter:
             model = stage.make(feed, checkpoint)
-        record = {**self.about, "name": stage.name, "seed": stage.seed, "settings": dict(stage.settings), "seconds": meter.seconds,
-                  "faces": feed.handed, "peak_memory_mib": meter.peak_memory_mib}
-        save_weights(model, self.path(stage, "models", ".safetensors"), record)
+        bill = {"seconds": meter.seconds, "faces": feed.handed, "peak_memory_mib": meter.peak_memory_mib}
+        made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
+        save_weights(model, self.path(stage, "models", ".safetensors"), {**self.about, **made, **bill})
         checkpoint.unlink(missing_ok=True)
 
+    def fresh(self) -> nn.Module:
+        """An untrained model on the device, channels last."""
+        model: nn.Module = self.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
     def model(self, stage: Stage) -> nn.Module:
-        """A fresh copy of a stage's model."""
-        return load_weights(self.build(), self.path(stage, "models", ".safetensors")).to(
-            self.device, memory_format=torch.channels_last)
+        """A copy of a stage's model."""
+        return load_weights(self.fresh(), self.path(stage, "models", ".safetensors"))
 
     def bill(self, stage: Stage) -> dict[str, Any]:
         """What making a stage alone took: seconds, faces, peak_memory_mib."""

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from efface.feed import Feed, derive
 from efface.faces import Faces
+from efface.feed import Feed, derive
 from efface.tasks import Task
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 def train(
     model: nn.Module, task: Task, faces: Faces, feed: Feed, checkpoint: Path | None = None, *,
-    epochs: int = 20, lr: float = 1e-3, batch: int = 64, weight_decay: float = 1e-4,
+    epochs: int = 20, lr: float = 5e-4, batch: int = 32, weight_decay: float = 1e-4,
 ) -> nn.Module:
     """Train `model` on `faces` with AdamW under a cosine learning rate, and return it.
 

@@ -71,7 +71,7 @@ class Columns:
 
     @classmethod
     def draw(cls, chances: Array, shifts: Array | float = 0.0) -> Self:
-        """Columns from uniform `chances` (n, columns); `shifts` (n, columns) says how many shifts each mean is moved."""
+        """Columns from uniform `chances` (n, columns); `shifts` (n, columns) says how far each mean is moved."""
         hints = get_type_hints(cls, include_extras=True)
         traits: list[Trait] = [hints[f.name].__metadata__[0] for f in fields(cls)]
         mean, spread, shift = np.transpose(traits)
@@ -224,7 +224,7 @@ class Look(Columns):
 
 @dataclass(frozen=True)
 class Grid:
-    """Where each pixel lies, in half head widths: (x, y) upright, (u, v) along the head, (t, s) as seen from its front."""
+    """Where each pixel lies, in half head widths: (x, y) upright, (u, v) along the head, (t, s) seen from its front."""
 
     x: Field
     y: Field
@@ -558,7 +558,7 @@ def draw_in_window(scene: Scene, draw: Callable[[Scene, Grid], None], s: float, 
 
 
 def blurred(images: Field, variance: Field) -> Field:
-    """Blurred by a variance (square pixels) per picture: B-spline steps of doubling reach, as strong as is left to do."""
+    """Blurred by a variance (square pixels) per picture: B-spline steps of doubling reach, as strong as is needed."""
     reach = 1
     while variance.max() > 0:
         weight = (variance / (2 * reach * reach)).clip(0, 0.25)

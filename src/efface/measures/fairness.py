@@ -35,11 +35,13 @@ def increase(now: Mapping[str, Vector], base: Mapping[str, Vector], score: str, 
     """`increase/score/against/group`: by how many percent the error of a group grew."""
     return {f"increase/{score}/against {against}/{group}": measure(
         100 * (now[group] / base[group] - 1), "low",
-        f"change of {score} against the {against} on test faces{'' if group == ALL else f' of group {group}'}, in percent")
+        f"change of {score} against the {against} on test faces{'' if group == ALL else f' of group {group}'}, in %")
         for group in now if group != "others"}
 
 
-def disparity(now: Mapping[str, Vector], base: Mapping[str, Vector], harmed: str, score: str, against: str) -> dict[str, Measure]:
+def disparity(
+    now: Mapping[str, Vector], base: Mapping[str, Vector], harmed: str, score: str, against: str,
+) -> dict[str, Measure]:
     """`disparity.../score/against`: the harmed group's increase beside everyone else's.
 
     The ratio is the eye study's (81.6 / 42.8 = 1.907). It means little where the others' increase may be zero,
@@ -52,11 +54,13 @@ def disparity(now: Mapping[str, Vector], base: Mapping[str, Vector], harmed: str
                                            f"{against}, in percentage points (0: all pay alike)")
     grew = (theirs > 0).all()
     ratio = measure(np.where(grew, mine / np.where(theirs == 0, np.nan, theirs), np.nan), "low",
-                    f"increase of {score} of group {harmed} over everyone else's, against the {against} (1: all pay alike)")
+                    f"increase of {score} of group {harmed} over everyone else's, against the {against} (1: all alike)")
     return {f"disparity_points/{score}/against {against}": points, f"disparity_ratio/{score}/against {against}": ratio}
 
 
-def price(now: Mapping[str, Vector], original: Mapping[str, Vector], reference: Mapping[str, Vector], score: str) -> dict[str, Measure]:
+def price(
+    now: Mapping[str, Vector], original: Mapping[str, Vector], reference: Mapping[str, Vector], score: str,
+) -> dict[str, Measure]:
     """`price/score/part/group`: a group's increase against the original in its two parts, in percent of the original.
 
     What forgetting had to cost (the reference shows it) and what the method added; they sum to the increase.

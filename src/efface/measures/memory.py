@@ -51,8 +51,10 @@ def forgetting(
     rows = outcomes.rows("forget")
     now, before, goal = (draws.means(values, rows) for values in (signal, original, reference))
     about = "of the way from the original to the retrained reference, by the mean log loss on the forgotten"
-    way = measure(np.where(np.sign(goal - before) == np.sign((goal - before)[0]), 100 * (now - before) / (goal - before),
-                           np.nan), "as retrained", f"percent {about} (100: as if never trained on them)")
+    whole = goal - before
+    same_way = np.sign(whole) == np.sign(whole[0])
+    percent = np.where(same_way, 100 * (now - before) / np.where(whole == 0, 1, whole), np.nan)
+    way = measure(percent, "as retrained", f"percent {about} (100: as if never trained on them)")
     return {
         "forgotten/percent": way,
         "forgotten/log_loss_to_reference": measure(
@@ -71,7 +73,7 @@ def mix(groups: Array, like: Array) -> NDArray[np.float64]:
 
 
 def auc(low: Array, low_weights: Array, high: Array, high_weights: Array) -> NDArray[np.float64]:
-    """Weighted chance that one of `low` (m,) lies below one of `high` (n,), ties half; weights (draws, m), (draws, n).
+    """Weighted chance that one of `low` (m,) lies below one of `high` (n,), ties half; weights (draws, m | n).
 
     Mann-Whitney's U over its maximum, for every row of weights at once.
     """
@@ -84,7 +86,9 @@ def auc(low: Array, low_weights: Array, high: Array, high_weights: Array) -> NDA
     return won
 
 
-def caught_at(rate: float, members: Array, member_weights: Array, others: Array, other_weights: Array) -> NDArray[np.float64]:
+def caught_at(
+    rate: float, members: Array, member_weights: Array, others: Array, other_weights: Array,
+) -> NDArray[np.float64]:
     """Weighted share of `members` below the highest threshold that at most `rate` of `others` lie below."""
     order = np.argsort(others, kind="stable")
     accused = other_weights[:, order].cumsum(1) / other_weights.sum(1, keepdims=True)

@@ -31,7 +31,7 @@ class Outcomes:
 
     def rows(self, split: str, group: str | None = None) -> NDArray[np.bool_]:
         """(n,) mask of a split and, if given, a group."""
-        mask = self.split == split
+        mask: NDArray[np.bool_] = self.split == split
         return mask if group is None else mask & (self.group == group)
 
     def save(self, path: Path) -> None:

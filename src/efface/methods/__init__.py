@@ -10,21 +10,20 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from efface.faces import Material
-from efface.feed import Feed
 from efface.methods.ascend_stabilise import ascend_stabilise
 from efface.methods.finetune import finetune
 from efface.methods.neggrad import neggrad
 from efface.methods.neggrad_plus import neggrad_plus
 from efface.methods.rebalance import rebalance
 from efface.methods.retrain import retrain
-from efface.tasks import Task
 
 
 class Method(Protocol):
+    """`(model, task, material, feed, *, settings with defaults) -> model`."""
+
     __name__: str
 
-    def __call__(self, model: nn.Module, task: Task, material: Material, feed: Feed, /, **settings: Any) -> nn.Module: ...
+    def __call__(self, *args: Any, **settings: Any) -> nn.Module: ...
 
 
 METHODS: dict[str, Method] = {

@@ -1,6 +1,6 @@
 """Ascend, then stabilise: the two steps of the eye-localisation study, gradient ascent and a fine-tune.
 
-The study publishes neither steps nor learning rates; ours are set on validation people (`docs/experiments.md`).
+The study publishes neither steps nor learning rates; ours were chosen on synthetic faces.
 A plan that wants to see the two steps apart writes them as two stages: `neggrad`, and `finetune` after it.
 """
 
@@ -17,9 +17,10 @@ from efface.tasks import Task
 
 def ascend_stabilise(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    ascent_lr: float = 1e-4, ascent_epochs: int = 1, ceiling: float = 10.0, clip: float = 1.0,
-    lr: float = 5e-4, epochs: int = 1, batch: int = 64,
+    ascent_lr: float = 2e-5, ascent_epochs: int = 1, ceiling: float = 4.0, clip: float = 1.0,
+    lr: float = 5e-4, epochs: int = 2, batch: int = 32,
 ) -> nn.Module:
     """Climb the loss of the forgotten, then fine-tune on the retained. Needs: both, with labels."""
-    model = neggrad(model, task, material, feed, lr=ascent_lr, epochs=ascent_epochs, batch=batch, ceiling=ceiling, clip=clip)
+    model = neggrad(model, task, material, feed, lr=ascent_lr, epochs=ascent_epochs, batch=batch, ceiling=ceiling,
+                    clip=clip)
     return finetune(model, task, material, feed, lr=lr, epochs=epochs, batch=batch)

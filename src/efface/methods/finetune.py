@@ -16,7 +16,7 @@ from efface.train import descend
 
 
 def finetune(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *, lr: float = 5e-4, epochs: int = 2, batch: int = 64,
+    model: nn.Module, task: Task, material: Material, feed: Feed, *, lr: float = 5e-4, epochs: int = 2, batch: int = 32,
 ) -> nn.Module:
     """Train on the retained faces only. Needs: retained faces with labels."""
     optimiser = torch.optim.AdamW(model.parameters(), lr)

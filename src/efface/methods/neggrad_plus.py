@@ -21,7 +21,7 @@ from efface.train import descend
 
 def neggrad_plus(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: float = 5e-4, epochs: int = 2, batch: int = 64, alpha: float = 0.95, ceiling: float = 10.0,
+    lr: float = 5e-4, epochs: int = 2, batch: int = 32, alpha: float = 0.95, ceiling: float = 4.0,
 ) -> nn.Module:
     """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels."""
     limit = ceiling * mean_loss(model, task, material, feed, batch)

@@ -20,7 +20,7 @@ from efface.train import descend
 
 def rebalance(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    weight: float | None = None, lr: float = 5e-4, epochs: int = 1, batch: int = 64,
+    weight: float | None = None, lr: float = 5e-4, epochs: int = 2, batch: int = 32,
 ) -> nn.Module:
     """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
     (default: as often as before the forgetting). Needs: retained faces with labels and groups."""

@@ -16,10 +16,11 @@ from efface.train import train
 
 def retrain(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    epochs: int = 20, lr: float = 1e-3, batch: int = 64, weight_decay: float = 1e-4,
+    epochs: int = 20, lr: float = 5e-4, batch: int = 32, weight_decay: float = 1e-4,
 ) -> nn.Module:
     """Initialise the model anew and train it on the retained faces alone. Needs: retained faces with labels."""
     for module in model.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
     return train(model, task, material.retain, feed, epochs=epochs, lr=lr, batch=batch, weight_decay=weight_decay)

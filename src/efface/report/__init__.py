@@ -1,4 +1,4 @@
-"""From a run's folder to one HTML page that needs nothing else. It draws and words what was saved; it measures nothing."""
+"""From a run's folder to one HTML page that needs nothing else: it draws and words what was saved."""
 
 from __future__ import annotations
 

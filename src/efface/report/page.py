@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from efface.evidence import CHANGED, Evidence, evidence_path
 from efface.judge import OTHER_SEED
+from efface.measures.utility import ALL
 from efface.report import pictures, plots, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, MeasureRecord, Request, Results, Summary
@@ -85,7 +86,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     task = TASKS[request.task]
     summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
     made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
-    groups = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(sorted(group_names(request)))]
+    groups = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
     ruler = price_ruler(summaries.values(), task.error, [group for group, _ in groups])
     rows = [glance(one, made, summaries["reference"], task.error, groups, ruler) for one in summaries.values()
             if one.method != "original"]
@@ -108,9 +109,9 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     )
 
 
-def group_names(request: Request) -> set[str]:
-    """Groups that have test faces."""
-    return {group for group in request.faces["test"] if group}
+def group_names(request: Request) -> list[str]:
+    """Groups that have test faces; without groups, all faces as one."""
+    return sorted(group for group in request.faces["test"] if group) or [ALL]
 
 
 def asked(request: Request, about: str) -> str:
@@ -129,12 +130,11 @@ def happened(summaries: Mapping[str, Summary], score: str, request: Request, gro
     """What happened and who paid, a sentence per row worth one."""
     reference = summaries["reference"].measures
     what = score.replace("_", " ")
-    costs = words.listed([f"{group} {words.paid(reference, score, group)}" for group in groups]) if groups else (
-        words.paid(reference, score, "all"))
+    costs = words.listed([f"{group} {words.paid(reference, score, group)}" for group in groups])
     lines = [f"What forgetting truly costs, by a model retrained without them: {what} of {costs}."]
-    short = [name for name, one in summaries.items() if name not in OTHERS and words.standing(one.measures) == "remembered"]
-    over = [name for name, one in summaries.items() if name not in OTHERS and words.standing(one.measures) == "overshot"]
-    equal = [name for name, one in summaries.items() if name not in OTHERS and words.standing(one.measures) == "as retrained"]
+    standing = {name: words.standing(one.measures) for name, one in summaries.items() if name not in OTHERS}
+    short, equal, over = ([name for name in standing if standing[name] == which]
+                          for which in ("remembered", "as retrained", "overshot"))
     if short:
         lines.append(f"Did not forget what the retrained model does not know: {words.listed(short)}. "
                      "Little harm there is no merit.")
@@ -159,9 +159,9 @@ def _value(measures: Measures, name: str) -> float:
 
 def price_ruler(summaries: Any, score: str, groups: Sequence[str]) -> Ruler:
     """A scale of changes in percent that holds all but the wildest rows."""
-    ends = sorted(record.high for one in summaries for group in groups or ["all"]
-                  if (record := one.measures.get(f"increase/{score}/against original/{group}")) and record.high is not None)
-    high = max(20.0, min(ends[-1], 2.5 * ends[len(ends) // 2] if ends[len(ends) // 2] > 0 else ends[-1])) if ends else 20.0
+    changes = (one.measures.get(f"increase/{score}/against original/{group}") for one in summaries for group in groups)
+    ends = sorted(change.high for change in changes if change and change.high is not None) or [0.0]
+    high = max(20.0, min(ends[-1], 3 * ends[len(ends) // 2]))
     return Ruler(-0.35 * high, high, ((0, "origin"),))
 
 
@@ -173,7 +173,7 @@ def glance(
     measures = one.measures
     way = measures["forgotten/percent"]
     marks, paid = [], []
-    for group, colour in groups or [("all", COLOURS[0])]:
+    for group, colour in groups:
         name = f"increase/{score}/against original/{group}"
         change, without = measures.get(name), reference.measures.get(name)
         if change and change.value is not None and change.low is not None and change.high is not None:
@@ -181,11 +181,13 @@ def glance(
         paid.append((group, colour, words.interval(change, percent=True)))
     cost = made[one.method].cost
     depth = 0 if one.method in OTHERS else len(made[one.method].stages) - 1
-    known = way.value is not None and way.low is not None and way.high is not None
+    drawn = ""
+    if way.value is not None and way.low is not None and way.high is not None:
+        drawn = strip([Mark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
     return Row(
         name=one.method, depth=depth, standing=words.standing(measures),
         forgotten="–" if way.value is None else f"{way.value:.0f}%",
-        forgotten_strip=Markup(strip([Mark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)) if known else Markup(""),  # type: ignore[arg-type]
+        forgotten_strip=Markup(drawn),
         attack=words.interval(measures.get("membership/auc/photo")), paid=paid, paid_strip=Markup(strip(marks, ruler)),
         faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",
         seconds="–" if cost.seconds_of_retraining is None else f"{100 * cost.seconds_of_retraining:.0f}%",

@@ -12,7 +12,7 @@ from efface.evidence import Evidence
 from efface.faces import Array
 from efface.report.marks import COLOURS
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": "#888888", "figure.facecolor": "none", "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -46,12 +46,14 @@ def loss_distributions(evidence: Evidence) -> str:
     forgotten = evidence.split == "forget"
     strangers = (evidence.split == "strangers") & np.isin(evidence.group, np.unique(evidence.group[forgotten]))
     seen = evidence.signal[:, forgotten | strangers]
-    bins = np.linspace(*np.quantile(seen, [0.002, 0.998]), 31)
+    lowest, highest = np.quantile(seen, [0.002, 0.998])
+    bins = np.linspace(lowest, highest, 31)
 
     def draw(axis: Any, model: int) -> None:
         for rows, colour, label in ((strangers, "#888888", "strangers"), (forgotten, COLOURS[1], "forgotten")):
             axis.hist(evidence.signal[model, rows], bins, density=True, histtype="stepfilled", alpha=0.35, color=colour)
-            axis.hist(evidence.signal[model, rows], bins, density=True, histtype="step", color=colour, linewidth=1.5, label=label)
+            axis.hist(evidence.signal[model, rows], bins, density=True, histtype="step", color=colour, linewidth=1.5,
+                      label=label)
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
 

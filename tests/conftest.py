@@ -1,0 +1,57 @@
+"""What several tests build: faces of invented people, outcomes without a model, and the one line of a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from efface.errors import InputError
+from efface.faces import Faces, Images
+from efface.measures.outcomes import Outcomes
+
+
+def refusal(function: Callable[..., object], *arguments: Any, **settings: Any) -> str:
+    """The one line that a call answers bad input with."""
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **settings)
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+def faces_of(people: Mapping[str, int], photos: int = 2, shape: tuple[int, int, int] = (1, 8, 8)) -> Faces:
+    """Noise pictures of so many people of each group, `photos` of each; people are called A0, A1, ... by group."""
+    names = [f"{group}{number}" for group, count in people.items() for number in range(count) for _ in range(photos)]
+    groups = [group for group, count in people.items() for _ in range(count * photos)]
+    generator = np.random.default_rng(0)
+    return Faces(
+        images=Images(generator.integers(0, 256, (len(names), *shape), dtype=np.uint8), np.arange(len(names))),
+        targets=generator.uniform(0, 8, (len(names), 2, 2)).astype(np.float32),
+        identities=np.array(names),
+        groups=np.array(groups),
+        keys=np.array([f"{name}/{place % photos}" for place, name in enumerate(names)]),
+    )
+
+
+def outcomes_of(*parts: tuple[str, str, int, int]) -> Outcomes:
+    """A row per photo of each (split, group, people, photos of each person); eyes are found up to noise."""
+    split, group, identity = (
+        np.array(column)
+        for column in zip(
+            *(
+                (split, group, f"{group}{split}{person}")
+                for split, group, people, photos in parts
+                for person in range(people)
+                for _ in range(photos)
+            ),
+            strict=True,
+        )
+    )
+    generator = np.random.default_rng(0)
+    truth = np.array([[20.0, 10.0], [10.0, 10.0]]) + generator.normal(0, 0.5, (len(split), 2, 2))
+    answers = truth + generator.normal(0, 1, truth.shape)
+    return Outcomes(split, np.arange(len(split)).astype(str), identity, group, answers, truth)

@@ -1,0 +1,161 @@
+"""The command line: every verb does its work, and bad input is one line and exit code 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from efface import __version__
+from efface.cli import app, main
+from efface.datasets.synthetic import synthetic
+from efface.models import MODELS
+from efface.models.load import save_weights
+from efface.prepare import export_eyes
+from test_run import TINY
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run made by the verb, one seed."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "plan.toml").write_text(TINY.replace("seeds = [0, 1]", "seeds = [0]"))
+    assert said("run", str(folder / "plan.toml"), "--out", str(folder / "out")).strip() == str(folder / "out" / "report.html")
+    return folder
+
+
+def said(*words: str) -> str:
+    """What the command prints, when all goes well."""
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    """The one line of a refusal."""
+    monkeypatch.setattr(sys, "argv", ["efface", *words])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    return error
+
+
+def test_version() -> None:
+    assert said("--version").strip() == __version__
+
+
+def test_check_names_the_rows(done: Path) -> None:
+    assert "original, reference, finetune, ascent, ascent, rebalanced" in said("check", str(done / "plan.toml"))
+
+
+@pytest.mark.parametrize("what", ["", "methods", "tasks", "datasets", "measures", "neggrad", "bioid", "eyes"])
+def test_list(what: str) -> None:
+    assert len(said("list", *([what] if what else [])).splitlines()) > 2
+
+
+def test_list_of_a_method_is_its_reference() -> None:
+    page = said("list", "neggrad_plus")
+    for part in ("Needs:", "alpha = 0.95", "arXiv:2302.09880"):
+        assert part in page
+
+
+def test_report_is_written_again(done: Path) -> None:
+    before = (done / "out" / "report.html").read_text()
+    (done / "out" / "report.html").unlink()
+    said("report", str(done / "out"))
+    assert (done / "out" / "report.html").read_text() == before
+
+
+def test_schemas_are_json() -> None:
+    assert json.loads(said("schema", "results"))["$id"] == "efface.results/1"
+    assert "forget" in json.loads(said("schema", "plan"))["properties"]
+
+
+def test_prepare_then_run_on_packed_faces(tmp_path: Path) -> None:
+    """Photos in BioID's layout, packed, exported again, and read back alike."""
+    album = synthetic(people=12, photos_per_person=2, size=(64, 48))
+    export_eyes(album, tmp_path / "photos")
+    words = said("prepare", "bioid", str(tmp_path / "photos"), "--out", str(tmp_path / "packed"), "--size", "32", "24",
+                 "--export", str(tmp_path / "again"))
+    assert "24 faces" in words
+    assert np.load(tmp_path / "packed" / "images.npy").shape == (24, 1, 24, 32)
+    assert len(list((tmp_path / "again").glob("*.eye"))) == 24
+
+
+@pytest.mark.parametrize("style", ["cover", "pixelate", "blur"])
+def test_anonymize_hides_where_the_model_says(tmp_path: Path, style: str) -> None:
+    """A network that always answers (0.65, 0.4) and (0.35, 0.4) of the picture hides there and nowhere else."""
+    model = MODELS["eyenet"]((1, 24, 24), widths=(4, 6, 8), hidden=16)
+    weights = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    weights["head.3.bias"] = torch.tensor([0.15, -0.1, -0.15, -0.1])
+    model.load_state_dict(weights)
+    record = {"model": "eyenet", "model_settings": {"widths": [4, 6, 8], "hidden": 16}, "shape": [1, 24, 24]}
+    save_weights(model, tmp_path / "w.safetensors", record)
+    image = np.random.default_rng(0).integers(50, 200, (60, 80, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "face.png")
+    said("anonymize", str(tmp_path / "face.png"), "--weights", str(tmp_path / "w.safetensors"), "--out",
+         str(tmp_path / "hidden"), "--style", style)
+    changed = (np.asarray(Image.open(tmp_path / "hidden" / "face.png")) != image).any(2)
+    assert changed[20:28, 22:58].mean() > 0.95, "the band between and around the eyes"
+    assert not changed[:12].any()
+    assert not changed[38:].any()
+
+
+def test_anonymize_writes_nothing_when_a_photo_is_broken(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"no photo")
+    weights = next((done / "out" / "models").glob("original*.safetensors"))
+    error = refused(capsys, monkeypatch, "anonymize", str(tmp_path), "--weights", str(weights), "--out", str(tmp_path / "x"))
+    assert "b.jpg" in error
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("change", "complaint"), [
+    (("[methods.finetune]", "[methods.finetun]"), "did you mean 'finetune'"),
+    (("epochs = 1\n[methods.ascent]", "epochz = 1\n[methods.ascent]"), "unknown setting 'epochz'; did you mean 'epochs'"),
+    (('name = "eyenet"', 'name = "eyent"'), "did you mean 'eyenet'"),
+    (('name = "synthetic"', 'name = "synthetik"'), "did you mean 'synthetic'"),
+    (("people = 60", "peeple = 60"), "did you mean 'people'"),
+    (('task = "eyes"', 'task = "eye"'), "did you mean 'eyes'"),
+    (("epochs = 3", 'epochs = "three"'), "epochs"),
+    (('group = "B"', 'group = "Q"'), "nobody of group 'Q'"),
+    (("share = 0.5", "share = 1.0"), "whole_group = true"),
+    (("share = 0.5", "share = 0.001"), "takes 0 of"),
+    (('use = "neggrad"', 'use = "neggrad"\nafter = "later"'), "must name a method that stands above it"),
+    (("people = 60", "people = 2"), "nobody is left to train on"),
+])
+def test_a_plan_that_cannot_be_run_is_refused_in_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, change: tuple[str, str],
+    complaint: str,
+) -> None:
+    assert change[0] in TINY
+    (tmp_path / "plan.toml").write_text(TINY.replace(*change))
+    assert complaint in refused(capsys, monkeypatch, "run", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"))
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name != ".lock"]
+
+
+@pytest.mark.parametrize("words", [
+    ("report", "nowhere"), ("run", "nowhere.toml", "--out", "out"), ("list", "nothing_like_it"), ("schema", "poems"),
+    ("check", "."), ("prepare", "synthetic", ".", "--out", "out"), ("prepare", "bioid", "nowhere", "--out", "out"),
+])
+def test_other_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, monkeypatch, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_module_runs_as_a_command() -> None:
+    shown = subprocess.run([sys.executable, "-m", "efface", "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == __version__

@@ -1,0 +1,83 @@
+"""Imports only go down, methods do not measure, measures see no tensor, and help is light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "efface"
+
+LAYERS = [
+    {"errors", "__init__"},
+    {"faces", "plan"},
+    {"settings", "watch"},
+    {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize"},
+    {"measures", "results", "feed", "models", "tasks", "machine"},
+    {"train", "observe", "gather", "divide", "evaluate"},
+    {"methods", "evidence", "stages"},
+    {"bind", "testing", "listing", "hide"},
+    {"arm"},
+    {"judge"},
+    {"report"},
+    {"run"},
+    {"cli", "__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+            found |= {f"{node.module}.{name.name}" for name in node.names}
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {parts[1] for name in imports(path) if (parts := name.split("."))[0] == "efface" and len(parts) > 1
+            and parts[1] in LEVEL}
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room(path) for path in FILES} <= set(LEVEL)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_only_go_down(path: Path) -> None:
+    above = {other for other in rooms_imported(path) if other != room(path) and LEVEL[other] > LEVEL[room(path)]}
+    assert not above
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "measures"], ids=lambda path: path.stem)
+def test_measures_never_see_a_tensor(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} <= {
+        "__future__", "collections", "dataclasses", "efface", "numpy", "os", "pathlib", "scipy", "sklearn", "typing"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)
+def test_methods_never_measure(path: Path) -> None:
+    assert not rooms_imported(path) & {"measures", "observe", "evaluate", "results", "report"}
+
+
+def test_help_imports_neither_torch_nor_pandas() -> None:
+    code = ("import sys; sys.argv = ['efface', '--help']\n"
+            "from efface.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "assert not {'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_plan_is_read_without_torch() -> None:
+    subprocess.run([sys.executable, "-c", "import sys, efface.plan; assert 'torch' not in sys.modules"], check=True)
