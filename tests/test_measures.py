@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import outcomes_of
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from conftest import outcomes_of
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure, measure
 from efface.measures.fairness import disparity, harmed_group, increase, main_group, means_on_test, price
@@ -390,8 +390,8 @@ def test_utility_is_the_mean_of_each_score_over_each_split_and_group() -> None:
             for group in {"all", str(outcomes.group[row])} - {""}:
                 expected.setdefault(f"{name}/{outcomes.split[row]}/{group}", []).append(values[row])
     assert set(found) == set(expected)
-    for name, values in expected.items():
-        assert found[name].value == pytest.approx(np.mean(values))
+    for name, parts in expected.items():
+        assert found[name].value == pytest.approx(np.mean(parts))
     assert found["within/test/A"].aim == "high"
     assert found["within/forget/all"].aim == "as retrained"
     assert "the mse" in found["mse/test/B"].about

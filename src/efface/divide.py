@@ -25,8 +25,9 @@ def divide(faces: Faces, split: Split, forget: Forget, column: Array | None = No
     untrained = {name: faces[np.flatnonzero(part == name)] for name in UNTRAINED}
     for name in ("strangers", "test"):
         if not len(untrained[name]):
-            raise InputError(f"no face is left for '{name}', without which nothing can be said: "
-                             f"{len(people(faces)[0])} people are too few for split.{name} = {getattr(split, name)}")
+            why = (f"{len(people(faces)[0])} people are too few for split.{name} = {getattr(split, name)}"
+                   if column is None else f"column '{split.by}' names no face '{name}'")
+            raise InputError(f"no face is left for '{name}', without which nothing can be said: {why}")
     return Splits(forget=trained[np.flatnonzero(forgotten)], retain=trained[np.flatnonzero(~forgotten)], **untrained)
 
 
@@ -56,8 +57,8 @@ def given(faces: Faces, column: Array) -> Array:
     allowed = ("train", *UNTRAINED)
     for value in np.unique(column):
         if value not in allowed:
-            raise InputError(f"split '{value}' of face '{faces.keys[column == value][0]}' is none of "
-                             f"{', '.join(allowed)}{nearest(str(value), allowed)}")
+            raise InputError(f"face '{faces.keys[column == value][0]}' has the unknown split '{value}'"
+                             f"{nearest(str(value), allowed)}")
     part_of: dict[str, str] = {}
     for person, part in zip(faces.identities.tolist(), column.tolist(), strict=True):
         if part_of.setdefault(person, part) != part:
@@ -102,7 +103,7 @@ def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
 def listed(path: Path, names: Array) -> Array:
     """The people a text file names, one a line."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"forget.file {path} cannot be read: {error}") from None
     wanted = [line for line in lines if line]

@@ -36,6 +36,8 @@ class Evidence:
     """(m, n) what betrays a member; lower on members."""
     pictured: Array
     """(k,) rows of n."""
+    person: Array
+    """(k,) whose face, as a salted hash."""
     why: Array
     """(k,) how each was chosen."""
     images: Array
@@ -70,12 +72,13 @@ def evidence_path(out: Path, arm: str) -> Path:
 
 
 def collect(
-    splits: Splits, task: Task, outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded], *,
+    splits: Splits, task: Task, outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded], salted: str, *,
     random: int = 3, changed: int = 2, seed: int = 0,
 ) -> Evidence:
     """From each group: test faces and forgotten faces drawn at random, and the test faces whose error changed most.
 
-    outcomes, graded: of every model by name, "original" first, over the same faces in the same order.
+    outcomes, graded: of every model by name, "original" first, over the same faces in the same order. salted: this
+    run's `salt`.
     """
     models = list(outcomes)
     seen = outcomes[models[0]]
@@ -84,7 +87,8 @@ def collect(
     return Evidence(
         models=np.array(models), split=seen.split, group=seen.group,
         error=error.astype(np.float32), signal=np.stack([graded[name].signal for name in models]).astype(np.float32),
-        pictured=rows, why=why, images=pictures(splits, seen, rows), truth=seen.truth[rows],
+        pictured=rows, person=np.array([pseudonym(name, salted) for name in seen.identity[rows].tolist()]), why=why,
+        images=pictures(splits, seen, rows), truth=seen.truth[rows],
         answers=np.stack([outcomes[name].answers[rows] for name in models]), scores=np.array(list(task.scores)),
         scored=np.stack([[graded[name].scores[score][rows] for score in task.scores] for name in models]),
     )

@@ -60,7 +60,7 @@ class Feed:
         self.passes += 1
         for start in range(0, len(faces), batch):
             rows = order[start:start + batch]
-            if len(rows) > 1 or len(faces) == 1:
+            if len(rows) > 1 or batch == 1 or len(faces) == 1:
                 yield self.fetch(faces, rows)
 
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:

@@ -112,9 +112,8 @@ def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:
         table = table[place.reindex(table.index) < source.per_person]
     if source.group is not None:
         return table.assign(group=source.group)
-    if source.group_by is not None:
-        return table.assign(group=column(table, source.group_by, "data.group_by").astype(str))
-    return table.assign(group=table["group"].fillna("").astype(str) if "group" in table else "")
+    known = column(table, source.group_by, "data.group_by") if source.group_by else table.get("group")
+    return table.assign(group="" if known is None else known.astype(str).where(known.notna(), ""))
 
 
 def column(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:

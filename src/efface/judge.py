@@ -6,7 +6,7 @@ from pathlib import Path
 
 from efface.arm import Arm
 from efface.evaluate import evaluate, grade, records
-from efface.evidence import collect, evidence_path
+from efface.evidence import collect, evidence_path, salt
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure
 from efface.measures.fairness import increase
@@ -43,7 +43,7 @@ def judge(arm: Arm, out: Path) -> list[Evaluation]:
             rows.append(row(arm, other, seed, measured(other, seed), name=OTHER_SEED))
     first = {stage.name: stage for stage in arm.stages if stage.seed == seeds[0]}
     collect(arm.splits, task, {name: outcomes[stage] for name, stage in first.items()},
-            {name: graded[stage] for name, stage in first.items()}).save(evidence_path(out, arm.name))
+            {name: graded[stage] for name, stage in first.items()}, salt(out)).save(evidence_path(out, arm.name))
     return rows
 
 

@@ -80,7 +80,7 @@ class Split(Strict):
     val: float = Field(default=0.1, ge=0, lt=1)
     strangers: float = Field(default=0.15, gt=0, lt=1)
     test: float = Field(default=0.25, gt=0, lt=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     by: str | None = None
     """A column that says it instead: train, public, val, strangers or test for each face."""
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from efface.errors import InputError
 from efface.plan import first_complaint
+
+Count = Annotated[int, Field(gt=0)]
+"""How many: 1 or more."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A learning rate, say."""
+Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A weight that may be switched off."""
+Factor = Annotated[float, Field(gt=1)]
+"""How many times as much; infinity is no bound."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole."""
 
 
 def schema(function: Callable[..., Any], given_elsewhere: Collection[str] = ()) -> type[BaseModel]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from efface.faces import Faces
 from efface.feed import Feed, derive
+from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -20,7 +21,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
 def train(
     model: nn.Module, task: Task, faces: Faces, feed: Feed, checkpoint: Path | None = None, *,
-    epochs: int = 20, lr: float = 5e-4, batch: int = 32, weight_decay: float = 1e-4,
+    epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
 ) -> nn.Module:
     """Train `model` on `faces` with AdamW under a cosine learning rate, and return it.
 

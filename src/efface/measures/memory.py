@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,19 +20,23 @@ def membership(outcomes: Outcomes, signal: Array, draws: Draws) -> dict[str, Mea
     signal (n,): lower on faces the model knows. Strangers are weighted so that their mix of groups is the
     forgotten's; else the attack would find groups, not members. Loss-threshold attack: Yeom et al., CSF 2018.
     """
-    forgotten = outcomes.rows("forget")
-    strangers = outcomes.rows("strangers") & np.isin(outcomes.group, np.unique(outcomes.group[forgotten]))
+    forgotten, strangers = outcomes.rows("forget"), outcomes.rows("strangers")
+    shared = np.intersect1d(outcomes.group[forgotten], outcomes.group[strangers])
+    left_out = int((forgotten & ~np.isin(outcomes.group, shared)).sum())
+    forgotten, strangers = (rows & np.isin(outcomes.group, shared) for rows in (forgotten, strangers))
     if not strangers.any():
         nobody = "no stranger is of the forgotten's groups, so no attack can be scored"
         return {"membership/auc/photo": Measure(None, None, None, "as retrained", nobody)}
     matched = draws.photos(strangers) * mix(outcomes.group[strangers], outcomes.group[forgotten])
     about = "chance that an attacker who sees the losses ranks a forgotten {} below a stranger's (0.5: cannot tell)"
+    about += f"; {left_out} photos of groups without strangers left out" if left_out else ""
     found = {"membership/auc/photo": measure(
         auc(signal[forgotten], draws.photos(forgotten), signal[strangers], matched), "as retrained",
         about.format("photo"))}
-    people = [by_person(outcomes.identity[rows], signal[rows], weights)
-              for rows, weights in ((forgotten, draws.photos(forgotten)), (strangers, matched))]
-    found["membership/auc/person"] = measure(auc(*people[0], *people[1]), "as retrained", about.format("person"))
+    members, others = (by_person(outcomes, signal, draws, rows) for rows in (forgotten, strangers))
+    found["membership/auc/person"] = measure(
+        auc(members.signal, members.weights, others.signal, others.weights * mix(others.group, members.group)),
+        "as retrained", about.format("person"))
     few = int(strangers.sum())
     caught = "share of forgotten photos caught by an attacker who wrongly accuses 1% of strangers"
     found["membership/tpr_at_1%_fpr/photo"] = (
@@ -53,7 +59,7 @@ def forgetting(
     about = "of the way from the original to the retrained reference, by the mean log loss on the forgotten"
     whole = goal - before
     same_way = np.sign(whole) == np.sign(whole[0])
-    percent = np.where(same_way, 100 * (now - before) / np.where(whole == 0, 1, whole), np.nan)
+    percent = np.where(same_way, 100 * (now - before) / np.where(whole == 0, np.nan, whole), np.nan)
     way = measure(percent, "as retrained", f"percent {about} (100: as if never trained on them)")
     return {
         "forgotten/percent": way,
@@ -101,7 +107,17 @@ def caught_at(
     return share
 
 
-def by_person(identities: Array, signal: Array, weights: Array) -> tuple[Array, Array]:
-    """Mean signal of each person, and the person's weight in every draw (that of the first photo)."""
-    _, first, of = np.unique(identities, return_index=True, return_inverse=True)
-    return np.bincount(of, signal) / np.bincount(of), weights[:, first]
+@dataclass(frozen=True)
+class People:
+    """Mean signal and group of each person, and how often the person stands in each draw."""
+
+    signal: Array
+    group: Array
+    weights: Array
+
+
+def by_person(outcomes: Outcomes, signal: Array, draws: Draws, rows: NDArray[np.bool_]) -> People:
+    """The people of the marked photos, each with the group of their first one."""
+    _, first, of = np.unique(outcomes.identity[rows], return_index=True, return_inverse=True)
+    means = np.bincount(of, signal[rows]) / np.bincount(of)
+    return People(means, outcomes.group[rows][first], draws.photos(rows)[:, first])

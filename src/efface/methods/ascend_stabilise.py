@@ -12,13 +12,14 @@ from efface.faces import Material
 from efface.feed import Feed
 from efface.methods.finetune import finetune
 from efface.methods.neggrad import neggrad
+from efface.settings import Count, Factor, Positive
 from efface.tasks import Task
 
 
 def ascend_stabilise(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    ascent_lr: float = 2e-5, ascent_epochs: int = 1, ceiling: float = 4.0, clip: float = 1.0,
-    lr: float = 5e-4, epochs: int = 2, batch: int = 32,
+    ascent_lr: Positive = 2e-5, ascent_epochs: Count = 1, ceiling: Factor = 4.0, clip: Positive = 1.0,
+    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
 ) -> nn.Module:
     """Climb the loss of the forgotten, then fine-tune on the retained. Needs: both, with labels."""
     model = neggrad(model, task, material, feed, lr=ascent_lr, epochs=ascent_epochs, batch=batch, ceiling=ceiling,

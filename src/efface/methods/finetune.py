@@ -11,12 +11,14 @@ from torch import nn
 
 from efface.faces import Material
 from efface.feed import Feed
+from efface.settings import Count, Positive
 from efface.tasks import Task
 from efface.train import descend
 
 
 def finetune(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *, lr: float = 5e-4, epochs: int = 2, batch: int = 32,
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
 ) -> nn.Module:
     """Train on the retained faces only. Needs: retained faces with labels."""
     optimiser = torch.optim.AdamW(model.parameters(), lr)

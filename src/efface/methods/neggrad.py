@@ -13,13 +13,15 @@ from torch import nn
 
 from efface.faces import Material
 from efface.feed import Feed
+from efface.settings import Count, Factor, Positive
 from efface.tasks import Task
 from efface.train import descend
 
 
 def neggrad(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: float = 2e-5, epochs: int = 1, batch: int = 32, ceiling: float = 4.0, clip: float = 1.0,
+    lr: Positive = 2e-5, epochs: Count = 1, batch: Count = 32,
+    ceiling: Factor = 4.0, clip: Positive = 1.0,
 ) -> nn.Module:
     """Climb the loss of the forgotten faces. Needs: forgotten faces with labels; no retained face."""
     limit = ceiling * mean_loss(model, task, material, feed, batch)

@@ -15,13 +15,15 @@ from torch import nn
 from efface.faces import Material
 from efface.feed import Feed
 from efface.methods.neggrad import mean_loss
+from efface.settings import Count, Factor, Positive, Share
 from efface.tasks import Task
 from efface.train import descend
 
 
 def neggrad_plus(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: float = 5e-4, epochs: int = 2, batch: int = 32, alpha: float = 0.95, ceiling: float = 4.0,
+    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
+    alpha: Share = 0.95, ceiling: Factor = 4.0,
 ) -> nn.Module:
     """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels."""
     limit = ceiling * mean_loss(model, task, material, feed, batch)

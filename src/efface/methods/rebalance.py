@@ -14,13 +14,14 @@ from torch import nn
 from efface.errors import InputError
 from efface.faces import Array, Material
 from efface.feed import Feed
+from efface.settings import Count, Positive
 from efface.tasks import Task
 from efface.train import descend
 
 
 def rebalance(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    weight: float | None = None, lr: float = 5e-4, epochs: int = 2, batch: int = 32,
+    weight: Positive | None = None, lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
 ) -> nn.Module:
     """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
     (default: as often as before the forgetting). Needs: retained faces with labels and groups."""

@@ -10,13 +10,14 @@ from torch import nn
 
 from efface.faces import Material
 from efface.feed import Feed
+from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 from efface.train import train
 
 
 def retrain(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    epochs: int = 20, lr: float = 5e-4, batch: int = 32, weight_decay: float = 1e-4,
+    epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
 ) -> nn.Module:
     """Initialise the model anew and train it on the retained faces alone. Needs: retained faces with labels."""
     for module in model.modules():

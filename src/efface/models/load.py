@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise InputError(f"{path} is not a whole safetensors file: {error}") from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError,
+            AssertionError, struct.error) as error:
+        reason = str(error).splitlines() or [type(error).__name__]
         raise InputError(f"{path} is no file of weights: expected a state dict saved by torch.save, or safetensors "
-                         f"({str(error).splitlines()[0][:120]})") from None
+                         f"({reason[0][:120]})") from None
     for wrapper in WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]

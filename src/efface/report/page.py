@@ -31,6 +31,8 @@ class Row:
     """One model at a glance."""
 
     name: str
+    title: str
+    """The name, less what it repeats of the stage before it."""
     depth: int
     """How many stages came before it."""
     standing: words.Standing
@@ -136,19 +138,23 @@ def happened(summaries: Mapping[str, Summary], score: str, request: Request, gro
     short, equal, over = ([name for name in standing if standing[name] == which]
                           for which in ("remembered", "as retrained", "overshot"))
     if short:
-        lines.append(f"Did not forget what the retrained model does not know: {words.listed(short)}. "
+        lines.append(f"Did not forget all that the retrained model does not know: {words.quoted(short)}. "
                      "Little harm there is no merit.")
     if equal:
-        lines.append(f"Cannot be told from retraining by the loss on the forgotten: {words.listed(equal)}.")
+        lines.append(f"Cannot be told from retraining by the loss on the forgotten: {words.quoted(equal)}.")
     if over:
-        lines.append(f"Overshot (answers the forgotten worse than a model that never saw them): {words.listed(over)}.")
+        lines.append(f"Overshot, answering the forgotten worse than a model that never saw them: {words.quoted(over)}.")
     worst = max((name for name in summaries if name not in OTHERS), default=None,
                 key=lambda name: _value(summaries[name].measures, f"disparity_points/{score}/against original"))
     points = summaries[worst].measures.get(f"disparity_points/{score}/against original") if worst else None
     if worst and points and points.low is not None and points.low > 0:
-        lines.append(f"Most unequal: {worst}, where {request.forgotten_group} lost {words.signed(points.value, '')} "
-                     f"percentage points more than everyone else [{words.signed(points.low, '')}, "
-                     f"{words.signed(points.high, '')}].")
+        lines.append(f"Most unequal: “{worst}”, where the error of {request.forgotten_group} grew by {points.value:.0f} "
+                     f"percentage points more than everyone else's [{points.low:.0f}, {points.high:.0f}].")
+    for name, one in summaries.items():
+        changes = {group: one.measures.get(f"increase/{score}/against stage before/{group}") for group in groups}
+        if any(change is not None and change.value is not None for change in changes.values()):
+            told = words.listed([f"{group} {words.interval(change, percent=True)}" for group, change in changes.items()])
+            lines.append(f"The last step of “{name}” changed the {what} of {told}.")
     return lines
 
 
@@ -185,13 +191,18 @@ def glance(
     if way.value is not None and way.low is not None and way.high is not None:
         drawn = strip([Mark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
     return Row(
-        name=one.method, depth=depth, standing=words.standing(measures),
+        name=one.method, title=title(made[one.method]), depth=depth, standing=words.standing(measures),
         forgotten="–" if way.value is None else f"{way.value:.0f}%",
         forgotten_strip=Markup(drawn),
         attack=words.interval(measures.get("membership/auc/photo")), paid=paid, paid_strip=Markup(strip(marks, ruler)),
         faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",
         seconds="–" if cost.seconds_of_retraining is None else f"{100 * cost.seconds_of_retraining:.0f}%",
     )
+
+
+def title(one: Evaluation) -> str:
+    """The name of a row, less what it repeats of the stage before it."""
+    return one.method.removeprefix(f"{one.stages[-1]}, ") if one.stages else one.method
 
 
 def chain_of(made: Sequence[Evaluation]) -> list[str]:

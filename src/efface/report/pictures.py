@@ -42,10 +42,10 @@ def overlays(evidence: Evidence, models: dict[str, str]) -> list[Picture]:
 
 
 def caption(evidence: Evidence, k: int) -> str:
-    """Whose split and group, and why this one."""
+    """Group, split, why this one, and whose face, under a salted hash."""
     row = evidence.pictured[k]
     split = "forgotten" if evidence.split[row] == "forget" else evidence.split[row]
-    return f"{evidence.group[row]} · {split} · {evidence.why[k]}"
+    return " · ".join(part for part in (evidence.group[row], split, evidence.why[k], evidence.person[k]) if part)
 
 
 def anonymised(evidence: Evidence, k: int, models: list[str]) -> list[Picture]:

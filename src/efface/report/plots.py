@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def error_distributions(evidence: Evidence, about: str) -> str:
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_formatter(lambda value, _: "")
 
-    return _panels(evidence.models, draw, about, "share of test faces", "errors")
+    return _panels(evidence.models, draw, about, "share of test faces", same_height=True)
 
 
 def loss_distributions(evidence: Evidence) -> str:
@@ -57,7 +58,7 @@ def loss_distributions(evidence: Evidence) -> str:
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
 
-    return _panels(evidence.models, draw, "log loss (left: answered well)", "faces", "losses")
+    return _panels(evidence.models, draw, "log loss (left: answered well)", "faces", same_height=False)
 
 
 def _cumulative(values: Array) -> tuple[Array, Array]:
@@ -65,7 +66,7 @@ def _cumulative(values: Array) -> tuple[Array, Array]:
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 
 
-def _panels(models: Array, draw: Any, x_label: str, y_label: str, salt: str) -> str:
+def _panels(models: Array, draw: Callable[[Any, int], None], x_label: str, y_label: str, same_height: bool) -> str:
     """A panel per model, three in a row, one legend."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -73,10 +74,10 @@ def _panels(models: Array, draw: Any, x_label: str, y_label: str, salt: str) -> 
 
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
-    with mpl.rc_context({**STYLE, "svg.hashsalt": salt}):
+    with mpl.rc_context({**STYLE, "svg.hashsalt": x_label}):
         figure = Figure(figsize=(3.1 * columns, 2.1 * rows + 0.4), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        axes = figure.subplots(rows, columns, sharex=True, sharey=same_height, squeeze=False)
         for place, axis in enumerate(axes.flat):
             if place >= len(models):
                 axis.set_visible(False)

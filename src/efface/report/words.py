@@ -70,6 +70,11 @@ def listed(items: list[str]) -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
 
 
+def quoted(items: list[str]) -> str:
+    """“a”, “b, c” and “d”."""
+    return listed([f"“{item}”" for item in items])
+
+
 def counted(count: int, noun: str, plural: str | None = None) -> str:
     """1 person, 1,200 people."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
