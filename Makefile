@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow lint eyes readme-picture clean
+.PHONY: setup demo test slow lint eyes picture clean
 
 setup: .venv/ready
 
@@ -28,6 +28,10 @@ lint: setup
 # The experiment of the README, on the real faces in ../shared (about half an hour on 2 cores).
 eyes: setup
 	$(BIN)/efface run plans/eyes.toml --out runs/eyes
+
+# The picture in the README: the top of the demo's report, by Debian's chromium.
+picture: demo
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,900 --screenshot=docs/report.png "file://$(CURDIR)/runs/demo/report.html"
 
 clean:
 	rm -rf .venv runs

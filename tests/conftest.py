@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
+from efface.cli import SPIN
 from efface.errors import InputError
 from efface.faces import Faces, Images
 from efface.measures.outcomes import Outcomes
+
+os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # as the command line does, before any test loads torch
 
 
 def refusal(function: Callable[..., object], *arguments: Any, **settings: Any) -> str:

@@ -25,7 +25,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run made by the verb, one seed."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "plan.toml").write_text(TINY.replace("seeds = [0, 1]", "seeds = [0]"))
-    assert said("run", str(folder / "plan.toml"), "--out", str(folder / "out")).strip() == str(folder / "out" / "report.html")
+    shown = said("run", str(folder / "plan.toml"), "--out", str(folder / "out"))
+    assert shown.strip() == str(folder / "out" / "report.html")
     return folder
 
 
@@ -74,6 +75,13 @@ def test_report_is_written_again(done: Path) -> None:
     assert (done / "out" / "report.html").read_text() == before
 
 
+def test_the_table_is_printed_for_a_readme(done: Path) -> None:
+    lines = said("report", str(done / "out"), "--markdown").splitlines()
+    assert lines[0].startswith("| model | forgotten, % | attack AUC | normalised error, A |")
+    assert {line.count("|") for line in lines} == {9}
+    assert any(line.startswith("| ascent, rebalanced |") for line in lines)
+
+
 def test_schemas_are_json() -> None:
     assert json.loads(said("schema", "results"))["$id"] == "efface.results/1"
     assert "forget" in json.loads(said("schema", "plan"))["properties"]
@@ -115,14 +123,14 @@ def test_anonymize_writes_nothing_when_a_photo_is_broken(
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"no photo")
     weights = next((done / "out" / "models").glob("original*.safetensors"))
-    error = refused(capsys, monkeypatch, "anonymize", str(tmp_path), "--weights", str(weights), "--out", str(tmp_path / "x"))
-    assert "b.jpg" in error
+    words = ("anonymize", str(tmp_path), "--weights", str(weights), "--out", str(tmp_path / "x"))
+    assert "b.jpg" in refused(capsys, monkeypatch, *words)
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(("change", "complaint"), [
     (("[methods.finetune]", "[methods.finetun]"), "did you mean 'finetune'"),
-    (("epochs = 1\n[methods.ascent]", "epochz = 1\n[methods.ascent]"), "unknown setting 'epochz'; did you mean 'epochs'"),
+    (("epochs = 1\n[methods.ascent]", "epochz = 1\n[methods.ascent]"), "'epochz'; did you mean 'epochs'"),
     (('name = "eyenet"', 'name = "eyent"'), "did you mean 'eyenet'"),
     (('name = "synthetic"', 'name = "synthetik"'), "did you mean 'synthetic'"),
     (("people = 60", "peeple = 60"), "did you mean 'people'"),

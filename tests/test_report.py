@@ -99,7 +99,8 @@ def test_changes_in_words(value: float | None, text: str) -> None:
     assert words.signed(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.12345, "0.123"), (1234.5, "1234"), (0.0, "0"), (-0.5, "−0.5"), (None, "–")])
+@pytest.mark.parametrize(("value", "text"), [
+    (0.12345, "0.123"), (1234.5, "1234"), (0.0, "0"), (-0.5, "−0.5"), (None, "–")])
 def test_numbers_in_words(value: float | None, text: str) -> None:
     assert words.number(value) == text
 

@@ -61,7 +61,8 @@ def test_table_says_who_and_how() -> None:
     table = album.table
     assert list(table.columns[:7]) == ["key", "person", "group", *EYES]
     assert {"age", "smile", "glasses", "yaw", "roll", "light", "light_strength", "quality"} <= set(table.columns)
-    assert table["key"].iloc[3] == "p00001-01" and table["person"].iloc[3] == "p00001"
+    assert table["key"].iloc[3] == "p00001-01"
+    assert table["person"].iloc[3] == "p00001"
     assert table.groupby("person")[["group", "age"]].nunique().eq(1).all(axis=None)
     assert set(table["group"]) == {"A", "C"}
     assert set(synthetic(people=300, photos_per_person=1, size=(16, 16)).table["age"]) == {
@@ -78,7 +79,7 @@ def test_table_says_who_and_how() -> None:
 
 
 def test_pupils_are_where_the_table_says() -> None:
-    """The dark pixels around a stated centre have it as their centroid, in sharp photos of open eyes without glasses."""
+    """The dark pixels around a stated centre have it as their centroid, in sharp photos without glasses."""
     album = synthetic(people=60, photos_per_person=4, size=(128, 128), groups=("A",))
     table = album.table
     clear = np.flatnonzero((table["glasses"] == 0) & (table["quality"] > 0.95) & (table["yaw"].abs() < 12))

@@ -22,7 +22,9 @@ def faces() -> Faces:
     return tiny_problem(EYES)[0].retain
 
 
-def trained(faces: Faces, checkpoint: Path | None = None, epochs: int = 4, feed: Feed | None = None) -> dict[str, Tensor]:
+def trained(
+    faces: Faces, checkpoint: Path | None = None, epochs: int = 4, feed: Feed | None = None,
+) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = MODELS["eyenet"](faces.shape, widths=(4, 6, 8), hidden=16)
     return train(model, EYES, faces, feed or Feed(torch.device("cpu"), 0), checkpoint, epochs=epochs).state_dict()

@@ -76,11 +76,20 @@ def list_(what: Annotated[str, typer.Argument(help="methods, tasks, datasets, me
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")]) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")],
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table at a glance instead.")] = False,
+) -> None:
     """Write report.html again from a run's saved results."""
-    from efface.report import write
+    if markdown:
+        from efface.report.markdown import markdown as table
+        from efface.results import read_results
 
-    typer.echo(write(folder))
+        typer.echo(table(read_results(folder)))
+    else:
+        from efface.report import write
+
+        typer.echo(write(folder))
 
 
 @app.command()

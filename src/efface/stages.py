@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +118,24 @@ def signature_of(plain: Any) -> str:
 
 
 def code_of(*functions: Any) -> str:
-    """Hash of what the modules of these functions compute: comments, docstrings and formatting do not count."""
-    digest = hashlib.sha256()
-    for function in functions:
-        tree = ast.parse(inspect.getsource(inspect.getmodule(function)))  # type: ignore[arg-type]
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if isinstance(body, list):
-                node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()
+    """Hash of what the modules of these functions, and the methods they import, compute.
+
+    Comments, docstrings and formatting do not count.
+    """
+    modules = {inspect.getmodule(function) for function in functions}
+    trees = [ast.parse(inspect.getsource(module)) for module in modules if module is not None]
+    built_on = {str(node.module) for tree in trees for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom) and str(node.module).startswith("efface.methods.")}
+    trees += [ast.parse(inspect.getsource(import_module(name))) for name in built_on]
+    return signature_of(sorted(ast.dump(_without_texts(tree)) for tree in trees))
+
+
+def _without_texts(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [part for part in body if not _is_text(part)]  # type: ignore[attr-defined]
+    return tree
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -50,6 +50,11 @@ class Lines(Watch):
         seconds = time.perf_counter() - start
         print(f"[{self.done}/{self.expected}] {_label(arm, name, seed)}: {seconds:.1f} s", file=sys.stderr, flush=True)
 
+    def track(self, items: Iterable[Item], total: int, what: str = "preparing faces") -> Iterable[Item]:
+        start = time.perf_counter()
+        yield from items
+        print(f"{what}: {total} parts, {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+
 
 class Bars(Watch):
     """Bars that move, for a person at a terminal."""

@@ -17,10 +17,9 @@ from efface.judge import OTHER_SEED
 from efface.measures.utility import ALL
 from efface.report import pictures, plots, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
-from efface.results import Evaluation, MeasureRecord, Request, Results, Summary
+from efface.results import Evaluation, Request, Results, Summary
 from efface.tasks import TASKS
 
-Measures = Mapping[str, MeasureRecord]
 FORGOTTEN = Ruler(-40, 160, ((0, "origin"), (100, "goal")))
 OTHERS = ("original", "reference", OTHER_SEED)
 OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
@@ -107,7 +106,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
         errors=Markup(plots.error_distributions(evidence, task.error.replace("_", " "))),
         losses=Markup(plots.loss_distributions(evidence)),
-        table_head=list(summaries), table=everything(summaries),
+        table_head=list(summaries), table=everything(summaries, made),
     )
 
 
@@ -129,38 +128,50 @@ def asked(request: Request, about: str) -> str:
 
 
 def happened(summaries: Mapping[str, Summary], score: str, request: Request, groups: Sequence[str]) -> list[str]:
-    """What happened and who paid, a sentence per row worth one."""
-    reference = summaries["reference"].measures
-    what = score.replace("_", " ")
+    """What happened and who paid, a sentence for each thing worth one."""
+    reference, what = summaries["reference"].measures, score.replace("_", " ")
     costs = words.listed([f"{group} {words.paid(reference, score, group)}" for group in groups])
-    lines = [f"What forgetting truly costs, by a model retrained without them: {what} of {costs}."]
+    return [
+        f"What forgetting truly costs, by a model retrained without them: {what} of {costs}.",
+        *who_forgot(summaries), *most_unequal(summaries, score, request.forgotten_group),
+        *last_steps(summaries, score, groups),
+    ]
+
+
+def who_forgot(summaries: Mapping[str, Summary]) -> list[str]:
+    """Which methods fell short, arrived, or overshot."""
     standing = {name: words.standing(one.measures) for name, one in summaries.items() if name not in OTHERS}
-    short, equal, over = ([name for name in standing if standing[name] == which]
-                          for which in ("remembered", "as retrained", "overshot"))
-    if short:
-        lines.append(f"Did not forget all that the retrained model does not know: {words.quoted(short)}. "
-                     "Little harm there is no merit.")
-    if equal:
-        lines.append(f"Cannot be told from retraining by the loss on the forgotten: {words.quoted(equal)}.")
-    if over:
-        lines.append(f"Overshot, answering the forgotten worse than a model that never saw them: {words.quoted(over)}.")
-    worst = max((name for name in summaries if name not in OTHERS), default=None,
-                key=lambda name: _value(summaries[name].measures, f"disparity_points/{score}/against original"))
-    points = summaries[worst].measures.get(f"disparity_points/{score}/against original") if worst else None
-    if worst and points and points.low is not None and points.low > 0:
-        lines.append(f"Most unequal: “{worst}”, where the error of {request.forgotten_group} grew by {points.value:.0f} "
-                     f"percentage points more than everyone else's [{points.low:.0f}, {points.high:.0f}].")
+    sentences: dict[words.Standing, str] = {
+        "remembered": "Did not forget all that the retrained model does not know: {}. Little harm there is no merit.",
+        "as retrained": "Cannot be told from retraining by the loss on the forgotten: {}.",
+        "overshot": "Overshot, answering the forgotten worse than a model that never saw them: {}.",
+    }
+    return [sentence.format(words.quoted(names)) for which, sentence in sentences.items()
+            if (names := [name for name in standing if standing[name] == which])]
+
+
+def most_unequal(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
+    """The method that hurt the forgotten's group most beyond everyone else, if any did beyond doubt."""
+    name = f"disparity_points/{score}/against original"
+    gaps = {row: one.measures[name] for row, one in summaries.items() if row not in OTHERS and name in one.measures}
+    sure = {row: gap for row, gap in gaps.items() if gap.low is not None and gap.low > 0}
+    if not sure:
+        return []
+    worst = max(sure, key=lambda row: sure[row].value or 0)
+    gap = sure[worst]
+    return [f"Most unequal: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
+            f"everyone else's [{gap.low:.0f}, {gap.high:.0f}]."]
+
+
+def last_steps(summaries: Mapping[str, Summary], score: str, groups: Sequence[str]) -> list[str]:
+    """What each stage that follows another changed."""
+    lines = []
     for name, one in summaries.items():
         changes = {group: one.measures.get(f"increase/{score}/against stage before/{group}") for group in groups}
-        if any(change is not None and change.value is not None for change in changes.values()):
-            told = words.listed([f"{group} {words.interval(change, percent=True)}" for group, change in changes.items()])
-            lines.append(f"The last step of “{name}” changed the {what} of {told}.")
+        if any(changes.values()):
+            told = [f"{group} {words.interval(change, percent=True)}" for group, change in changes.items()]
+            lines.append(f"The last step of “{name}” changed the error of {words.listed(told)}.")
     return lines
-
-
-def _value(measures: Measures, name: str) -> float:
-    record = measures.get(name)
-    return record.value if record is not None and record.value is not None else float("-inf")
 
 
 def price_ruler(summaries: Any, score: str, groups: Sequence[str]) -> Ruler:
@@ -214,7 +225,11 @@ def chain_of(made: Sequence[Evaluation]) -> list[str]:
     return [line[0], line[-1]] if len(line) > 1 else line
 
 
-def everything(summaries: Mapping[str, Summary]) -> list[tuple[str, list[str]]]:
-    """Every measure of every row."""
+def everything(summaries: Mapping[str, Summary], made: Mapping[str, Evaluation]) -> list[tuple[str, list[str]]]:
+    """The bill (of the first seed) and every measure (over all seeds) of every row."""
+    bills = [made[name].cost.model_dump() for name in summaries]
     names = list(dict.fromkeys(name for one in summaries.values() for name in one.measures))
-    return [(name, [words.interval(one.measures.get(name)) for one in summaries.values()]) for name in names]
+    return [
+        *((f"cost/{name}", [words.number(bill[name], 4) for bill in bills]) for name in bills[0]),
+        *((name, [words.interval(one.measures.get(name)) for one in summaries.values()]) for name in names),
+    ]

@@ -22,6 +22,8 @@ STYLE: dict[Any, Any] = {
 
 def error_distributions(evidence: Evidence, about: str) -> str:
     """Share of test faces whose error is at most x: a panel per model, a line per group, the original thin behind."""
+    from matplotlib.ticker import LogLocator
+
     test = evidence.split == "test"
     groups = np.unique(evidence.group[test])
     floor = max(float(np.quantile(evidence.error[:, test], 0.005)), 1e-4)
@@ -36,6 +38,7 @@ def error_distributions(evidence: Evidence, about: str) -> str:
         axis.set_xscale("log")
         axis.set_xlim(floor, ceiling)
         axis.set_ylim(0, 1)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_formatter(lambda value, _: "")
 
@@ -84,6 +87,7 @@ def _panels(models: Array, draw: Callable[[Any, int], None], x_label: str, y_lab
                 continue
             draw(axis, place)
             axis.set_title(str(models[place]), fontsize=10)
+            axis.tick_params(labelbottom=True)
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
         figure.supxlabel(x_label, fontsize=10)

@@ -1,0 +1,39 @@
+"""The report's table at a glance as Markdown, for a README or an issue."""
+
+from __future__ import annotations
+
+from efface.report import words
+from efface.report.page import group_names
+from efface.results import Results
+from efface.tasks import TASKS
+
+
+def markdown(results: Results) -> str:
+    """A table per arm: how much was forgotten, what an attacker sees, and whose error grew by how much."""
+    parts = []
+    for request in results.requests:
+        score, groups = TASKS[request.task].error, group_names(request)
+        bills = {row.method: row.cost for row in results.evaluations if row.arm == request.arm}
+        what = score.replace("_", " ")
+        head = ["model", "forgotten, %", "attack AUC", *(f"{what}, {group}" for group in groups),
+                *(f"change, {group}" for group in groups), "faces, of retraining"]
+        lines = [f"**{request.arm}**\n"] if request.arm else []
+        lines += [_row(head), _row(["---"] * len(head))]
+        for one in results.summaries:
+            if one.arm != request.arm:
+                continue
+            measures, share = one.measures, bills[one.method].faces_of_retraining
+            lines.append(_row([
+                one.method, words.interval(measures.get("forgotten/percent")),
+                words.interval(measures.get("membership/auc/photo")),
+                *(words.interval(measures.get(f"{score}/test/{group}")) for group in groups),
+                *(words.interval(measures.get(f"increase/{score}/against original/{group}"), percent=True)
+                  for group in groups),
+                "–" if share is None else f"{100 * share:.0f}%",
+            ]))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
