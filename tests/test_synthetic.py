@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from efface.datasets import synthetic as module
-from efface.datasets.synthetic import CARD, Identity, cast, dealt, group_shifts, synthetic
+from efface.datasets.drawing import render
+from efface.datasets.drawing.camera import blurred, coarsened, photographed
+from efface.datasets.drawing.people import cast, dealt, group_shifts
+from efface.datasets.drawing.traits import Identity
+from efface.datasets.synthetic import CARD, synthetic
 from efface.errors import InputError
 from efface.faces import EYES
 
@@ -17,7 +20,7 @@ SMALL: dict[str, Any] = {"people": 12, "photos_per_person": 2, "size": (32, 32)}
 
 def test_same_call_same_bytes_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     first = synthetic(**SMALL, colour=True, seed=3)
-    monkeypatch.setattr(module, "CHUNK_PIXELS", 5 * 32 * 32)
+    monkeypatch.setattr(render, "CHUNK_PIXELS", 5 * 32 * 32)
     monkeypatch.setattr("os.cpu_count", lambda: 3)
     again = synthetic(**SMALL, colour=True, seed=3)
     assert np.array_equal(first.images, again.images)
@@ -165,7 +168,7 @@ def test_quality_is_told_and_leaves_the_face_where_it_is() -> None:
 def test_a_perfect_camera_changes_nothing_and_a_bad_one_flattens() -> None:
     picture = np.random.default_rng(0).random((2, 1, 40, 40), np.float32)
     quality = np.array([1.0, 0.0], np.float32).reshape(2, 1, 1, 1)
-    perfect, bad = module.photographed(picture, quality, np.zeros_like(picture))
+    perfect, bad = photographed(picture, quality, np.zeros_like(picture))
     assert np.abs(perfect / 255 - picture[0]).max() <= 0.5 / 255 + 1e-6
     assert bad.std() < 0.6 * perfect.std()
 
@@ -174,7 +177,7 @@ def test_blur_has_the_variance_asked_for() -> None:
     dot = np.zeros((3, 1, 41, 41), np.float32)
     dot[:, :, 20, 20] = 1
     asked = np.array([0.0, 0.7, 5.0], np.float32).reshape(3, 1, 1, 1)
-    rows = module.blurred(dot, asked).sum((1, 2))
+    rows = blurred(dot, asked).sum((1, 2))
     offsets = np.arange(41) - 20
     assert rows.sum(1) == pytest.approx(np.ones(3), abs=1e-5)
     assert rows @ np.square(offsets) == pytest.approx(asked.ravel(), abs=1e-4)
@@ -182,9 +185,9 @@ def test_blur_has_the_variance_asked_for() -> None:
 
 def test_coarse_pixels_are_blocks() -> None:
     image = np.arange(6, dtype=np.float32).reshape(1, 1, 1, 6) + np.zeros((1, 1, 6, 1), np.float32)
-    coarse = module.coarsened(image, np.full((1, 1, 1, 1), 2.0))
+    coarse = coarsened(image, np.full((1, 1, 1, 1), 2.0))
     assert coarse[0, 0, 0].tolist() == [1, 1, 3, 3, 5, 5]
-    assert np.array_equal(module.coarsened(image.swapaxes(2, 3), np.full((1, 1, 1, 1), 2.0)), coarse.swapaxes(2, 3))
+    assert np.array_equal(coarsened(image.swapaxes(2, 3), np.full((1, 1, 1, 1), 2.0)), coarse.swapaxes(2, 3))
 
 
 @pytest.mark.parametrize(
