@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
-    {"errors", "__init__"},
+    {"errors", "files", "__init__"},
     {"faces", "plan"},
     {"settings", "watch"},
     {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize"},

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from conftest import outcomes_of
+from efface.files import load_columns, save_columns
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure, measure
 from efface.measures.fairness import disparity, harmed_group, increase, main_group, means_on_test, price
@@ -152,8 +153,8 @@ def test_a_number_that_is_undefined_in_one_draw_is_undefined_and_says_so(bad: fl
 
 def test_outcomes_come_back_as_saved_and_nothing_else_is_left(tmp_path: Path) -> None:
     outcomes = outcomes_of(("test", "A", 2, 2), ("forget", "B", 1, 1))
-    outcomes.save(tmp_path / "one.npz")
-    again = Outcomes.load(tmp_path / "one.npz")
+    save_columns(outcomes, tmp_path / "one.npz")
+    again = load_columns(Outcomes, tmp_path / "one.npz")
     for field in fields(Outcomes):
         assert np.array_equal(getattr(again, field.name), getattr(outcomes, field.name))
     assert [file.name for file in tmp_path.iterdir()] == ["one.npz"]

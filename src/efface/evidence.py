@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -50,19 +50,6 @@ class Evidence:
     """(s,) names of the task's scores."""
     scored: Array
     """(m, s, k)"""
-
-    def save(self, path: Path) -> None:
-        """Write whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **asdict(self))
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Evidence:
-        with np.load(path, allow_pickle=False) as saved:
-            return cls(**saved)
 
 
 def evidence_path(out: Path, arm: str) -> Path:

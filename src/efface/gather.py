@@ -61,6 +61,14 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
     return Gathered(joined(parts), pd.concat(tables, ignore_index=True), digest)
 
 
+def check_paths(sources: Sequence[Source]) -> None:
+    """Raise InputError for a folder or detector that a source names and that is not there."""
+    for source in sources:
+        for what, path in (("path", source.path), ("prepare.detector", source.prepare.get("detector"))):
+            if path is not None and not Path(path).exists():
+                raise InputError(f"data '{source.name}': {what} {path} does not exist (paths are from where you stand)")
+
+
 def load(source: Source, folder: Path, watch: Watch) -> tuple[Album, str]:
     """A source's album and a hash of its content."""
     where = f"data '{source.name}'"

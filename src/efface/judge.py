@@ -7,6 +7,7 @@ from pathlib import Path
 from efface.arm import Arm
 from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
+from efface.files import save_columns
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure
 from efface.measures.fairness import increase
@@ -42,8 +43,9 @@ def judge(arm: Arm, out: Path) -> list[Evaluation]:
             other = arm.stage("reference", next_seed)
             rows.append(row(arm, other, seed, measured(other, seed), name=OTHER_SEED))
     first = {stage.name: stage for stage in arm.stages if stage.seed == seeds[0]}
-    collect(arm.splits, task, {name: outcomes[stage] for name, stage in first.items()},
-            {name: graded[stage] for name, stage in first.items()}, salt(out)).save(evidence_path(out, arm.name))
+    evidence = collect(arm.splits, task, {name: outcomes[stage] for name, stage in first.items()},
+                       {name: graded[stage] for name, stage in first.items()}, salt(out))
+    save_columns(evidence, evidence_path(out, arm.name))
     return rows
 
 

@@ -13,6 +13,7 @@ from efface.arm import describe, set_up
 from efface.bind import bind
 from efface.errors import InputError
 from efface.evaluate import summarise
+from efface.gather import check_paths
 from efface.judge import JUDGES, judge
 from efface.machine import device_named, environment, held_still
 from efface.plan import Plan
@@ -31,6 +32,8 @@ def run(
     """
     watch = watch or Watch()
     bound = {name: bind(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
+    for plan in plans.values():
+        check_paths(plan.data)
     here = device_named(device)
     with alone_in(out), held_still(here, threads):
         machine = environment(here, threads)

@@ -19,6 +19,7 @@ from torch import nn
 
 from efface.faces import Array
 from efface.feed import Feed, derive
+from efface.files import load_columns, save_columns
 from efface.machine import Meter
 from efface.measures.outcomes import Outcomes
 from efface.models.load import load_weights, read_weights, save_weights
@@ -108,8 +109,8 @@ class Shelf:
         """What a stage's model answered, observed once."""
         path = self.path(stage, "outcomes", ".npz")
         if not path.exists():
-            observe(self.model(stage)).save(path)
-        return Outcomes.load(path)
+            save_columns(observe(self.model(stage)), path)
+        return load_columns(Outcomes, path)
 
 
 def signature_of(plain: Any) -> str:

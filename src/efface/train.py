@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from efface.faces import Faces
 from efface.feed import Feed, derive
+from efface.files import replacing
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 
@@ -44,8 +43,9 @@ def train(
         for faces_now in feed(faces, batch=batch):
             descend(optimiser, task.loss(model(faces_now.images), faces_now.targets).mean())
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "passes": feed.passes,
-                   "handed": feed.handed}, checkpoint)
+            with replacing(checkpoint) as part:
+                torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "passes": feed.passes,
+                            "handed": feed.handed}, part)
             saved = time.monotonic()
     return model
 
@@ -57,9 +57,3 @@ def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | 
     if clip is not None:
         nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
     optimiser.step()
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    temporary = path.with_name(path.name + ".part")
-    torch.save(state, temporary)
-    os.replace(temporary, path)

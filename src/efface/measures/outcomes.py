@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,15 +31,3 @@ class Outcomes:
         """(n,) mask of a split and, if given, a group."""
         mask: NDArray[np.bool_] = self.split == split
         return mask if group is None else mask & (self.group == group)
-
-    def save(self, path: Path) -> None:
-        """Write whole or not at all."""
-        temporary = path.with_name(path.name + ".part")
-        with temporary.open("wb") as file:
-            np.savez(file, **asdict(self))
-        os.replace(temporary, path)
-
-    @classmethod
-    def load(cls, path: Path) -> Outcomes:
-        with np.load(path, allow_pickle=False) as saved:
-            return cls(**saved)

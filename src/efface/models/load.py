@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import struct
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from efface.errors import InputError
+from efface.files import replacing
 
 WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model")
 """Under which a checkpoint's dictionary may hold the weights."""
@@ -24,9 +24,8 @@ WRAPPERS = ("state_dict", "net_state_dict", "model_state_dict", "model")
 def save_weights(model: nn.Module, path: Path, record: Mapping[str, Any]) -> None:
     """Weights and what is to be known of them in one safetensors file, written whole or not at all."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    temporary = path.with_name(path.name + ".part")
-    save_file(weights, temporary, {"efface": json.dumps(record, sort_keys=True)})
-    os.replace(temporary, path)
+    with replacing(path) as part:
+        save_file(weights, part, {"efface": json.dumps(record, sort_keys=True)})
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from efface.files import write_text
 from efface.report.page import page
-from efface.results import read_results, write_text
+from efface.results import read_results
 
 
 def write(out: Path) -> Path:

@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from efface.evidence import CHANGED, Evidence, evidence_path
+from efface.files import load_columns
 from efface.judge import OTHER_SEED
 from efface.measures.utility import ALL
 from efface.report import pictures, plots, words
@@ -72,7 +73,8 @@ def page(results: Results, out: Path) -> str:
     template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
-        arms=[view(results, request, Evidence.load(evidence_path(out, request.arm))) for request in results.requests],
+        arms=[view(results, request, load_columns(Evidence, evidence_path(out, request.arm)))
+              for request in results.requests],
         results=results,
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
