@@ -16,6 +16,7 @@ from efface.measures.utility import utility
 from efface.observe import observe
 from efface.results import Cost, Evaluation
 from efface.stages import Stage
+from efface.watch import Watch
 
 OTHER_SEED = "reference, other seed"
 
@@ -23,12 +24,12 @@ JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 
-def judge(arm: Arm, out: Path) -> list[Evaluation]:
+def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
     """A row per model and seed; leaves the arm's evidence in `out`."""
-    task, seeds, shelf = arm.bound.task, arm.bound.plan.seeds, arm.shelf
+    task, seeds, shelf, count = arm.bound.task, arm.bound.plan.seeds, arm.shelf, len(arm.stages)
     outcomes = {stage: shelf.outcomes(stage, lambda model: observe(model, arm.splits, shelf.device))
-                for stage in arm.stages}
-    graded = {stage: grade(seen, task) for stage, seen in outcomes.items()}
+                for stage in watch.track(arm.stages, count, "answering every face")}
+    graded = {stage: grade(outcomes[stage], task) for stage in watch.track(arm.stages, count, "grading the answers")}
     faces = outcomes[arm.stages[0]]
     draws = Draws(faces)
 
@@ -37,7 +38,8 @@ def judge(arm: Arm, out: Path) -> list[Evaluation]:
         original, reference = graded[arm.stage("original", seed)], graded[arm.stage("reference", seed)]
         return evaluate(faces, graded[stage], original, reference, task, draws, before) | moved(arm, stage)
 
-    rows = [row(arm, stage, stage.seed, measured(stage, stage.seed)) for stage in arm.stages]
+    rows = [row(arm, stage, stage.seed, measured(stage, stage.seed))
+            for stage in watch.track(arm.stages, count, "measuring")]
     for seed, next_seed in zip(seeds, [*seeds[1:], seeds[0]], strict=True):
         if next_seed != seed:
             other = arm.stage("reference", next_seed)

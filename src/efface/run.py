@@ -48,7 +48,7 @@ def run(
             for stage in arm.stages:
                 with watch.stage(arm.name, stage.name, stage.seed):
                     arm.shelf.make(stage)
-        evaluations = [row for arm in arms for row in judge(arm, out)]
+        evaluations = [row for arm in arms for row in judge(arm, out, watch)]
 
         results = Results(
             signature=signature,
