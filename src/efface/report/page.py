@@ -144,7 +144,7 @@ def who_forgot(summaries: Mapping[str, Summary]) -> list[str]:
     """Which methods fell short, arrived, or overshot."""
     standing = {name: words.standing(one.measures) for name, one in summaries.items() if name not in OTHERS}
     sentences: dict[words.Standing, str] = {
-        "remembered": "Did not forget all that the retrained model does not know: {}. Little harm there is no merit.",
+        "remembered": "Still know part of what the retrained model does not: {}. Little harm there is no merit.",
         "as retrained": "Cannot be told from retraining by the loss on the forgotten: {}.",
         "overshot": "Overshot, answering the forgotten worse than a model that never saw them: {}.",
     }
