@@ -87,10 +87,15 @@ def record(value: float | None, low: float | None = None, high: float | None = N
     return MeasureRecord(value=value, low=low, high=high, aim="low", about="")
 
 
-@pytest.mark.parametrize(("low", "high", "standing"), [
-    (-2.0, -1.0, "remembered"), (-1.0, 0.5, "as retrained"), (0.1, 0.5, "overshot"), (None, None, "unknown")])
-def test_standing_follows_from_the_interval(low: float | None, high: float | None, standing: str) -> None:
-    assert words.standing({"forgotten/log_loss_to_reference": record(0.0, low, high)}) == standing
+@pytest.mark.parametrize(("gap", "way", "standing"), [
+    ((-2.0, -1.0), (20, 60), "remembered"), ((0.1, 0.5), (130, 180), "overshot"),
+    ((-0.1, 0.1), (90, 110), "as retrained"), ((-1.0, 0.5), (12, 120), "unknown"),
+    ((-1.0, 0.5), (None, None), "unknown"), ((None, None), (None, None), "unknown")])
+def test_standing_follows_from_the_intervals(
+    gap: tuple[float | None, float | None], way: tuple[float | None, float | None], standing: str,
+) -> None:
+    measures = {"forgotten/log_loss_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
+    assert words.standing(measures) == standing
 
 
 @pytest.mark.parametrize(("value", "text"), [

@@ -13,18 +13,24 @@ STANDING_WORDS: Mapping[Standing, str] = {
     "remembered": "still remembered",
     "as retrained": "as if never seen",
     "overshot": "overshot",
-    "unknown": "cannot be said",
+    "unknown": "too uncertain to say",
 }
+
+AS_RETRAINED = (75.0, 125.0)
+"""Percent of the way within which the whole interval must lie to be called as retrained: that an interval touches the
+reference is no evidence of equality when it also touches the original."""
 
 
 def standing(measures: Mapping[str, MeasureRecord]) -> Standing:
-    """Where the forgotten stand: their mean log loss against the retrained reference's, by its interval."""
-    gap = measures.get("forgotten/log_loss_to_reference")
-    if gap is None or gap.low is None or gap.high is None:
-        return "unknown"
-    if gap.high < 0:
+    """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
+    gap, way = measures.get("forgotten/log_loss_to_reference"), measures.get("forgotten/percent")
+    if gap is not None and gap.high is not None and gap.high < 0:
         return "remembered"
-    return "overshot" if gap.low > 0 else "as retrained"
+    if gap is not None and gap.low is not None and gap.low > 0:
+        return "overshot"
+    if way is None or way.low is None or way.high is None:
+        return "unknown"
+    return "as retrained" if AS_RETRAINED[0] <= way.low and way.high <= AS_RETRAINED[1] else "unknown"
 
 
 def number(value: float | None, digits: int = 3) -> str:
