@@ -105,7 +105,7 @@ def test_a_person_in_two_splits_is_refused_by_name() -> None:
 
 def test_an_unknown_split_is_refused_with_the_face_and_the_nearest() -> None:
     message = refusal(divide, FACES, SHARES, Forget(people=5), told(FACES, {"A0": "test", "A1": "stranger"}))
-    assert "'stranger' of face 'A1/0'" in message
+    assert "face 'A1/0' has the unknown split 'stranger'" in message
     assert "did you mean 'strangers'?" in message
 
 

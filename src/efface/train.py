@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from efface.faces import Faces
+from efface.faces import Array, Faces
 from efface.feed import Feed, derive
 from efface.files import replacing
 from efface.settings import Count, Positive, Strength
@@ -48,6 +48,30 @@ def train(
                             "handed": feed.handed}, part)
             saved = time.monotonic()
     return model
+
+
+def fit(
+    model: nn.Module, task: Task, faces: Faces, feed: Feed, *,
+    lr: float, epochs: int, batch: int, weights: Array | None = None,
+) -> nn.Module:
+    """A few more epochs on `faces`, drawn by `weights` (n,) if given, and return the model.
+
+    The learning rate falls linearly to zero: at a constant rate a short training ends anywhere in the noise around
+    its goal, and two of them differ by more than what is to be measured.
+    """
+    optimiser = torch.optim.AdamW(model.parameters(), lr)
+    fall = falling(optimiser, epochs * math.ceil(len(faces) / batch))
+    model.train()
+    for _ in range(epochs):
+        for faces_now in feed(faces, batch=batch, weights=weights):
+            descend(optimiser, task.loss(model(faces_now.images), faces_now.targets).mean())
+            fall.step()
+    return model
+
+
+def falling(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule, stepped after each step, under which the learning rate falls linearly to zero over `steps`."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps))
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:

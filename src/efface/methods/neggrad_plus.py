@@ -2,12 +2,14 @@
 
 Kurmanji et al., Towards Unbounded Machine Unlearning, NeurIPS 2023, arXiv:2302.09880 (there alpha = .95, and the
 descent also pulls the weights towards the original's). Ours differs: no pull on the weights, and each forgotten
-face counts only until its loss reaches `ceiling` times the forgotten's mean loss before (infinity: as published).
+face counts only until its loss reaches `ceiling` times the forgotten's mean loss before (infinity: as published);
+the learning rate falls to zero.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import nn
@@ -17,7 +19,7 @@ from efface.feed import Feed
 from efface.methods.neggrad import mean_loss
 from efface.settings import Count, Factor, Positive, Share
 from efface.tasks import Task
-from efface.train import descend
+from efface.train import descend, falling
 
 
 def neggrad_plus(
@@ -28,6 +30,7 @@ def neggrad_plus(
     """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels."""
     limit = ceiling * mean_loss(model, task, material, feed, batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr)
+    fall = falling(optimiser, epochs * math.ceil(len(material.retain) / batch))
     model.train()
     for _ in range(epochs):
         forgotten = itertools.chain.from_iterable(feed(material.forget, batch=batch) for _ in itertools.count())
@@ -35,4 +38,5 @@ def neggrad_plus(
             kept = task.loss(model(retained.images), retained.targets).mean()
             climbed = task.loss(model(forgets.images), forgets.targets).clamp(max=limit).mean()
             descend(optimiser, alpha * kept - (1 - alpha) * climbed)
+            fall.step()
     return model

@@ -8,7 +8,6 @@ proportion to how many of it the original was trained on, so that forgetting doe
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import nn
 
 from efface.errors import InputError
@@ -16,7 +15,7 @@ from efface.faces import Array, Material
 from efface.feed import Feed
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import descend
+from efface.train import fit
 
 
 def rebalance(
@@ -26,12 +25,7 @@ def rebalance(
     """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
     (default: as often as before the forgetting). Needs: retained faces with labels and groups."""
     draw = reweighted(material) if weight is None else favoured(material, weight)
-    optimiser = torch.optim.AdamW(model.parameters(), lr)
-    model.train()
-    for _ in range(epochs):
-        for faces in feed(material.retain, batch=batch, weights=draw):
-            descend(optimiser, task.loss(model(faces.images), faces.targets).mean())
-    return model
+    return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, weights=draw)
 
 
 def reweighted(material: Material) -> Array:

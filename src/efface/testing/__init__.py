@@ -58,7 +58,7 @@ def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     """A few synthetic people divided as a request would, and a model trained on them for a moment."""
     name, settings = SMALLEST_MODEL[task.name]
     source = Source(name="synthetic")
-    album: Album = GENERATORS["synthetic"].make(people=40, photos_per_person=3, size=(24, 24))
+    album: Album = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
     faces = as_faces(album, selected(album.table, source), task)
     splits = divide(faces, Split(), Forget(group="B", share=0.5))
     with held_still(torch.device("cpu"), 1):
