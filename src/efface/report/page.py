@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -90,7 +89,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
     made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
     groups = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
-    ruler = price_ruler(summaries.values(), task.error, [group for group, _ in groups])
+    ruler = price_ruler(summaries, task.error, [group for group, _ in groups])
     rows = [glance(one, made, summaries["reference"], task.error, groups, ruler) for one in summaries.values()
             if one.method != "original"]
     chain = chain_of(list(made.values()))
@@ -177,11 +176,14 @@ def last_steps(summaries: Mapping[str, Summary], score: str, groups: Sequence[st
     return lines
 
 
-def price_ruler(summaries: Any, score: str, groups: Sequence[str]) -> Ruler:
-    """A scale of changes in percent that holds all but the wildest rows."""
-    changes = (one.measures.get(f"increase/{score}/against original/{group}") for one in summaries for group in groups)
-    ends = sorted(change.high for change in changes if change and change.high is not None) or [0.0]
-    high = max(20.0, min(ends[-1], 3 * ends[len(ends) // 2]))
+def price_ruler(summaries: Mapping[str, Summary], score: str, groups: Sequence[str]) -> Ruler:
+    """A scale of changes in percent that holds the reference and all but the wildest rows."""
+    def ends(rows: Iterable[Summary]) -> list[float]:
+        changes = (row.measures.get(f"increase/{score}/against original/{group}") for row in rows for group in groups)
+        return sorted(change.high for change in changes if change and change.high is not None) or [0.0]
+
+    every = ends(summaries.values())
+    high = max(20.0, ends([summaries["reference"]])[-1], min(every[-1], 3 * every[len(every) // 2]))
     return Ruler(-0.35 * high, high, ((0, "origin"),))
 
 
