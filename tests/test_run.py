@@ -99,6 +99,21 @@ def test_the_same_plan_again_does_no_work(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.parametrize("change", [
+    ("[methods.finetune]", '[methods."a new name"]\nuse = "finetune"'),
+    ('goal = "influence removed"', 'goal = "unrecognisable"'),
+])
+def test_a_plan_that_only_says_it_otherwise_is_answered_as_it_says(tmp_path: Path, change: tuple[str, str]) -> None:
+    text = TINY.replace("seeds = [0, 1]", "seeds = [0]")
+    assert change[0] in text
+    for plan in (text, text.replace(*change)):
+        (tmp_path / "plan.toml").write_text(plan)
+        results = run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
+    names = {row.method for row in results.evaluations}
+    assert ("a new name" in names) == ("a new name" in change[1])
+    assert (results.requests[0].goal == "unrecognisable") == ("unrecognisable" in change[1])
+
+
 def test_another_folder_gets_byte_identical_measures(finished: Path, tmp_path: Path) -> None:
     run(read_plan(finished / "plan.toml"), tmp_path / "out")
     assert measures(tmp_path / "out") == measures(finished / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from efface.anonymize import covered
 from efface.arm import Arm
 from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
@@ -20,7 +21,7 @@ from efface.watch import Watch
 
 OTHER_SEED = "reference, other seed"
 
-JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect)
+JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 

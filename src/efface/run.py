@@ -39,7 +39,9 @@ def run(
         machine = environment(here, threads)
         arms = [set_up(name, plan, out, here, machine, watch) for name, plan in bound.items()]
 
-        signature = signature_of([[stage.signature for arm in arms for stage in arm.stages], code_of(*JUDGES)])
+        filled = {name: plan.filled() for name, plan in bound.items()}
+        made_of = [stage.signature for arm in arms for stage in arm.stages]
+        signature = signature_of([filled, machine.model_dump(), made_of, code_of(judge, *JUDGES)])
         if finished := _finished(out, signature):
             return finished
 
@@ -52,7 +54,7 @@ def run(
 
         results = Results(
             signature=signature,
-            plan={name: plan.filled() for name, plan in bound.items()},
+            plan=filled,
             environment=machine,
             requests=[describe(arm) for arm in arms],
             evaluations=evaluations,
