@@ -29,7 +29,7 @@ def blunt(
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
     for _ in range(epochs):
         for faces in feed(material.retain):
-            descend(optimiser, task.loss(model(faces.images), faces.targets).mean())
+            descend(optimiser, task.loss(model, faces).mean())
     return model
 
 

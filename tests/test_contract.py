@@ -49,14 +49,14 @@ def uses_numpy_global(model, task, material, feed, *, lr: float = 0.1):  # type:
 
     for faces in feed(material.forget):
         optimiser = torch.optim.SGD(model.parameters(), lr * np.random.random())  # noqa: NPY002
-        descend(optimiser, task.loss(model(faces.images), faces.targets).mean())
+        descend(optimiser, task.loss(model, faces).mean())
     return model
 
 
 def spoils_the_faces(model, task, material, feed, *, lr: float = 1e-3):  # type: ignore[no-untyped-def]
     """Writes into the data."""
     for faces in feed(material.forget):
-        descend(torch.optim.SGD(model.parameters(), lr), task.loss(model(faces.images), faces.targets).mean())
+        descend(torch.optim.SGD(model.parameters(), lr), task.loss(model, faces).mean())
     material.forget.targets[:] = 0
     return model
 

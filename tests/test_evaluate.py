@@ -66,7 +66,7 @@ def test_a_model_has_every_measure_a_report_needs() -> None:
     expected = {f"{score}/{split}/all" for score in TASK.scores for split in set(OUTCOMES.split.tolist())}
     expected |= {f"{score}/test/{group}" for score in TASK.scores for group in "AB"}
     expected |= {"membership/auc/photo", "membership/auc/person", "membership/tpr_at_1%_fpr/photo"}
-    expected |= {f"forgotten/{name}" for name in ("percent", "log_loss_to_reference", "log_loss_to_original")}
+    expected |= {f"forgotten/{name}" for name in ("percent", "signal_to_reference", "signal_to_original")}
     for score in ("normalised_error", "mse"):
         expected |= {f"price/{score}/of forgetting/{group}" for group in ("all", "A", "B")}
         expected |= {f"price/{score}/of method/{group}" for group in ("all", "A", "B")}
@@ -87,7 +87,7 @@ def test_errors_twice_as_far_off_are_four_times_the_mean_square() -> None:
     assert found["disparity_points/mse/against original"] == pytest.approx(0, abs=1e-9)
     assert found["disparity_ratio/mse/against original"] == pytest.approx(1)
     assert found["forgotten/percent"] == pytest.approx(200, abs=0.01)
-    assert found["forgotten/log_loss_to_original"] == pytest.approx(math.log(4), abs=0.001)
+    assert found["forgotten/signal_to_original"] == pytest.approx(math.log(4), abs=0.001)
 
 
 def test_the_original_beside_itself_paid_and_forgot_nothing() -> None:

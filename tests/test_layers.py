@@ -12,10 +12,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 LAYERS = [
     {"errors", "files", "__init__"},
     {"faces", "plan"},
-    {"settings", "watch"},
-    {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize"},
+    {"settings", "watch", "scores"},
+    {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize", "pairs"},
     {"measures", "results", "feed", "models", "tasks", "machine"},
-    {"train", "observe", "gather", "divide", "evaluate"},
+    {"train", "observe", "gather", "divide", "evaluate", "verify"},
     {"methods", "evidence", "stages"},
     {"bind", "testing", "listing", "hide"},
     {"arm"},

@@ -280,8 +280,8 @@ def test_percent_forgotten_runs_from_the_original_to_the_reference(way: float, p
     assert width(found["forgotten/percent"]) == pytest.approx(0, abs=1e-6)
     rows = outcomes.rows("forget")
     apart = float((reference - original)[rows].mean())
-    assert found["forgotten/log_loss_to_original"].value == pytest.approx(way * apart)
-    assert found["forgotten/log_loss_to_reference"].value == pytest.approx((way - 1) * apart)
+    assert found["forgotten/signal_to_original"].value == pytest.approx(way * apart)
+    assert found["forgotten/signal_to_reference"].value == pytest.approx((way - 1) * apart)
 
 
 def test_percent_is_undefined_where_original_and_reference_cannot_be_told_apart() -> None:
@@ -289,7 +289,7 @@ def test_percent_is_undefined_where_original_and_reference_cannot_be_told_apart(
     original, reference, model = (noise(outcomes, seed) for seed in range(3))
     found = forgetting(outcomes, model, original, reference, Draws(outcomes, 200))
     assert found["forgotten/percent"].value is None
-    assert found["forgotten/log_loss_to_reference"].value is not None
+    assert found["forgotten/signal_to_reference"].value is not None
 
 
 def test_percent_is_undefined_where_original_and_reference_are_the_same() -> None:

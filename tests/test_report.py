@@ -94,7 +94,7 @@ def record(value: float | None, low: float | None = None, high: float | None = N
 def test_standing_follows_from_the_intervals(
     gap: tuple[float | None, float | None], way: tuple[float | None, float | None], standing: str,
 ) -> None:
-    measures = {"forgotten/log_loss_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
+    measures = {"forgotten/signal_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
     assert words.standing(measures) == standing
 
 

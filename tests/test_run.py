@@ -80,8 +80,8 @@ def test_stages_and_bills_add_up(finished: Path) -> None:
 
 def test_the_original_is_zero_and_the_reference_a_hundred(finished: Path) -> None:
     rows = {row.method: row.measures for row in read_results(finished / "out").evaluations if row.seed == 0}
-    assert rows["original"]["forgotten/log_loss_to_original"].value == 0
-    assert rows["reference"]["forgotten/log_loss_to_reference"].value == 0
+    assert rows["original"]["forgotten/signal_to_original"].value == 0
+    assert rows["reference"]["forgotten/signal_to_reference"].value == 0
     assert rows["reference"]["price/mse/of method/B"].value == 0
     assert rows["original"]["weights/moved"].value == 0
 

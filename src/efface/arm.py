@@ -17,13 +17,15 @@ from efface.faces import Faces, Splits, together
 from efface.feed import Feed
 from efface.gather import Gathered, column, gather
 from efface.measures.fairness import main_group
-from efface.models.load import load_weights
+from efface.models.load import load_weights, read_weights
+from efface.models.recogniser import Recogniser
 from efface.packed import read_manifest
 from efface.plan import Source
 from efface.results import Environment, Request
 from efface.stages import Shelf, Stage, code_of
 from efface.tasks import Task
-from efface.train import train
+from efface.train import place_head, train
+from efface.verify import Verification, verification_sets
 from efface.watch import Watch
 
 
@@ -34,6 +36,8 @@ class Arm:
     name: str
     bound: Bound
     splits: Splits
+    sets: tuple[Verification, ...]
+    """Pairs to tell apart, of people no model was trained on."""
     stages: tuple[Stage, ...]
     """Every model to be made, each after the one it starts from."""
     shelf: Shelf
@@ -48,12 +52,15 @@ def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: En
     plan = bound.plan
     gathered = gather(plan.data, bound.task, out / "faces", watch)
     parts = column(gathered.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
-    splits = divide(gathered.faces, plan.split, plan.forget, parts)
+    fixed = gathered.table["split_of_source"].to_numpy(str)
+    splits, classes = bound.task.settle(divide(gathered.faces, plan.split, plan.forget, parts, fixed))
+    sets = verification_sets(plan.verify, gathered.faces, splits)
     shape = gathered.faces.shape
-    about = {"task": plan.task, "model": plan.model.name, "model_settings": bound.model_settings, "shape": shape}
-    shelf = Shelf(out, device, lambda: bound.build(shape, **bound.model_settings), about, watch.tick)
+    about = {"task": plan.task, "model": plan.model.name, "model_settings": bound.model_settings, "shape": shape,
+             "classes": classes}
+    shelf = Shelf(out, device, lambda: bound.build(shape, classes, **bound.model_settings), about, watch.tick)
     stages = tuple(stage for seed in plan.seeds for stage in line_up(bound, gathered, splits, shelf, machine, seed))
-    return Arm(name, bound, splits, stages, shelf)
+    return Arm(name, bound, splits, sets, stages, shelf)
 
 
 def line_up(
@@ -74,10 +81,17 @@ def line_up(
 
     def given(file: Path) -> Stage:
         content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-        return Stage("original", seed, {"weights": file.name}, [*ingredients, content],
-                     lambda feed, checkpoint: load_weights(shelf.fresh(), file))
 
-    original = given(weights) if weights else trained("original", together(splits.forget, splits.retain))
+        def make(feed: Feed, checkpoint: Path) -> nn.Module:
+            model = load_weights(shelf.fresh(), file)
+            if isinstance(model, Recogniser) and not any(name.startswith("head.") for name in read_weights(file)[0]):
+                place_head(model, everyone, feed)
+            return model
+
+        return Stage("original", seed, {"weights": file.name}, [*ingredients, content, fingerprint(everyone)], make)
+
+    everyone = together(splits.forget, splits.retain)
+    original = given(weights) if weights else trained("original", everyone)
     made = {"original": original, "reference": trained("reference", splits.retain)}
     for stage in bound.stages:
         made[stage.name] = unlearned(stage, made[stage.after], task, splits, shelf)
@@ -114,6 +128,8 @@ def describe(arm: Arm) -> Request:
         people={name: {group: len(np.unique(faces.identities[faces.groups == group]))
                        for group in np.unique(faces.groups).tolist()} for name, faces in parts},
         image_shape=arm.splits.forget.shape,
+        pairs={one.name: len(one) for one in arm.sets},
+        pairs_left_out={one.name: one.left_out for one in arm.sets},
         sources=[source_card(source) for source in plan.data],
     )
 

@@ -58,9 +58,15 @@ def bind(plan: Plan, where: str) -> Bound:
     for source in plan.data:
         _check_source(source, where)
     build = _named(MODELS, plan.model.name, f"{where}: model")
+    task = _named(TASKS, plan.task, f"{where}: task")
+    if plan.model.name not in task.models:
+        raise InputError(f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose "
+                         f"{' or '.join(task.models)}")
+    if plan.verify and plan.task != "recognition":
+        raise InputError(f"{where}: verify is for the task recognition, not '{plan.task}': leave it out")
     return Bound(
         plan=plan,
-        task=_named(TASKS, plan.task, f"{where}: task"),
+        task=task,
         build=build,
         model_settings=bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'"),
         train_settings=bound(train, plan.train, f"{where}: train"),

@@ -10,25 +10,32 @@ from numpy.typing import NDArray
 from efface.errors import InputError, nearest
 from efface.faces import Array, Faces, Splits
 from efface.plan import Forget, Split
+from efface.scores import read_scores
 
 UNTRAINED = ("public", "val", "strangers", "test")
 
 
-def divide(faces: Faces, split: Split, forget: Forget, column: Array | None = None) -> Splits:
-    """Splits by person: `column` (n,) names each face's part, or people are drawn group by group.
+def divide(
+    faces: Faces, split: Split, forget: Forget, column: Array | None = None, fixed: Array | None = None,
+) -> Splits:
+    """Splits by person: `column` (n,) names each face's part, or people are drawn group by group, but for those whose
+    part is `fixed` (n,) ("": not fixed).
 
     Raises InputError for a person in two parts and for a request that leaves nothing to forget or to retain.
     """
-    part = drawn(faces, split) if column is None else given(faces, column)
+    part = drawn(faces, split, fixed) if column is None else given(faces, column, f"column '{split.by}'")
     trained = faces[np.flatnonzero(part == "train")]
     forgotten = requested(trained, forget, split.seed)
+    unseen = held_back(trained, split)
     untrained = {name: faces[np.flatnonzero(part == name)] for name in UNTRAINED}
     for name in ("strangers", "test"):
         if not len(untrained[name]):
             why = (f"{len(people(faces)[0])} people are too few for split.{name} = {getattr(split, name)}"
                    if column is None else f"column '{split.by}' names no face '{name}'")
             raise InputError(f"no face is left for '{name}', without which nothing can be said: {why}")
-    return Splits(forget=trained[np.flatnonzero(forgotten)], retain=trained[np.flatnonzero(~forgotten)], **untrained)
+    names = {"forget": forgotten & ~unseen, "forget_unseen": forgotten & unseen,
+             "retain": ~forgotten & ~unseen, "retain_unseen": ~forgotten & unseen}
+    return Splits(**{name: trained[np.flatnonzero(rows)] for name, rows in names.items()}, **untrained)
 
 
 def people(faces: Faces) -> tuple[Array, Array]:
@@ -37,34 +44,44 @@ def people(faces: Faces) -> tuple[Array, Array]:
     return names, faces.groups[first]
 
 
-def drawn(faces: Faces, split: Split) -> Array:
-    """(n,) part of each face, people drawn within their group."""
+def drawn(faces: Faces, split: Split, fixed: Array | None = None) -> Array:
+    """(n,) part of each face: the one its person is fixed to, test for who has too few photos; all others are drawn
+    within their group."""
     names, groups = people(faces)
-    part_of = dict.fromkeys(names.tolist(), "train")
-    for group in np.unique(groups):
-        order = np.random.default_rng([split.seed, *group.encode()]).permutation(names[groups == group])
+    part_of = one_part_each(faces, np.full(len(faces), "") if fixed is None else fixed, "data.split")
+    few = names[np.unique(faces.identities, return_counts=True)[1] < split.photos]
+    part_of |= {person: "test" for person in few.tolist() if not part_of[person]}
+    free = np.array([not part_of[person] for person in names.tolist()])
+    for group in np.unique(groups[free]):
+        order = np.random.default_rng([split.seed, *group.encode()]).permutation(names[free & (groups == group)])
         start = 0.0
         for name in UNTRAINED:
             share = getattr(split, name)
             for person in order[round(start * len(order)):round((start + share) * len(order))]:
                 part_of[person] = name
             start += share
-    return np.array([part_of[person] for person in faces.identities.tolist()])
+    return np.array([part_of[person] or "train" for person in faces.identities.tolist()])
 
 
-def given(faces: Faces, column: Array) -> Array:
+def given(faces: Faces, column: Array, where: str) -> Array:
     """(n,) part of each face as the data say it, checked."""
     allowed = ("train", *UNTRAINED)
     for value in np.unique(column):
         if value not in allowed:
             raise InputError(f"face '{faces.keys[column == value][0]}' has the unknown split '{value}'"
                              f"{nearest(str(value), allowed)}")
+    one_part_each(faces, column, where)
+    return column
+
+
+def one_part_each(faces: Faces, column: Array, where: str) -> dict[str, str]:
+    """The part of each person; InputError for one who stands in two."""
     part_of: dict[str, str] = {}
     for person, part in zip(faces.identities.tolist(), column.tolist(), strict=True):
         if part_of.setdefault(person, part) != part:
-            raise InputError(f"a person stands in two splits, '{part_of[person]}' and '{part}': '{person}'; "
-                             "forgetting is about people, so each must stand in one")
-    return column
+            raise InputError(f"{where}: a person stands in two splits, '{part_of[person] or 'train'}' and "
+                             f"'{part or 'train'}': '{person}'; forgetting is about people, so each must stand in one")
+    return part_of
 
 
 def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
@@ -72,8 +89,11 @@ def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
     names, groups = people(trained)
     if not len(names):
         raise InputError("nobody is left to train on: lower the shares under [split]")
-    chosen = listed(forget.file, names) if forget.file is not None else sampled(names, groups, forget, seed)
-    rows = np.isin(trained.identities, chosen)
+    if forget.quality is not None:
+        rows = worst(trained, forget)
+    else:
+        chosen = listed(forget.file, names) if forget.file is not None else sampled(names, groups, forget, seed)
+        rows = np.isin(trained.identities, chosen)
     if rows.all():
         raise InputError(f"the request takes all {len(names)} trained people: nobody is retained, so there is no "
                          "model without them to compare with; ask for fewer")
@@ -83,6 +103,35 @@ def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
                              "left, so rebalancing has nothing to draw, and how well the group could still be served "
                              "cannot be measured; ask for fewer, or set forget.whole_group = true to run it anyway")
     return rows
+
+
+def held_back(trained: Faces, split: Split) -> NDArray[np.bool_]:
+    """(n,) whether each trained person's photo is kept from every model; at least one of each person is not."""
+    rng = np.random.default_rng([split.seed, 2])
+    shuffled = rng.permutation(len(trained))
+    by_person = shuffled[np.argsort(trained.identities[shuffled], kind="stable")]
+    _, first, counts = np.unique(trained.identities[by_person], return_index=True, return_counts=True)
+    place = np.arange(len(trained)) - np.repeat(first, counts)
+    unseen = np.zeros(len(trained), bool)
+    unseen[by_person] = place < np.minimum(split.held_back, np.repeat(counts, counts) - 1)
+    return unseen
+
+
+def worst(trained: Faces, forget: Forget) -> NDArray[np.bool_]:
+    """(n,) whether each photo is among the share of the trained photos with the lowest quality."""
+    assert forget.quality is not None
+    scores = scores_of(trained.keys, forget.quality, forget.quality_by)
+    return scores < np.quantile(scores, forget.below)
+
+
+def scores_of(keys: Array, path: Path, column: str) -> Array:
+    """(n,) the quality of photos by their keys; InputError for one that has none."""
+    scores = read_scores(path, column)
+    bare = [key if key in scores else key.split(":", 1)[-1] for key in keys.tolist()]
+    for key in bare:
+        if key not in scores:
+            raise InputError(f"{path} has no row for photo '{key}': score the same photos with `efface quality`")
+    return np.array([scores[key] for key in bare])
 
 
 def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:

@@ -22,28 +22,30 @@ from efface.tasks import Task
 class Graded:
     """One model's answers, graded face by face."""
 
+    outcomes: Outcomes
     scores: Mapping[str, Array]
     signal: Array
 
 
 def grade(outcomes: Outcomes, task: Task) -> Graded:
     """Every score of the task, and what betrays a member, for every face."""
-    return Graded({name: score.of(outcomes.answers, outcomes.truth) for name, score in task.scores.items()},
-                  task.signal(outcomes.answers, outcomes.truth))
+    return Graded(outcomes, {name: score.of(outcomes) for name, score in task.scores.items()},
+                  task.signal.of(outcomes))
 
 
 def evaluate(
-    outcomes: Outcomes, model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws,
-    before: Graded | None = None,
+    model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws, before: Graded | None = None,
 ) -> dict[str, Measure]:
     """All measures of one model; `before` is the stage it was made from, where that is not the original.
 
     All answered the same faces in the same order.
     """
+    outcomes, signal = model.outcomes, task.signal.about
     abouts = {name: (score.aim, score.about) for name, score in task.scores.items()}
     measures = utility(outcomes, model.scores, abouts, draws)
-    measures |= membership(outcomes, model.signal, draws)
-    measures |= forgetting(outcomes, model.signal, original.signal, reference.signal, draws)
+    measures |= membership(outcomes, model.signal, draws, signal)
+    measures |= forgetting(outcomes, model.signal, original.signal, reference.signal, draws, signal)
+    measures |= task.more(outcomes, original.outcomes, draws)
     harmed = harmed_group(outcomes)
     for score in dict.fromkeys((task.error, task.price)):
         now, first, without = (means_on_test(outcomes, graded.scores[score], draws)

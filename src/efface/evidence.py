@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,10 @@ class Evidence:
     """(s,) names of the task's scores."""
     scored: Array
     """(m, s, k)"""
+    nearest: Array
+    """(m, k, c, h, w) uint8: recognition only, the trained photo that each model finds most like the pictured one."""
+    found: Array
+    """(m, k) bool: whether it shows the same person."""
 
 
 def evidence_path(out: Path, arm: str) -> Path:
@@ -62,7 +66,8 @@ def collect(
     splits: Splits, task: Task, outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded], salted: str, *,
     random: int = 3, changed: int = 2, seed: int = 0,
 ) -> Evidence:
-    """From each group: test faces and forgotten faces drawn at random, and the test faces whose error changed most.
+    """From each group: faces drawn at random from the splits the task pictures, and, where test faces are pictured, those
+    whose error changed most.
 
     outcomes, graded: of every model by name, "original" first, over the same faces in the same order. salted: this
     run's `salt`.
@@ -70,7 +75,9 @@ def collect(
     models = list(outcomes)
     seen = outcomes[models[0]]
     error = np.stack([graded[name].scores[task.error] for name in models])
-    rows, why = choose(seen, error, random, changed, np.random.default_rng(seed))
+    rows, why = choose(seen, task.pictured, error, random, changed, np.random.default_rng(seed))
+    nearest, found = (matches(splits, list(outcomes.values()), rows) if task.name == "recognition"
+                      else (np.zeros(0), np.zeros(0)))
     return Evidence(
         models=np.array(models), split=seen.split, group=seen.group,
         error=error.astype(np.float32), signal=np.stack([graded[name].signal for name in models]).astype(np.float32),
@@ -78,15 +85,30 @@ def collect(
         images=pictures(splits, seen, rows), truth=seen.truth[rows],
         answers=np.stack([outcomes[name].answers[rows] for name in models]), scores=np.array(list(task.scores)),
         scored=np.stack([[graded[name].scores[score][rows] for score in task.scores] for name in models]),
+        nearest=nearest, found=found,
     )
 
 
-def choose(seen: Outcomes, error: Array, random: int, changed: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def matches(splits: Splits, outcomes: Sequence[Outcomes], rows: Array) -> tuple[Array, Array]:
+    """`nearest` and `found`: among all photos the original was trained on, the one most like each of these rows."""
+    seen = outcomes[0]
+    gallery = np.flatnonzero(seen.rows("forget") | seen.rows("retain"))
+    best = []
+    for one in outcomes:
+        unit = one.answers / np.maximum(np.linalg.norm(one.answers, axis=1, keepdims=True), 1e-12)
+        best.append(gallery[(unit[rows] @ unit[gallery].T).argmax(1)])
+    return (np.stack([pictures(splits, seen, found) for found in best]),
+            np.stack([seen.identity[found] == seen.identity[rows] for found in best]))
+
+
+def choose(
+    seen: Outcomes, pictured: Sequence[str], error: Array, random: int, changed: int, rng: np.random.Generator,
+) -> tuple[Array, Array]:
     """Rows to picture, and why each."""
     growth = error[2:].mean(0) - error[0] if len(error) > 2 else error[1] - error[0]
     rows: list[int] = []
     why: list[str] = []
-    for split in ("test", "forget"):
+    for split in pictured:
         for group in np.unique(seen.group[seen.split == split]):
             members = np.flatnonzero(seen.rows(split, group))
             worst = members[np.argsort(-growth[members])][:changed] if split == "test" else members[:0]

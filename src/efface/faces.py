@@ -74,7 +74,8 @@ class Faces:
 
     images: Images
     targets: Array
-    """What the task predicts: eyes (n, 2, 2) float32 pixels, subject's left eye first, x before y."""
+    """What the task predicts: eyes (n, 2, 2) float32 pixels, subject's left eye first, x before y; recognition (n,)
+    int64, the number of a trained person, -1 for everybody else."""
     identities: Array
     """(n,) str: whose face. Forgetting is about people, not files."""
     groups: Array
@@ -121,7 +122,10 @@ class Splits:
     or in an untrained split and the training set."""
 
     forget: Faces
+    forget_unseen: Faces
+    """Photos of the same kind as `forget`, of people the original was trained on, that no model is trained on."""
     retain: Faces
+    retain_unseen: Faces
     public: Faces
     val: Faces
     strangers: Faces

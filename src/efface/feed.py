@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from efface.faces import Faces
 
@@ -50,8 +52,11 @@ class Feed:
         """How many faces were handed out so far: a method's bill."""
         self._tick = tick
 
-    def __call__(self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None) -> Iterator[Batch]:
-        """One pass: every face once or, with weights (n,), n draws with replacement in proportion to them.
+    def __call__(
+        self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None, flip: bool = False,
+    ) -> Iterator[Batch]:
+        """One pass: every face once or, with weights (n,), n draws with replacement in proportion to them; with `flip`,
+        each mirrored or not at random (targets are left as they are).
 
         A last batch of a single face joins no pass: batch normalisation cannot train on it.
         """
@@ -61,7 +66,7 @@ class Feed:
         for start in range(0, len(faces), batch):
             rows = order[start:start + batch]
             if len(rows) > 1 or batch == 1 or len(faces) == 1:
-                yield self.fetch(faces, rows)
+                yield self.mirrored(self.fetch(faces, rows), start) if flip else self.fetch(faces, rows)
 
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
@@ -70,6 +75,32 @@ class Feed:
             self._tick(len(rows))
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
         return Batch(as_input(faces.images[rows], self.device), targets, rows)
+
+    def mirrored(self, faces: Batch, start: int) -> Batch:
+        """The batch that starts at this place of the present pass, each image mirrored or not."""
+        coins = np.random.default_rng([self.seed, self.passes, start]).random(len(faces.rows)) < 0.5
+        which = torch.from_numpy(coins).to(self.device).view(-1, 1, 1, 1)
+        return replace(faces, images=torch.where(which, faces.images.flip(3), faces.images))
+
+    def endless(self, faces: Faces, *, batch: int = 64) -> Iterator[Batch]:
+        """Pass after pass."""
+        return itertools.chain.from_iterable(self(faces, batch=batch) for _ in itertools.count())
+
+    @torch.no_grad()
+    def answers(self, model: nn.Module, faces: Faces, *, batch: int = 256) -> NDArray[np.float32]:
+        """(n, ...) what a model in evaluation mode answers to each face, in order: computed once, kept in a file
+        without a name that goes with the process."""
+        model.eval()
+        kept: NDArray[np.float32] | None = None
+        for start in range(0, len(faces), batch):
+            answer = model(self.fetch(faces, np.arange(start, min(start + batch, len(faces)))).images).cpu().numpy()
+            if kept is None:
+                with tempfile.TemporaryFile() as file:
+                    kept = np.memmap(file, np.float32, "w+", shape=(len(faces), *answer.shape[1:]))
+            kept[start:start + len(answer)] = answer
+        if kept is None:
+            raise ValueError("there is no face to answer")
+        return kept
 
     def generator(self) -> np.random.Generator:
         """Random numbers of the present pass."""

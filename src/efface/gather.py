@@ -48,7 +48,7 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
     parts, tables, signatures = [], [], []
     for number, source in enumerate(sources):
         album, signature = load(source, folder, watch)
-        table = selected(album.table, source)
+        table = selected(album.table, source).assign(split_of_source=source.split)
         faces = as_faces(album, table, task, prefix=f"{number}:" if len(sources) > 1 else "")
         parts.append(faces)
         tables.append(table)

@@ -9,35 +9,39 @@ from efface.arm import Arm
 from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
 from efface.files import save_columns
+from efface.measures.closed_set import closed_set
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure
 from efface.measures.fairness import increase
+from efface.measures.identification import identification
 from efface.measures.memory import membership
 from efface.measures.utility import utility
+from efface.measures.verification import verification
 from efface.observe import observe
 from efface.results import Cost, Evaluation
 from efface.stages import Stage
+from efface.tasks.recognition import recognition_measures
 from efface.watch import Watch
 
 OTHER_SEED = "reference, other seed"
 
-JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered)
+JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered, recognition_measures,
+          closed_set, identification, verification)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 
 def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
     """A row per model and seed; leaves the arm's evidence in `out`."""
     task, seeds, shelf, count = arm.bound.task, arm.bound.plan.seeds, arm.shelf, len(arm.stages)
-    outcomes = {stage: shelf.outcomes(stage, lambda model: observe(model, arm.splits, shelf.device))
+    outcomes = {stage: shelf.outcomes(stage, lambda model: observe(model, arm.splits, arm.sets, shelf.device))
                 for stage in watch.track(arm.stages, count, "answering every face")}
     graded = {stage: grade(outcomes[stage], task) for stage in watch.track(arm.stages, count, "grading the answers")}
-    faces = outcomes[arm.stages[0]]
-    draws = Draws(faces)
+    draws = Draws(outcomes[arm.stages[0]])
 
     def measured(stage: Stage, seed: int) -> dict[str, Measure]:
         before = graded[stage.before] if stage.before and stage.before.before else None
         original, reference = graded[arm.stage("original", seed)], graded[arm.stage("reference", seed)]
-        return evaluate(faces, graded[stage], original, reference, task, draws, before) | moved(arm, stage)
+        return evaluate(graded[stage], original, reference, task, draws, before) | moved(arm, stage)
 
     rows = [row(arm, stage, stage.seed, measured(stage, stage.seed))
             for stage in watch.track(arm.stages, count, "measuring")]

@@ -17,7 +17,7 @@ MEASURES = {
     "membership/auc, membership/tpr_at_1%_fpr": "loss-based membership attack: the forgotten against strangers of "
                                                 "their groups, per photo and per person",
     "forgotten/percent": "how far the log loss on the forgotten went from the original's to the reference's",
-    "forgotten/log_loss_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
+    "forgotten/signal_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
     "increase/SCORE/against BASE/GROUP": "growth of a group's test error, in percent, against the original, the "
                                          "reference or the stage before",
     "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "

@@ -39,6 +39,8 @@ class Source(Named):
     """Keep rows whose column has one of these values: {race = ["East Asian", "White"]}."""
     per_person: int | None = Field(default=None, gt=0)
     """Keep at most so many photos of each person, the first by key."""
+    split: Literal["", "public", "val", "strangers", "test"] = ""
+    """Everybody of this source stands in this split, and nobody of it is trained on."""
     prepare: dict[str, Any] = {}
     """Settings of `efface prepare`, for a dataset that is photos on disk."""
 
@@ -50,7 +52,7 @@ class Source(Named):
 
 
 class Forget(Strict):
-    """Who is to be forgotten. Exactly one of `share`, `people`, `file`."""
+    """Who is to be forgotten. Exactly one of `share`, `people`, `file`, `quality`."""
 
     group: str | None = None
     """Only people of this group."""
@@ -59,30 +61,43 @@ class Forget(Strict):
     people: int | None = Field(default=None, gt=0)
     """... or how many of them ..."""
     file: Path | None = None
-    """... or a text file that names them, one person a line."""
+    """... or a text file that names them, one person a line ..."""
+    quality: Path | None = None
+    """... or the scores of `efface quality`: photos are forgotten, not people, the worst of them."""
+    quality_by: str = "score"
+    """The column of the scores to go by; higher is better."""
+    below: float = Field(default=0.35, gt=0, lt=1)
+    """With `quality`: the share of the trained photos to forget."""
     whole_group: bool = False
     """Allow a request that leaves no retained face of a group."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Forget:
-        given = [name for name in ("share", "people", "file") if getattr(self, name) is not None]
+        given = [name for name in ("share", "people", "file", "quality") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of share, people, file; given: {', '.join(given) or 'none'}")
-        if self.file is not None and self.group is not None:
+            raise ValueError(f"give exactly one of share, people, file, quality; given: {', '.join(given) or 'none'}")
+        if (self.file or self.quality) and self.group is not None:
             raise ValueError("a file names the people itself: leave out group")
         return self
 
 
 class Split(Strict):
-    """Shares of all people, drawn group by group; whoever is left is trained on."""
+    """Shares of all people, drawn group by group; whoever is left is trained on.
+
+    Recognition asks more of a person who is trained on: enough photos, and some that no model sees.
+    """
 
     public: float = Field(default=0.1, ge=0, lt=1)
     val: float = Field(default=0.1, ge=0, lt=1)
     strangers: float = Field(default=0.15, gt=0, lt=1)
-    test: float = Field(default=0.25, gt=0, lt=1)
+    test: float = Field(default=0.25, ge=0, lt=1)
     seed: int = Field(default=0, ge=0)
     by: str | None = None
     """A column that says it instead: train, public, val, strangers or test for each face."""
+    photos: int = Field(default=1, gt=0)
+    """Who has fewer photos stands in test, before anybody is drawn."""
+    held_back: int = Field(default=0, ge=0)
+    """So many photos of each trained person are kept from every model: forget_unseen and retain_unseen."""
 
     @model_validator(mode="after")
     def _someone_is_trained_on(self) -> Split:
@@ -96,6 +111,27 @@ class Model(Named):
 
     name: str
     weights: Path | None = None
+
+
+class Verify(Strict):
+    """Pairs of photos to tell apart, by the 10-fold protocol of the field. Exactly one of `pairs` and `bin`."""
+
+    name: str
+    pairs: Path | None = None
+    """LFW's `pairs.txt`: the photos are looked up among the plan's own; pairs with a trained person are left out ..."""
+    bin: Path | None = None
+    """... or a set of insightface, which brings its own photos."""
+    quality: Path | None = None
+    """The scores of `efface quality` for the photos of `pairs`: low- and high-quality pairs are reported apart."""
+    quality_by: str = "score"
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Verify:
+        if (self.pairs is None) == (self.bin is None):
+            raise ValueError(f"verify '{self.name}': give exactly one of pairs, bin")
+        if self.bin is not None and self.quality is not None:
+            raise ValueError(f"verify '{self.name}': the photos of a bin have no names to look their quality up by")
+        return self
 
 
 class Stage(Named):
@@ -114,6 +150,7 @@ class Plan(Strict):
     data: tuple[Source, ...] = Field(min_length=1)
     forget: Forget
     split: Split = Split()
+    verify: tuple[Verify, ...] = ()
     model: Model
     train: dict[str, Any] = {}
     methods: dict[str, Stage] = {}
@@ -121,11 +158,12 @@ class Plan(Strict):
     @model_validator(mode="before")
     @classmethod
     def _shorthands(cls, raw: Any) -> Any:
-        """`[data]` may be one table; `[methods.finetune]` means use = "finetune"."""
+        """`[data]` and `[verify]` may be one table; `[methods.finetune]` means use = "finetune"."""
         if isinstance(raw, dict):
             raw = dict(raw)
-            if isinstance(raw.get("data"), dict):
-                raw["data"] = [raw["data"]]
+            for name in ("data", "verify"):
+                if isinstance(raw.get(name), dict):
+                    raw[name] = [raw[name]]
             if isinstance(raw.get("methods"), dict):
                 raw["methods"] = {
                     name: {"use": name} | table if isinstance(table, dict) else table

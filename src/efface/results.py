@@ -89,6 +89,10 @@ class Request(Part):
     faces: dict[str, dict[str, int]]
     people: dict[str, dict[str, int]]
     image_shape: tuple[int, int, int]
+    pairs: dict[str, int] = {}
+    """Pairs of each verification set ..."""
+    pairs_left_out: dict[str, int] = {}
+    """... and those of its protocol left out: a trained person is in them, or a photo is missing."""
     sources: list[dict[str, str]]
     """Name, licence and home of each dataset."""
 

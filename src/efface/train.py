@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -12,42 +13,66 @@ from torch import nn
 from efface.faces import Array, Faces
 from efface.feed import Feed, derive
 from efface.files import replacing
+from efface.models.recogniser import Recogniser
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
+Optimiser = Literal["adamw", "sgd"]
+
 
 def train(
     model: nn.Module, task: Task, faces: Faces, feed: Feed, checkpoint: Path | None = None, *,
     epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
+    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), flip: bool = False,
 ) -> nn.Module:
-    """Train `model` on `faces` with AdamW under a cosine learning rate, and return it.
+    """Train `model` on `faces`, and return it.
 
-    With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
+    The learning rate falls by a factor of ten at each of the `milestones` (epochs) or, without any, along a cosine.
+    `sgd` has momentum 0.9; `flip` mirrors faces at random, for tasks whose targets do not mind. With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
     ends with the same weights as one that was not: the order of the faces and the random numbers of an epoch
     follow from (seed, epoch), the learning rate from the epoch.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr, weight_decay=weight_decay)
+    steps = make_optimiser(optimiser, model, lr, weight_decay)
     if checkpoint is not None and checkpoint.exists():
         state = torch.load(checkpoint, map_location=feed.device, weights_only=True)
         model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
+        steps.load_state_dict(state["optimiser"])
         feed.passes, feed.handed = state["passes"], state["handed"]
     saved = time.monotonic()
     model.train()
     for epoch in range(feed.passes, epochs):
         torch.manual_seed(derive(feed.seed, "epoch", epoch))
-        for group in optimiser.param_groups:
-            group["lr"] = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
-        for faces_now in feed(faces, batch=batch):
-            descend(optimiser, task.loss(model(faces_now.images), faces_now.targets).mean())
+        for group in steps.param_groups:
+            group["lr"] = lr * (0.1 ** sum(epoch >= one for one in milestones) if milestones else
+                                (1 + math.cos(math.pi * epoch / epochs)) / 2)
+        for faces_now in feed(faces, batch=batch, flip=flip):
+            descend(steps, task.loss(model, faces_now).mean())
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             with replacing(checkpoint) as part:
-                torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "passes": feed.passes,
+                torch.save({"model": model.state_dict(), "optimiser": steps.state_dict(), "passes": feed.passes,
                             "handed": feed.handed}, part)
             saved = time.monotonic()
     return model
+
+
+def place_head(model: Recogniser, faces: Faces, feed: Feed) -> Recogniser:
+    """Give a backbone that came without a head one: each person's direction is their mean unit embedding."""
+    answers = torch.from_numpy(feed.answers(model, faces)).to(feed.device)
+    people = torch.from_numpy(faces.targets).to(feed.device)
+    directions = torch.zeros_like(model.head.weight)
+    directions.index_add_(0, people, nn.functional.normalize(answers))
+    model.head.place(nn.functional.normalize(directions))
+    return model
+
+
+def make_optimiser(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """An optimiser by its name in a plan."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if name == "sgd":
+        return torch.optim.SGD(weights, lr, momentum=0.9, weight_decay=weight_decay)
+    return torch.optim.AdamW(weights, lr, weight_decay=weight_decay)
 
 
 def fit(
@@ -64,7 +89,7 @@ def fit(
     model.train()
     for _ in range(epochs):
         for faces_now in feed(faces, batch=batch, weights=weights):
-            descend(optimiser, task.loss(model(faces_now.images), faces_now.targets).mean())
+            descend(optimiser, task.loss(model, faces_now).mean())
             fall.step()
     return model
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.datasets import bioid, cuhk, fairface, folder, lfw, mtfl, synthetic
+from efface.datasets import bioid, cuhk, fairface, folder, lfw, mtfl, orl, synthetic
 from efface.datasets.card import Card
 from efface.errors import InputError, nearest
 from efface.faces import Album
@@ -47,6 +47,7 @@ READERS = {
     "folder": Reader(folder.CARD, folder.read),
     "lfw": Reader(lfw.CARD, lfw.read),
     "mtfl": Reader(mtfl.CARD, mtfl.read),
+    "orl": Reader(orl.CARD, orl.read),
 }
 
 GENERATORS = {"synthetic": Generator(synthetic.CARD, synthetic.synthetic)}

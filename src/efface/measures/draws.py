@@ -55,13 +55,15 @@ class Draws:
             self.weights[1:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), times)
 
     def means(self, values: Array, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Mean of values (n,) or (n, k) over the marked rows: (times + 1,) or (times + 1, k)."""
+        """Mean of values (n,) or (n, k) over the marked rows, NaN left out: (times + 1,) or (times + 1, k)."""
         people, of = np.unique(self.cluster[rows], return_inverse=True)
         picked = np.asarray(values, np.float64)[rows].reshape(len(of), -1)
-        sums = np.stack([np.bincount(of, column, len(people)) for column in picked.T], axis=1)
-        counts = np.bincount(of, minlength=len(people)).astype(np.float64)
+        known = np.isfinite(picked)
+        sums, counts = (np.stack([np.bincount(of, column, len(people)) for column in columns.T], axis=1)
+                        for columns in (np.where(known, picked, 0.0), known.astype(np.float64)))
         weights = self.weights[:, people].astype(np.float64)
-        means: NDArray[np.float64] = (weights @ sums) / (weights @ counts)[:, None]
+        with np.errstate(invalid="ignore"):
+            means: NDArray[np.float64] = (weights @ sums) / (weights @ counts)
         return means[:, 0] if np.ndim(values) == 1 else means
 
     def photos(self, rows: NDArray[np.bool_]) -> NDArray[np.float64]:

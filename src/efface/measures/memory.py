@@ -14,13 +14,14 @@ from efface.measures.outcomes import Outcomes
 FEWEST_FOR_ONE_PERCENT = 100
 
 
-def membership(outcomes: Outcomes, signal: Array, draws: Draws) -> dict[str, Measure]:
-    """`membership/...`: can an attacker who sees the loss tell the forgotten from strangers of the same groups?
+def membership(outcomes: Outcomes, signal: Array, draws: Draws, what: str = "log loss") -> dict[str, Measure]:
+    """`membership/...`: can an attacker who sees the signal tell the forgotten from strangers of the same groups?
 
     signal (n,): lower on faces the model knows. Strangers are weighted so that their mix of groups is the
     forgotten's; else the attack would find groups, not members. Loss-threshold attack: Yeom et al., CSF 2018.
     """
-    forgotten, strangers = outcomes.rows("forget"), outcomes.rows("strangers")
+    known = np.isfinite(signal)
+    forgotten, strangers = outcomes.rows("forget") & known, outcomes.rows("strangers") & known
     shared = np.intersect1d(outcomes.group[forgotten], outcomes.group[strangers])
     left_out = int((forgotten & ~np.isin(outcomes.group, shared)).sum())
     forgotten, strangers = (rows & np.isin(outcomes.group, shared) for rows in (forgotten, strangers))
@@ -28,7 +29,7 @@ def membership(outcomes: Outcomes, signal: Array, draws: Draws) -> dict[str, Mea
         nobody = "no stranger is of the forgotten's groups, so no attack can be scored"
         return {"membership/auc/photo": Measure(None, None, None, "as retrained", nobody)}
     matched = draws.photos(strangers) * mix(outcomes.group[strangers], outcomes.group[forgotten])
-    about = "chance that an attacker who sees the losses ranks a forgotten {} below a stranger's (0.5: cannot tell)"
+    about = f"chance that an attacker who sees the {what} ranks a forgotten {{}} below a stranger's (0.5: cannot tell)"
     about += f"; {left_out} photos of groups without strangers left out" if left_out else ""
     found = {"membership/auc/photo": measure(
         auc(signal[forgotten], draws.photos(forgotten), signal[strangers], matched), "as retrained",
@@ -48,27 +49,27 @@ def membership(outcomes: Outcomes, signal: Array, draws: Draws) -> dict[str, Mea
 
 
 def forgetting(
-    outcomes: Outcomes, signal: Array, original: Array, reference: Array, draws: Draws,
+    outcomes: Outcomes, signal: Array, original: Array, reference: Array, draws: Draws, what: str = "log loss",
 ) -> dict[str, Measure]:
     """`forgotten/...`: how far the answers on the forgotten went from the original's to the reference's.
 
-    signal, original, reference (n,): the log-loss signal under each model.
+    signal, original, reference (n,): what betrays a member under each model, and `what` to call it.
     """
     rows = outcomes.rows("forget")
     now, before, goal = (draws.means(values, rows) for values in (signal, original, reference))
-    about = "of the way from the original to the retrained reference, by the mean log loss on the forgotten"
+    about = f"of the way from the original to the retrained reference, by the mean {what} on the forgotten"
     whole = goal - before
     same_way = np.sign(whole) == np.sign(whole[0])
     percent = np.where(same_way, 100 * (now - before) / np.where(whole == 0, np.nan, whole), np.nan)
     way = measure(percent, "as retrained", f"percent {about} (100: as if never trained on them)")
     return {
         "forgotten/percent": way,
-        "forgotten/log_loss_to_reference": measure(
+        "forgotten/signal_to_reference": measure(
             now - goal, "as retrained",
-            "mean log loss on the forgotten, minus the reference's (below 0: still remembered, above: overshot)"),
-        "forgotten/log_loss_to_original": measure(
+            f"mean {what} on the forgotten, minus the reference's (below 0: still remembered, above: overshot)"),
+        "forgotten/signal_to_original": measure(
             now - before, "as retrained",
-            "mean log loss on the forgotten, minus the original's (0: nothing was forgotten)"),
+            f"mean {what} on the forgotten, minus the original's (0: nothing was forgotten)"),
     }
 
 

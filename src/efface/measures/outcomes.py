@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +10,39 @@ from numpy.typing import NDArray
 from efface.faces import Array
 
 
+def nothing(*shape: int, dtype: str = "float32") -> Array:
+    """An empty column, for what a task does not have."""
+    return field(default_factory=lambda: np.zeros(shape, dtype))  # type: ignore[no-any-return]
+
+
 @dataclass(frozen=True)
 class Outcomes:
-    """Columns of one length n."""
+    """n faces; k classes of the head and p compared pairs where the task is recognition."""
 
     split: Array
-    """(n,) str: forget, retain, val, strangers or test."""
+    """(n,) str: forget, forget_unseen, retain, retain_unseen, val, strangers or test."""
     key: Array
+    """(n,) str"""
     identity: Array
+    """(n,) str"""
     group: Array
+    """(n,) str"""
     answers: Array
     """(n, ...) as the task answers."""
     truth: Array
     """(n, ...) what was right."""
+    centres: Array = nothing(0, 0)
+    """(k, d) the head's class centres times its scale: logits are unit answers times these. (0, 0) without a head."""
+    pair_set: Array = nothing(0, dtype="<U1")
+    """(p,) str: the verification set a pair belongs to."""
+    pair_same: Array = nothing(0, dtype="bool")
+    """(p,) whether both photos show one person."""
+    pair_fold: Array = nothing(0, dtype="int64")
+    """(p,) the fold of the set's protocol."""
+    pair_similarity: Array = nothing(0)
+    """(p,) cosine of the two embeddings, each the sum over a photo and its mirror image."""
+    pair_quality: Array = nothing(0)
+    """(p,) quality of the worse photo; NaN where unknown."""
 
     def __len__(self) -> int:
         return len(self.key)

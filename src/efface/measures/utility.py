@@ -10,7 +10,7 @@ from efface.faces import Array
 from efface.measures.draws import Aim, Draws, Measure, measure
 from efface.measures.outcomes import Outcomes
 
-SPLITS = ("test", "forget", "retain", "strangers", "val")
+SPLITS = ("test", "forget", "forget_unseen", "retain", "retain_unseen", "strangers", "val")
 ALL = "all"
 """The name of all groups together."""
 
@@ -34,9 +34,12 @@ def utility(
             rows = outcomes.rows(split, None if group == ALL else group)
             if not rows.any():
                 continue
+            known = [bool(np.isfinite(column[rows]).any()) for column in stacked.T]
             means = draws.means(stacked, rows)
             whose = f"{split} faces" + ("" if group == ALL else f" of group {group}")
             for place, name in enumerate(scores):
+                if not known[place]:
+                    continue
                 aim, about = abouts[name]
                 aim = "as retrained" if split == "forget" else aim
                 found[f"{name}/{split}/{group}"] = measure(means[:, place], aim, f"{about}; mean over {whose}")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from efface.methods.ascend_stabilise import ascend_stabilise
+from efface.methods.cure import cure
 from efface.methods.finetune import finetune
 from efface.methods.neggrad import neggrad
 from efface.methods.neggrad_plus import neggrad_plus
@@ -33,4 +34,5 @@ METHODS: dict[str, Method] = {
     "neggrad_plus": neggrad_plus,
     "ascend_stabilise": ascend_stabilise,
     "rebalance": rebalance,
+    "cure": cure,
 }

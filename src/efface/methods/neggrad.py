@@ -29,7 +29,7 @@ def neggrad(
     model.train()
     for _ in range(epochs):
         for faces in feed(material.forget, batch=batch):
-            loss = task.loss(model(faces.images), faces.targets)
+            loss = task.loss(model, faces)
             descend(optimiser, -loss.clamp(max=limit).mean(), clip)
     return model
 
@@ -38,5 +38,5 @@ def neggrad(
 def mean_loss(model: nn.Module, task: Task, material: Material, feed: Feed, batch: int) -> float:
     """What the model loses on the forgotten faces, on average."""
     model.eval()
-    losses = [task.loss(model(faces.images), faces.targets) for faces in feed(material.forget, batch=batch)]
+    losses = [task.loss(model, faces) for faces in feed(material.forget, batch=batch)]
     return float(torch.cat(losses).mean())

@@ -8,7 +8,6 @@ the learning rate falls to zero.
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -33,10 +32,10 @@ def neggrad_plus(
     fall = falling(optimiser, epochs * math.ceil(len(material.retain) / batch))
     model.train()
     for _ in range(epochs):
-        forgotten = itertools.chain.from_iterable(feed(material.forget, batch=batch) for _ in itertools.count())
+        forgotten = feed.endless(material.forget, batch=batch)
         for retained, forgets in zip(feed(material.retain, batch=batch), forgotten, strict=False):
-            kept = task.loss(model(retained.images), retained.targets).mean()
-            climbed = task.loss(model(forgets.images), forgets.targets).clamp(max=limit).mean()
+            kept = task.loss(model, retained).mean()
+            climbed = task.loss(model, forgets).clamp(max=limit).mean()
             descend(optimiser, alpha * kept - (1 - alpha) * climbed)
             fall.step()
     return model

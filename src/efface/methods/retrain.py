@@ -10,18 +10,17 @@ from torch import nn
 
 from efface.faces import Material
 from efface.feed import Feed
+from efface.models.reset import reinitialise
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import train
+from efface.train import Optimiser, train
 
 
 def retrain(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
     epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
+    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), flip: bool = False,
 ) -> nn.Module:
     """Initialise the model anew and train it on the retained faces alone. Needs: retained faces with labels."""
-    for module in model.modules():
-        reset = getattr(module, "reset_parameters", None)
-        if callable(reset):
-            reset()
-    return train(model, task, material.retain, feed, epochs=epochs, lr=lr, batch=batch, weight_decay=weight_decay)
+    return train(reinitialise(model), task, material.retain, feed, epochs=epochs, lr=lr, batch=batch, weight_decay=weight_decay,
+                 optimiser=optimiser, milestones=milestones, flip=flip)

@@ -1,11 +1,15 @@
-"""The networks, by name. A factory takes the shape of one image and the network's own settings."""
+"""The networks, by name. A factory takes the shape of one image, the number of classes and the network's own settings."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 from efface.models.eyenet import eyenet
+from efface.models.recogniser import iresnet, mobilefacenet, own_backbone
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "eyenet": eyenet,
+    "iresnet": iresnet,
+    "mobilefacenet": mobilefacenet,
+    "own_backbone": own_backbone,
 }

@@ -38,6 +38,8 @@ class EyeNet(nn.Module):
             [width, height], dtype=images.dtype, device=images.device)
 
 
-def eyenet(shape: tuple[int, int, int], *, widths: tuple[int, int, int] = (32, 64, 128), hidden: int = 256) -> EyeNet:
+def eyenet(
+    shape: tuple[int, int, int], _classes: int = 0, *, widths: tuple[int, int, int] = (32, 64, 128), hidden: int = 256,
+) -> EyeNet:
     """Eye centres in pixels from grey or colour faces of any size from 8x8 up."""
     return EyeNet(shape[0], widths, hidden)

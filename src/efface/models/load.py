@@ -60,8 +60,14 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_weights(model: nn.Module, path: Path) -> nn.Module:
-    """`model` with the weights of a file; InputError names the first parameters that do not fit."""
+    """`model` with the weights of a file; InputError names the first parameters that do not fit.
+
+    Weights of a backbone alone go into a recogniser's backbone; its head then stays as it is.
+    """
     weights, _ = read_weights(path)
+    if hasattr(model, "backbone") and not any(name.startswith("backbone.") for name in weights):
+        load_weights(model.backbone, path)
+        return model
     wanted = model.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:

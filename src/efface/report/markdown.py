@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efface.report import words
-from efface.report.page import group_names
+from efface.report.page import group_names, headline_of
 from efface.results import Results
 from efface.tasks import TASKS
 
@@ -32,6 +32,11 @@ def markdown(results: Results) -> str:
                 "–" if share is None else f"{100 * share:.0f}%",
             ]))
         parts.append("\n".join(lines))
+        if headline := headline_of(TASKS[request.task], request):
+            table = [_row(["model", *(title for _, title in headline)]), _row(["---"] * (1 + len(headline)))]
+            table += [_row([one.method, *(words.interval(one.measures.get(name)) for name, _ in headline)])
+                      for one in results.summaries if one.arm == request.arm]
+            parts.append("\n".join(table))
     return "\n\n".join(parts)
 
 

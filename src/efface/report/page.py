@@ -18,7 +18,7 @@ from efface.measures.utility import ALL
 from efface.report import pictures, plots, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary
-from efface.tasks import TASKS
+from efface.tasks import TASKS, Task
 
 FORGOTTEN = Ruler(-40, 160, ((0, "origin"), (100, "goal")))
 OTHERS = ("original", "reference", OTHER_SEED)
@@ -52,9 +52,14 @@ class ArmView:
     name: str
     request: Request
     asked: str
+    signal: str
     happened: list[str]
     groups: list[tuple[str, str]]
     rows: list[Row]
+    headline: list[tuple[str, list[str]]]
+    """What the field looks at first: a row per model."""
+    headline_head: list[str]
+    matches: list[tuple[str, list[pictures.Picture]]]
     overlays: list[pictures.Picture]
     overlay_models: list[tuple[str, str, str]]
     anonymised: list[tuple[str, list[pictures.Picture]]]
@@ -96,8 +101,13 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
     picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
+    headline = headline_of(task, request)
     return ArmView(
-        name=request.arm, request=request, asked=asked(request, task.about),
+        headline=[(name, [words.interval(one.measures.get(measure)) for measure, _ in headline])
+                  for name, one in summaries.items()] if headline else [],
+        headline_head=[title for _, title in headline],
+        matches=pictures.matches(evidence) if len(evidence.nearest) else [],
+        name=request.arm, request=request, asked=asked(request, task.about), signal=task.signal.about,
         happened=happened(summaries, task.error, request, [group for group, _ in groups]), groups=groups, rows=rows,
         overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
         overlay_models=[(role, name, colour) for (role, colour), name in
@@ -106,9 +116,14 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
                     for k in faces] if request.task == "eyes" else [],
         styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
         errors=Markup(plots.error_distributions(evidence, task.error.replace("_", " "))),
-        losses=Markup(plots.loss_distributions(evidence)),
+        losses=Markup(plots.signal_distributions(evidence, task.signal.about)),
         table_head=list(summaries), table=everything(summaries, made),
     )
+
+
+def headline_of(task: Task, request: Request) -> list[tuple[str, str]]:
+    """(measure, title) of what the field looks at first on this task, the request's verification sets included."""
+    return [*task.headline, *((f"verification/{name}/accuracy", f"verification, {name}") for name in request.pairs)]
 
 
 def group_names(request: Request) -> list[str]:

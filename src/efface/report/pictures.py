@@ -14,6 +14,11 @@ from efface.faces import Array
 from efface.report.words import number
 
 TRUTH = "#ffffff"
+RIGHT, WRONG = "#d55e00", "#888888"
+
+
+SPLITS = {"forget": "forgotten", "forget_unseen": "forgotten person, photo never trained on",
+          "retain_unseen": "retained person, photo never trained on"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,21 @@ def overlays(evidence: Evidence, models: dict[str, str]) -> list[Picture]:
     ]
 
 
+def matches(evidence: Evidence) -> list[tuple[str, list[Picture]]]:
+    """Every pictured photo, and the trained photo that each model finds most like it."""
+    return [
+        (caption(evidence, k), [Picture(drawn(evidence.images[k], None, []), "the photo", []), *(
+            Picture(drawn(evidence.nearest[place, k], None, []), str(name),
+                    [(RIGHT, "same person") if evidence.found[place, k] else (WRONG, "somebody else")])
+            for place, name in enumerate(evidence.models))])
+        for k in range(len(evidence.pictured))
+    ]
+
+
 def caption(evidence: Evidence, k: int) -> str:
     """Group, split, why this one, and whose face, under a salted hash."""
     row = evidence.pictured[k]
-    split = "forgotten" if evidence.split[row] == "forget" else evidence.split[row]
+    split = SPLITS.get(str(evidence.split[row]), evidence.split[row])
     return " · ".join(part for part in (evidence.group[row], split, evidence.why[k], evidence.person[k]) if part)
 
 

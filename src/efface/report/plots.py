@@ -24,7 +24,7 @@ def error_distributions(evidence: Evidence, about: str) -> str:
     """Share of test faces whose error is at most x: a panel per model, a line per group, the original thin behind."""
     from matplotlib.ticker import LogLocator
 
-    test = evidence.split == "test"
+    test = (evidence.split == "test") & np.isfinite(evidence.error).all(0)
     groups = np.unique(evidence.group[test])
     floor = max(float(np.quantile(evidence.error[:, test], 0.005)), 1e-4)
     ceiling = float(np.quantile(evidence.error[:, test], 0.995))
@@ -45,10 +45,12 @@ def error_distributions(evidence: Evidence, about: str) -> str:
     return _panels(evidence.models, draw, about, "share of test faces", same_height=True)
 
 
-def loss_distributions(evidence: Evidence) -> str:
+def signal_distributions(evidence: Evidence, about: str) -> str:
     """Histograms of the attacker's signal on the forgotten and on strangers of the same groups: a panel per model."""
     forgotten = evidence.split == "forget"
     strangers = (evidence.split == "strangers") & np.isin(evidence.group, np.unique(evidence.group[forgotten]))
+    known = np.isfinite(evidence.signal).all(0)
+    forgotten, strangers = forgotten & known, strangers & known
     seen = evidence.signal[:, forgotten | strangers]
     lowest, highest = np.quantile(seen, [0.002, 0.998])
     bins = np.linspace(lowest, highest, 31)
@@ -61,7 +63,7 @@ def loss_distributions(evidence: Evidence) -> str:
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
 
-    return _panels(evidence.models, draw, "log loss (left: answered well)", "faces", same_height=False)
+    return _panels(evidence.models, draw, f"{about} (left: treated as known)", "faces", same_height=False)
 
 
 def _cumulative(values: Array) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ reference is no evidence of equality when it also touches the original."""
 
 def standing(measures: Mapping[str, MeasureRecord]) -> Standing:
     """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
-    gap, way = measures.get("forgotten/log_loss_to_reference"), measures.get("forgotten/percent")
+    gap, way = measures.get("forgotten/signal_to_reference"), measures.get("forgotten/percent")
     if gap is not None and gap.high is not None and gap.high < 0:
         return "remembered"
     if gap is not None and gap.low is not None and gap.low > 0:

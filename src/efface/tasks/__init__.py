@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from efface.tasks.eyes import EYE_CENTRES
+from efface.tasks.recognition import RECOGNITION
 from efface.tasks.task import Score, Task
 
 TASKS: dict[str, Task] = {
     "eyes": EYE_CENTRES,
+    "recognition": RECOGNITION,
 }
 
 __all__ = ["TASKS", "Score", "Task"]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from efface.anonymize import covered
-from efface.faces import EYES, Array
+from efface.faces import EYES, Array, Splits
+from efface.feed import Batch
+from efface.measures.outcomes import Outcomes
 from efface.tasks.task import Score, Task
 
 if TYPE_CHECKING:
@@ -33,39 +35,49 @@ def misplaced_eye(targets: Array, shape: tuple[int, ...]) -> tuple[int, str] | N
                          f"the {width}x{height} picture")
 
 
-def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+def as_they_are(splits: Splits) -> tuple[Splits, int]:
+    """Eyes are where they are, whoever is forgotten."""
+    return splits, 0
+
+
+def squared_distance(outputs: Tensor, others: Tensor) -> Tensor:
+    """Mean squared difference of the four coordinates, px²."""
+    return (outputs - others).square().mean((1, 2))
+
+
+def squared_loss(model: nn.Module, faces: Batch) -> Tensor:
     """Mean squared error of the four coordinates, px²."""
-    return (outputs - targets).square().mean((1, 2))
+    return squared_distance(model(faces.images), faces.targets)
 
 
-def squared_error(answers: Array, truth: Array) -> Array:
+def squared_error(outcomes: Outcomes) -> Array:
     """As `squared_loss`, on arrays."""
-    squared: Array = np.square(np.asarray(answers, np.float64) - truth).mean((1, 2))
+    squared: Array = np.square(np.asarray(outcomes.answers, np.float64) - outcomes.truth).mean((1, 2))
     return squared
 
 
-def normalised_error(answers: Array, truth: Array) -> Array:
+def normalised_error(outcomes: Outcomes) -> Array:
     """Distance of the worse eye over the distance between the true eyes (Jesorsky et al. 2001, the BioID measure)."""
-    worst = np.linalg.norm(np.asarray(answers, np.float64) - truth, axis=2).max(1)
-    error: Array = worst / np.linalg.norm(truth[:, 0] - truth[:, 1], axis=1)
+    worst = np.linalg.norm(np.asarray(outcomes.answers, np.float64) - outcomes.truth, axis=2).max(1)
+    error: Array = worst / np.linalg.norm(outcomes.truth[:, 0] - outcomes.truth[:, 1], axis=1)
     return error
 
 
 def within(limit: float) -> Score:
     """Share of faces whose normalised error is at most `limit`."""
-    return Score(lambda answers, truth: (normalised_error(answers, truth) <= limit).astype(np.float64), "high",
+    return Score(lambda outcomes: (normalised_error(outcomes) <= limit).astype(np.float64), "high",
                  f"share of faces whose worse eye is off by at most {limit:g} of the distance between the eyes")
 
 
-def eyes_covered(answers: Array, truth: Array) -> Array:
+def eyes_covered(outcomes: Outcomes) -> Array:
     """Share of the two true eye regions that a bar over the predicted eyes hides."""
-    share: Array = covered(answers, truth).mean(1)
+    share: Array = covered(outcomes.answers, outcomes.truth).mean(1)
     return share
 
 
-def log_squared_error(answers: Array, truth: Array) -> Array:
+def log_squared_error(outcomes: Outcomes) -> Array:
     """Logarithm of the squared error: near Gaussian over faces, lower on faces the model was trained on."""
-    signal: Array = np.log(squared_error(answers, truth) + 1e-6)
+    signal: Array = np.log(squared_error(outcomes) + 1e-6)
     return signal
 
 
@@ -75,7 +87,10 @@ EYE_CENTRES = Task(
     needs=tuple(EYES),
     targets=eye_targets,
     complaint=misplaced_eye,
+    settle=as_they_are,
+    models=("eyenet",),
     loss=squared_loss,
+    divergence=squared_distance,
     scores={
         "normalised_error": Score(normalised_error, "low", "distance of the worse eye from its true place, as a share "
                                                            "of the distance between the eyes"),
@@ -88,5 +103,6 @@ EYE_CENTRES = Task(
     },
     error="normalised_error",
     price="mse",
-    signal=log_squared_error,
+    signal=Score(log_squared_error, "as retrained", "log loss"),
+    pictured=("test", "forget"),
 )

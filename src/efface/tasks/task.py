@@ -4,27 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from efface.faces import Array
+from efface.faces import Array, Splits
+from efface.feed import Batch
+from efface.measures.draws import Aim, Draws, Measure
+from efface.measures.outcomes import Outcomes
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Aim = Literal["low", "high", "as retrained", "none"]
 
 
 @dataclass(frozen=True)
 class Score:
     """How well one face was answered, as a number of the same meaning for every face."""
 
-    of: Callable[[Array, Array], Array]
-    """(answers, truth) to (n,)."""
+    of: Callable[[Outcomes], Array]
+    """To (n,), NaN for a face of which it cannot be said."""
     aim: Aim
     about: str
     """One sentence for a reader who is not an engineer."""
+
+
+def nothing_more(_now: Outcomes, _original: Outcomes, _draws: Draws) -> dict[str, Measure]:
+    """No measure beyond those of every task."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,26 @@ class Task:
     """What is to be answered for each row of an album's table."""
     complaint: Callable[[Array, tuple[int, ...]], tuple[int, str] | None]
     """(targets, shape of the images (n, c, h, w)) to the first row that cannot be right, and why."""
-    loss: Callable[[Tensor, Tensor], Tensor]
-    """(outputs, targets) to (n,), what training lowers."""
+    settle: Callable[[Splits], tuple[Splits, int]]
+    """What can only be said once the people are divided: the splits with their final targets, and how many classes a
+    network must tell apart (0: none)."""
+    models: tuple[str, ...]
+    """Names of the networks that answer this task."""
+    loss: Callable[[nn.Module, Batch], Tensor]
+    """To (b,), what training lowers."""
+    divergence: Callable[[Tensor, Tensor], Tensor]
+    """(outputs, another model's outputs for the same faces) to (b,): how differently they answer; no label is used."""
     scores: dict[str, Score]
     """What is reported, face by face."""
     error: str
     """Name of the score that stands for all: the lower the better."""
     price: str
     """Name of the score whose increase the field reports as harm."""
-    signal: Callable[[Array, Array], Array]
-    """(answers, truth) to (n,): what betrays a member to an attacker; lower on members."""
+    signal: Score
+    """What betrays a member to an attacker; lower on members."""
+    pictured: tuple[str, ...]
+    """Splits from which a report shows faces."""
+    headline: tuple[tuple[str, str], ...] = ()
+    """(measure, what to call it in a table's head): what the field looks at first, beside what every task reports."""
+    more: Callable[[Outcomes, Outcomes, Draws], dict[str, Measure]] = nothing_more
+    """(model's, original's outcomes, draws) to what else the field measures on this task."""

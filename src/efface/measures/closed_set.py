@@ -1,0 +1,164 @@
+"""What CURE's paper measures: the forgotten and the retained through the model's closed-set head.
+
+arXiv:2509.19562. Every number here is a distance from the original, so damage is rewarded, and a head without the
+forgotten's rows has nearly the highest UES whatever the network knows. Hence the same measures through a fresh head,
+and beside them those of `identification` and `verification`, which look at embeddings alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.faces import Array
+from efface.measures.draws import Aim, Draws, Measure, measure
+from efface.measures.outcomes import Outcomes
+
+Number = TypeVar("Number", float, NDArray[np.float64])
+
+TRAINED = ("forget", "retain")
+DEFAULT_SCALE = 30.0
+
+
+def ues(
+    forget_before: Number, forget_after: Number, retain_before: Number, retain_after: Number, weight: float = 0.5,
+) -> Number:
+    """Unlearning Efficiency Score (CURE): `weight` of the relative fall of the forgotten's accuracy, minus the rest of
+    the retained's. At most `weight`."""
+    return (weight * (forget_before - forget_after) / forget_before
+            - (1 - weight) * (retain_before - retain_after) / retain_before)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a head makes of some photos."""
+
+    right: Array
+    """(n,) whether the first guess is the person"""
+    softmax: NDArray[np.float32]
+    """(n, k)"""
+
+
+def through(head: Array, outcomes: Outcomes, rows: NDArray[np.bool_]) -> Seen:
+    """Softmax of unit embeddings through a head (k, d); a row of NaN is never guessed."""
+    unit = units(outcomes.answers[rows])
+    logits = unit @ np.nan_to_num(head, nan=0.0).T.astype(np.float32)
+    logits[:, np.isnan(head).any(1)] = -np.inf
+    logits -= logits.max(1, keepdims=True)
+    softmax = np.exp(logits)
+    softmax /= softmax.sum(1, keepdims=True)
+    return Seen(softmax.argmax(1) == outcomes.truth[rows], softmax)
+
+
+def closed_set(
+    now: Outcomes, original: Outcomes, draws: Draws, *, head: str = "head", weight: float = 0.5, threshold: float = 0.5,
+) -> dict[str, Measure]:
+    """`head/...`: accuracy, UES and the paper's other measures, each model through its own `centres`.
+
+    threshold: confidence above which a photo counts as recalled (the paper's is not known). Empty without a head.
+    """
+    if not now.centres.size or not original.centres.size:
+        return {}
+    found: dict[str, Measure] = {}
+    accuracy: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for split in (*TRAINED, "forget_unseen", "retain_unseen"):
+        rows = now.rows(split)
+        if not rows.any():
+            continue
+        after, before = through(now.centres, now, rows), through(original.centres, original, rows)
+        columns = {"accuracy": after.right, "accuracy before": before.right}
+        if split in TRAINED:
+            columns |= {"confidence_drop": before.softmax.max(1) - after.softmax.max(1),
+                        "entropy_increase": entropy(after.softmax) - entropy(before.softmax)}
+        if split == "forget" and after.softmax.shape == before.softmax.shape:
+            columns |= {"activation_distance": np.linalg.norm(after.softmax - before.softmax, axis=1),
+                        "completeness": jaccard(best(after.softmax), best(before.softmax)),
+                        "membership_recall": after.softmax.max(1) > threshold}
+        values = np.stack([np.asarray(column, np.float64) for column in columns.values()], axis=1)
+        means = dict(zip(columns, spread(values, rows, now, draws).T, strict=True))
+        accuracy[split] = means.pop("accuracy before"), means["accuracy"]
+        for name, vector in means.items():
+            key = f"{head}/{name}/{split}" if split in TRAINED or name == "accuracy" else f"{head}/{name}"
+            aim, about = ABOUT[name]
+            found[key] = measure(vector, "low" if (name, split[:6]) == ("accuracy", "forget") else aim,
+                                 f"{about}, {SPLITS[split]}, through the {head}")
+    for suffix, forget, retain in (("", "forget", "retain"), ("/unseen", "forget_unseen", "retain_unseen")):
+        if forget in accuracy and retain in accuracy:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                score = ues(*accuracy[forget], *accuracy[retain], weight)
+            found[f"{head}/ues{suffix}"] = measure(
+                score, "high", f"UES, CURE's score, on {SPLITS[forget]} and {SPLITS[retain]} through the {head} (at most "
+                               f"{weight:g}; damage to the head alone reaches it)")
+    return found
+
+
+SPLITS = {"forget": "trained photos of the forgotten", "retain": "trained photos of the retained",
+          "forget_unseen": "held-back photos of the forgotten", "retain_unseen": "held-back photos of the retained"}
+
+ABOUT: dict[str, tuple[Aim, str]] = {
+    "accuracy": ("high", "share of photos whose person is the first guess"),
+    "confidence_drop": ("none", "fall of the highest softmax since the original"),
+    "entropy_increase": ("none", "rise of the softmax's entropy since the original, in nats"),
+    "activation_distance": ("none", "distance between the softmax now and the original's"),
+    "completeness": ("low", "overlap (Jaccard) of the three first guesses with the original's"),
+    "membership_recall": ("low", "share of photos still guessed with high confidence"),
+}
+
+
+def fresh_head(outcomes: Outcomes) -> NDArray[np.float32]:
+    """(k, d) a head that anybody with the photos can fit: each person's mean unit embedding, as long as the old rows."""
+    if not outcomes.centres.size:
+        return outcomes.centres
+    rows = outcomes.rows("forget") | outcomes.rows("retain")
+    sums = np.zeros(outcomes.centres.shape)
+    np.add.at(sums, outcomes.truth[rows], units(outcomes.answers[rows]))
+    scale = float(np.linalg.norm(outcomes.centres, axis=1).mean()) or DEFAULT_SCALE
+    return (scale * units(sums)).astype(np.float32)
+
+
+def without_rows(outcomes: Outcomes) -> NDArray[np.float32]:
+    """The head with the rows of people who are wholly forgotten deleted (NaN): they can no longer be guessed, whatever
+    the embedding says."""
+    if not outcomes.centres.size:
+        return outcomes.centres
+    centres = outcomes.centres.astype(np.float32).copy()
+    gone = np.setdiff1d(outcomes.truth[outcomes.rows("forget")], outcomes.truth[outcomes.rows("retain")])
+    centres[gone] = np.nan
+    return centres
+
+
+def units(embeddings: Array) -> NDArray[np.float32]:
+    """(n, d) of length one."""
+    wide = np.asarray(embeddings, np.float32)
+    unit: NDArray[np.float32] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def entropy(softmax: NDArray[np.float32]) -> Array:
+    """(n,) in nats."""
+    ent: Array = -(softmax * np.log(np.maximum(softmax, 1e-12))).sum(1)
+    return ent
+
+
+def best(softmax: NDArray[np.float32], count: int = 3) -> Array:
+    """(n, count) the first guesses, in no order."""
+    count = min(count, softmax.shape[1])
+    top: Array = np.argpartition(-softmax, count - 1, axis=1)[:, :count]
+    return top
+
+
+def jaccard(some: Array, others: Array) -> Array:
+    """(n,) overlap of two sets of guesses, over their union."""
+    shared = (some[:, :, None] == others[:, None, :]).sum((1, 2))
+    overlap: Array = shared / (some.shape[1] + others.shape[1] - shared)
+    return overlap
+
+
+def spread(values: Array, rows: NDArray[np.bool_], outcomes: Outcomes, draws: Draws) -> NDArray[np.float64]:
+    """(draws + 1, columns) means of values (marked rows, columns)."""
+    whole = np.full((len(outcomes), values.shape[1]), np.nan)
+    whole[rows] = values
+    return draws.means(whole, rows)

@@ -1,0 +1,143 @@
+"""Verification: do two photos show the same person? By the protocols of LFW and of insightface's sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.faces import Array
+from efface.measures.draws import Aim, Measure, measure
+from efface.measures.outcomes import Outcomes
+
+FALSE_ACCEPTS = (0.01, 0.001)
+FEWEST_IMPOSTORS = 10
+"""Wrong pairs above a threshold that are needed to place it."""
+TIMES, FEWER_TIMES = 1000, 200
+"""Resamples for shares, and for what is costly to compute."""
+
+
+def verification(outcomes: Outcomes, seed: int = 0) -> dict[str, Measure]:
+    """`verification/set/...` of every set: accuracy by folds, TAR at FAR, equal error rate; and, where the quality of
+    the photos is known, of the pairs below and above its median, and how errors fall as poor pairs are left out.
+
+    Intervals resample pairs, which share people here and there: a little too narrow.
+    """
+    found: dict[str, Measure] = {}
+    for name in np.unique(outcomes.pair_set):
+        rows = outcomes.pair_set == name
+        similarity, same, fold = (getattr(outcomes, f"pair_{what}")[rows] for what in ("similarity", "same", "fold"))
+        quality = outcomes.pair_quality[rows]
+        right = folds_correct(similarity, same, fold)
+        found[f"verification/{name}/accuracy"] = shares(
+            right, "high", f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other "
+                           "folds", seed)
+        for rate in FALSE_ACCEPTS:
+            about = f"share of same-person pairs of {name} accepted where {100 * rate:g}% of the others are"
+            threshold = threshold_at(similarity[~same], rate)
+            found[f"verification/{name}/tar_at_{100 * rate:g}%_far"] = (
+                Measure(None, None, None, "high", f"{about} (too few pairs to say)") if threshold is None else
+                shares(similarity[same] >= threshold, "high", about, seed))
+        found[f"verification/{name}/equal_error_rate"] = resampled(
+            lambda some: equal_error_rate(similarity[some], same[some]), len(same), "low",
+            f"rate at which as many same-person pairs of {name} are refused as others accepted", seed)
+        if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
+            good = quality > np.median(quality)
+            for which, part in (("low quality", ~good), ("high quality", good)):
+                found[f"verification/{name}/accuracy/{which}"] = shares(
+                    right[part], "high", f"the same over the pairs of {which} (the worse photo's, split at the median)",
+                    seed)
+            found[f"verification/{name}/discard_area"] = resampled(
+                lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])), len(same),
+                "low", "mean share of same-person pairs refused while up to 30% of the pairs, the worst by quality, are "
+                       "left out, over the share refused of all (1: quality means nothing; threshold at 1% false "
+                       "accepts)", seed)
+    return found
+
+
+def folds_correct(similarity: Array, same: Array, fold: Array) -> NDArray[np.bool_]:
+    """(p,) whether each pair is told right by the threshold that is best on all other folds.
+
+    Every threshold that makes a difference is tried; of equally good ones the lowest is taken, half way to the next
+    score below. A single fold is judged by its own best threshold.
+    """
+    right = np.zeros(len(same), bool)
+    for one in np.unique(fold):
+        test = fold == one
+        train = ~test if (~test).any() else test
+        right[test] = (similarity[test] >= best_threshold(similarity[train], same[train])) == same[test]
+    return right
+
+
+def best_threshold(similarity: Array, same: Array) -> float:
+    """The threshold with the most pairs told right, where those at or above it are called the same."""
+    order = np.argsort(similarity, kind="stable")
+    ordered, truth = np.asarray(similarity, np.float64)[order], same[order]
+    refused_right = np.concatenate([[0], np.cumsum(~truth)])
+    accepted_right = truth.sum() - np.concatenate([[0], np.cumsum(truth)])
+    between = np.concatenate([[True], ordered[1:] > ordered[:-1], [True]])
+    score = np.where(between, refused_right + accepted_right, -1)
+    place = int(score.argmax())
+    if place == 0:
+        return float(ordered[0])
+    return float(ordered[-1] + 1e-6) if place == len(ordered) else float((ordered[place - 1] + ordered[place]) / 2)
+
+
+def threshold_at(impostor: Array, rate: float) -> float | None:
+    """The lowest threshold that accepts at most `rate` of the impostor scores; None where they are too few to say."""
+    allowed = int(np.floor(rate * len(impostor)))
+    if allowed < FEWEST_IMPOSTORS:
+        return None
+    place = len(impostor) - allowed - 1
+    return float(np.nextafter(np.float64(np.partition(impostor, place)[place]), 2))
+
+
+def equal_error_rate(similarity: Array, same: Array) -> float:
+    """Where the share of same-person pairs refused meets the share of others accepted, linear between thresholds."""
+    from sklearn.metrics import roc_curve
+
+    accepted, hit, _ = roc_curve(same, similarity)
+    gap = (1 - hit) - accepted
+    after = int(np.argmax(gap <= 0))
+    if after == 0:
+        return float(accepted[0])
+    share = gap[after - 1] / (gap[after - 1] - gap[after])
+    return float(accepted[after - 1] + share * (accepted[after] - accepted[after - 1]))
+
+
+def error_versus_discard(
+    similarity: Array, same: Array, quality: Array, *, rate: float = 0.01, most: float = 0.3, steps: int = 31,
+) -> tuple[Array, Array]:
+    """Shares (s,) of pairs left out, the worst by quality first, and the share (s,) of same-person pairs then refused.
+
+    The threshold stays the one at which `rate` of all other-person pairs are accepted (Grother and Tabassi 2007).
+    """
+    impostor = np.sort(similarity[~same])[::-1]
+    threshold = impostor[int(np.floor(rate * len(impostor)))]
+    order = np.argsort(quality, kind="stable")
+    refused = (similarity <= threshold) & same
+    left_out = np.linspace(0, most, steps)
+    starts = np.floor(left_out * len(order)).astype(int)
+    misses = refused[order][::-1].cumsum()[::-1]
+    people = same[order][::-1].cumsum()[::-1]
+    return left_out, misses[starts] / np.maximum(people[starts], 1)
+
+
+def discard_area(left_out: Array, refused: Array) -> float:
+    """Mean of the curve over its value at no discard: 1 where quality means nothing, lower is better; NaN where nothing
+    is refused."""
+    return float(np.trapezoid(refused, left_out) / (left_out[-1] * refused[0])) if refused[0] > 0 else float("nan")
+
+
+def resampled(value: Callable[[Array], float], count: int, aim: Aim, about: str, seed: int) -> Measure:
+    """A value of all pairs, given by their rows, with its bootstrap interval over pairs."""
+    rng = np.random.default_rng(seed)
+    draws = [np.arange(count), *(rng.integers(0, count, count) for _ in range(FEWER_TIMES))]
+    return measure(np.array([value(rows) for rows in draws]), aim, about)
+
+
+def shares(right: Array, aim: Aim, about: str, seed: int) -> Measure:
+    """A share of pairs with the bootstrap interval over pairs."""
+    times = np.random.default_rng(seed).binomial(len(right), right.mean(), TIMES) / len(right)
+    return measure(np.concatenate([[right.mean()], times]), aim, about)

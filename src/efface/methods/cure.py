@@ -1,0 +1,140 @@
+"""CURE: make embeddings of the forgotten meaningless without knowing who anybody is.
+
+arXiv:2509.19562. The original is the teacher; its embeddings are computed once. Forgotten faces get the pseudo-label
+of the k-means cluster farthest from their own (clusters are found anew every few epochs), are pushed away from where
+the teacher saw them and kept away from the retained; retained faces are held where they were.
+
+The paper's equations are only known by their wording. What it leaves open was chosen here on faces of other people
+than those any report evaluates, and is a setting: the number of clusters, margin, temperature and learning rate; an
+epoch is one pass over the forgotten, not over the retained; the retained centroid a forgotten face is kept from is
+the nearest one; clusters found anew take the number of the nearest old one; the classifier starts at the centroids
+(`classifier = "random"`: as the wording suggests; it can then learn any renaming of the clusters without an embedding
+moving); feature matching is on embeddings as they come, in units of the teacher's mean squared norm, since on unit
+vectors it would be the cosine loss again; the divergence of the feature distributions has the teacher as its target.
+The learning rate falls to zero along a line instead of by steps, as in all methods here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efface.errors import InputError
+from efface.faces import Array, Material
+from efface.feed import Feed, derive
+from efface.methods.clusters import Clustering, cluster, farthest, matched
+from efface.methods.teaching import both, require_embeddings, side_by_side, steps_of, teacher_of
+from efface.settings import Count, Positive, Strength
+from efface.tasks import Task
+from efface.train import Optimiser, descend, falling, make_optimiser
+
+Contrast = Literal["nearest", "mean", "all"]
+
+
+def cure(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 5e-4, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
+    weight_decay: Strength = 0.0,
+    clustering: Clustering = "kmeans", clusters: Count = 10, retain_clusters: Count = 50, every: Count = 5,
+    reach: Positive = 0.5, neighbours: Count = 3, classifier: Literal["centroids", "random"] = "centroids",
+    pseudo_label: Strength = 1.0, forget_cosine: Strength = 1.0, contrast: Strength = 1.0,
+    retain_cosine: Strength = 1.0, feature: Strength = 1.0, distribution: Strength = 1.0,
+    margin: float = 0.2, temperature: Positive = 0.5, contrast_with: Contrast = "nearest",
+) -> nn.Module:
+    """Send forgotten faces to the farthest cluster and away from themselves and the retained, and hold the retained.
+    Needs: both, without any label."""
+    require_embeddings(task, "cure")
+    teacher = teacher_of(model, material, feed)
+    _, retained_centroids = cluster(teacher.retain, "kmeans", retain_clusters, derive(feed.seed, "retain clusters"))
+    kept = torch.from_numpy(retained_centroids).to(feed.device)
+    forgotten_clusters = Clusters(clustering, clusters, reach, neighbours, feed.seed)
+    targets = torch.from_numpy(forgotten_clusters.targets(teacher.forget)).to(feed.device)
+    linear = linear_head(forgotten_clusters.centroids, classifier).to(feed.device)
+    steps = make_optimiser(optimiser, nn.ModuleList([model, linear]), lr, weight_decay)
+    fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
+    norm = float(np.square(teacher.retain).sum(1).mean())
+    clustered = 0
+    for epoch, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
+        if epoch >= clustered + every:
+            targets = torch.from_numpy(forgotten_clusters.targets(feed.answers(model, material.forget))).to(feed.device)
+            clustered = epoch
+        model.train()
+        now, held = both(model, forgotten, retained)
+        was, stays = teacher.of_forgotten(forgotten), teacher.of_retained(retained)
+        unit = functional.normalize(now)
+        loss = (
+            pseudo_label * functional.cross_entropy(linear(unit) / temperature, targets[forgotten.rows])
+            + forget_cosine * functional.cosine_similarity(now, was).mean()
+            + contrast * kept_apart(unit, functional.normalize(was), functional.normalize(kept), margin, contrast_with)
+            - retain_cosine * functional.cosine_similarity(held, stays).mean()
+            + feature * (held - stays).square().sum(1).mean() / norm
+            + distribution * distribution_shift(held, stays, temperature)
+        )
+        descend(steps, loss)
+        fall.step()
+    return model
+
+
+@dataclass
+class Clusters:
+    """The clusters of the forgotten, found anew now and then under lasting numbers."""
+
+    algorithm: Clustering
+    count: int
+    reach: float
+    neighbours: int
+    seed: int
+    times: int = 0
+    labels: Array | None = None
+    centroids: Array | None = None
+
+    def targets(self, embeddings: Array) -> Array:
+        """(n,) the cluster farthest from each face's own; where clusters can no longer be told apart, those of the last
+        time stay."""
+        seed = derive(self.seed, "clusters", self.times)
+        try:
+            labels, centroids = cluster(embeddings, self.algorithm, self.count, seed, reach=self.reach,
+                                        neighbours=self.neighbours)
+        except InputError:
+            if self.centroids is None:
+                raise
+            labels, centroids = self.labels, self.centroids
+        else:
+            if self.centroids is not None:
+                labels, centroids = matched(labels, centroids, self.centroids)
+        self.labels, self.centroids, self.times = labels, centroids, self.times + 1
+        far: Array = farthest(centroids)[labels]
+        return far
+
+
+def linear_head(centroids: Array | None, start: str) -> nn.Linear:
+    """The classifier of the clusters: one row per cluster, random or at its centroid."""
+    assert centroids is not None
+    count, width = centroids.shape
+    linear = nn.Linear(width, count)
+    if start == "centroids":
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(centroids / np.linalg.norm(centroids, axis=1, keepdims=True)))
+            linear.bias.zero_()
+    return linear
+
+
+def kept_apart(unit: Tensor, was: Tensor, kept: Tensor, margin: float, contrast_with: Contrast) -> Tensor:
+    """Hinge losses: how far beyond the margin an embedding is like the teacher's and like retained centroids (eq. 4)."""
+    alike = unit @ kept.T
+    if contrast_with == "nearest":
+        alike = alike.max(1).values
+    elif contrast_with == "mean":
+        alike = alike.mean(1)
+    return functional.relu((unit * was).sum(1) - margin).mean() + functional.relu(alike - margin).mean()
+
+
+def distribution_shift(held: Tensor, stays: Tensor, temperature: float) -> Tensor:
+    """Divergence of the student's softmax over the dimensions of unit embeddings from the teacher's (eq. 6)."""
+    student, target = (functional.log_softmax(functional.normalize(one) / temperature, 1) for one in (held, stays))
+    return functional.kl_div(student, target, reduction="batchmean", log_target=True)

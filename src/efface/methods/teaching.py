@@ -1,0 +1,65 @@
+"""What label-free methods share: the original as a teacher whose answers are computed once, and steps in which
+forgotten and retained faces stand side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from efface.errors import InputError
+from efface.faces import Array, Material
+from efface.feed import Batch, Feed
+from efface.tasks import Task
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What the original answered to every forgotten and retained face, in their order, memory-mapped."""
+
+    forget: Array
+    """(n, ...) float32"""
+    retain: Array
+    device: torch.device
+
+    def of_forgotten(self, faces: Batch) -> Tensor:
+        """(b, ...) its answers to a batch of the forgotten."""
+        return torch.from_numpy(self.forget[faces.rows]).to(self.device)
+
+    def of_retained(self, faces: Batch) -> Tensor:
+        """(b, ...) its answers to a batch of the retained."""
+        return torch.from_numpy(self.retain[faces.rows]).to(self.device)
+
+
+def teacher_of(model: nn.Module, material: Material, feed: Feed) -> Teacher:
+    """The model as it is now, as a teacher; each face is handed out once."""
+    return Teacher(feed.answers(model, material.forget), feed.answers(model, material.retain), feed.device)
+
+
+def side_by_side(feed: Feed, material: Material, *, epochs: int, batch: int) -> Iterator[tuple[int, Batch, Batch]]:
+    """(epoch, forgotten, retained) batches: an epoch is one pass over the forgotten, each batch of them beside one of
+    the retained. With few forgotten this is far cheaper than passes over the retained."""
+    retained = feed.endless(material.retain, batch=batch)
+    for epoch in range(epochs):
+        for forgotten in feed(material.forget, batch=batch):
+            yield epoch, forgotten, next(retained)
+
+
+def steps_of(material: Material, *, epochs: int, batch: int) -> int:
+    """How many steps `side_by_side` makes."""
+    return epochs * math.ceil(len(material.forget) / batch)
+
+
+def both(model: nn.Module, forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
+    """The model's outputs for two batches in one pass, so that batch normalisation sees them as one."""
+    out = model(torch.cat([forgotten.images, retained.images]).contiguous(memory_format=torch.channels_last))
+    return out[:len(forgotten.rows)], out[len(forgotten.rows):]
+
+
+def require_embeddings(task: Task, name: str) -> None:
+    """Raise InputError for a task whose answers are no embeddings."""
+    if task.name != "recognition":
+        raise InputError(f"{name} moves embeddings, which task '{task.name}' has none of: use it with recognition")

@@ -1,0 +1,152 @@
+"""Recognition: whose face is this? Answers are embeddings; people are told apart by the angle between them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efface.faces import Array, Faces, Splits
+from efface.feed import Batch
+from efface.measures.closed_set import closed_set, fresh_head, without_rows
+from efface.measures.draws import Draws, Measure
+from efface.measures.identification import identification
+from efface.measures.outcomes import Outcomes
+from efface.measures.verification import verification
+from efface.tasks.task import Score, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def nobody_yet(table: pd.DataFrame) -> Array:
+    """Before the people are divided nobody has a number: (n,) -1."""
+    return np.full(len(table), -1, np.int64)
+
+
+def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
+    """A person can be anybody."""
+
+
+def number_the_trained(splits: Splits) -> tuple[Splits, int]:
+    """Give each person a model is trained on a number, sorted by name; -1 stays with everybody else."""
+    trained = np.unique(np.concatenate([splits.forget.identities, splits.retain.identities]))
+
+    def numbered(faces: Faces) -> Faces:
+        place = np.searchsorted(trained, faces.identities).clip(max=len(trained) - 1)
+        return replace(faces, targets=np.where(trained[place] == faces.identities, place, -1).astype(np.int64))
+
+    return Splits(**{name: numbered(faces) for name, faces in splits.items()}), len(trained)
+
+
+def margin_loss(model: nn.Module, faces: Batch) -> Tensor:
+    """The loss of the model's head: an angular margin between people."""
+    loss: Tensor = model.head.loss(model(faces.images), faces.targets)  # type: ignore[operator, union-attr]
+    return loss
+
+
+def cosine_distance(outputs: Tensor, others: Tensor) -> Tensor:
+    """One minus the cosine of two embeddings of each face."""
+    return 1 - functional.cosine_similarity(outputs, others)
+
+
+def compactness(outcomes: Outcomes) -> Array:
+    """Mean cosine of a photo to the same person's other photos in its split; NaN for an only photo."""
+    own = np.full(len(outcomes), np.nan)
+    for rows in np.split(*by_split(outcomes)):
+        unit = units(outcomes.answers[rows])
+        _, of, counts = np.unique(outcomes.identity[rows], return_inverse=True, return_counts=True)
+        sums = np.zeros((len(counts), unit.shape[1]))
+        np.add.at(sums, of, unit)
+        others = counts[of] - 1
+        own[rows] = np.where(others > 0, (np.einsum("nd,nd->n", unit, sums[of]) - 1) / np.maximum(others, 1), np.nan)
+    return own
+
+
+def lookalikes(outcomes: Outcomes, block: int = 1000) -> Array:
+    """Share of other people's photos, in the same split and group, that look more like this photo than the person's
+    own other photos do on average; NaN for an only photo."""
+    near, own = np.full(len(outcomes), np.nan), compactness(outcomes)
+    strata = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.group)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        unit, who = units(outcomes.answers[rows]).astype(np.float32), outcomes.identity[rows]
+        for start in range(0, len(rows), block):
+            some = slice(start, start + block)
+            other = who[some, None] != who[None]
+            nearer = (unit[some] @ unit.T >= own[rows[some], None]) & other
+            with np.errstate(invalid="ignore"):
+                near[rows[some]] = nearer.sum(1) / other.sum(1)
+    return np.where(np.isfinite(own), near, np.nan)
+
+
+def by_split(outcomes: Outcomes) -> tuple[Array, Array]:
+    """Rows in order of their split, and where each next split begins."""
+    order = np.argsort(outcomes.split, kind="stable")
+    return order, np.flatnonzero(outcomes.split[order][1:] != outcomes.split[order][:-1]) + 1
+
+
+def units(embeddings: Array) -> Array:
+    """(n, d) float64 of length one."""
+    wide = np.asarray(embeddings, np.float64)
+    unit: Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def looseness(outcomes: Outcomes) -> Array:
+    """Logarithm of how far a person's photos are from each other: lower on people the model was trained on."""
+    apart: Array = np.log(np.maximum(1 - compactness(outcomes), 0) + 1e-3)
+    return apart
+
+
+def recognition_measures(now: Outcomes, original: Outcomes, draws: Draws) -> dict[str, Measure]:
+    """What the field measures through the head, the same through a fresh head, and what no head can hide."""
+    fresh, before = (replace(one, centres=fresh_head(one)) for one in (now, original))
+    return {
+        **closed_set(now, original, draws, head="head"),
+        **closed_set(fresh, before, draws, head="fresh head"),
+        **closed_set(replace(now, centres=without_rows(now)), original, draws, head="rows deleted"),
+        **identification(now, draws),
+        **verification(now),
+    }
+
+
+HEADLINE = (
+    ("head/accuracy/forget", "forgotten, through the head"),
+    ("head/accuracy/retain", "retained, through the head"),
+    ("head/ues", "UES"),
+    ("fresh head/ues", "UES, fresh head"),
+    ("rank1/forget", "forgotten found (rank 1)"),
+    ("rank1/retain", "retained found (rank 1)"),
+    ("rank1/strangers", "strangers found (rank 1)"),
+    ("relearn/prototype/k=1/forget", "forgotten found from 1 photo"),
+    ("compactness/forget/all", "compactness of the forgotten"),
+)
+"""Verification sets are added by the plan's own names."""
+
+
+RECOGNITION = Task(
+    name="recognition",
+    about="recognise faces",
+    needs=(),
+    targets=nobody_yet,
+    complaint=nothing_wrong,
+    settle=number_the_trained,
+    models=("iresnet", "mobilefacenet", "own_backbone"),
+    loss=margin_loss,
+    divergence=cosine_distance,
+    scores={
+        "lookalikes": Score(lookalikes, "low", "share of other people's photos that look more like a photo than the "
+                                               "same person's other photos do on average"),
+        "compactness": Score(compactness, "none", "mean cosine between a photo and the same person's other photos"),
+    },
+    error="lookalikes",
+    price="lookalikes",
+    signal=Score(looseness, "as retrained", "log distance between a person's photos"),
+    pictured=("forget_unseen", "retain_unseen"),
+    headline=HEADLINE,
+    more=recognition_measures,
+)
