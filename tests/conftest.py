@@ -11,7 +11,7 @@ import pytest
 
 from efface.cli import SPIN
 from efface.errors import InputError
-from efface.faces import Faces, Images
+from efface.faces import Array, Faces, Images
 from efface.measures.outcomes import Outcomes
 
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # as the command line does, before any test loads torch
@@ -39,6 +39,12 @@ def faces_of(people: Mapping[str, int], photos: int = 2, shape: tuple[int, int, 
         groups=np.array(groups),
         keys=np.array([f"{name}/{place % photos}" for place, name in enumerate(names)]),
     )
+
+
+def answered(answers: Array, truth: Array) -> Outcomes:
+    """Outcomes of test faces of as many people, for scores that look at nothing but answers and truth."""
+    people = np.arange(len(truth)).astype(str)
+    return Outcomes(np.full(len(truth), "test"), people, people, np.full(len(truth), ""), answers, truth)
 
 
 def outcomes_of(*parts: tuple[str, str, int, int]) -> Outcomes:

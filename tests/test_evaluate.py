@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from conftest import outcomes_of
+from conftest import answered, outcomes_of
 from efface.evaluate import Graded, evaluate, grade, over_seeds, records, summarise
 from efface.faces import Array
+from efface.feed import Batch
 from efface.measures.draws import Draws, Measure
 from efface.measures.outcomes import Outcomes
 from efface.results import Cost, Evaluation, MeasureRecord
@@ -57,12 +59,12 @@ def values(measures: dict[str, Measure]) -> dict[str, float | None]:
 def test_every_score_is_graded_face_by_face() -> None:
     graded = grade(OUTCOMES, TASK)
     assert set(graded.scores) == set(TASK.scores)
-    assert np.array_equal(graded.scores["mse"], squared_error(OUTCOMES.answers, OUTCOMES.truth))
-    assert np.array_equal(graded.signal, log_squared_error(OUTCOMES.answers, OUTCOMES.truth))
+    assert np.array_equal(graded.scores["mse"], squared_error(OUTCOMES))
+    assert np.array_equal(graded.signal, log_squared_error(OUTCOMES))
 
 
 def test_a_model_has_every_measure_a_report_needs() -> None:
-    found = evaluate(OUTCOMES, off_by(2), off_by(1), off_by(1.5), TASK, Draws(OUTCOMES, 20))
+    found = evaluate(off_by(2), off_by(1), off_by(1.5), TASK, Draws(OUTCOMES, 20))
     expected = {f"{score}/{split}/all" for score in TASK.scores for split in set(OUTCOMES.split.tolist())}
     expected |= {f"{score}/test/{group}" for score in TASK.scores for group in "AB"}
     expected |= {"membership/auc/photo", "membership/auc/person", "membership/tpr_at_1%_fpr/photo"}
@@ -78,7 +80,7 @@ def test_a_model_has_every_measure_a_report_needs() -> None:
 
 
 def test_errors_twice_as_far_off_are_four_times_the_mean_square() -> None:
-    found = values(evaluate(OUTCOMES, off_by(2), off_by(1), off_by(math.sqrt(2)), TASK, Draws(OUTCOMES, 20)))
+    found = values(evaluate(off_by(2), off_by(1), off_by(math.sqrt(2)), TASK, Draws(OUTCOMES, 20)))
     assert found["increase/mse/against original/all"] == pytest.approx(300)
     assert found["increase/mse/against reference/B"] == pytest.approx(100)
     assert found["increase/normalised_error/against original/A"] == pytest.approx(100)
@@ -91,7 +93,7 @@ def test_errors_twice_as_far_off_are_four_times_the_mean_square() -> None:
 
 
 def test_the_original_beside_itself_paid_and_forgot_nothing() -> None:
-    found = values(evaluate(OUTCOMES, off_by(1), off_by(1), off_by(2), TASK, Draws(OUTCOMES, 20)))
+    found = values(evaluate(off_by(1), off_by(1), off_by(2), TASK, Draws(OUTCOMES, 20)))
     assert found["forgotten/percent"] == 0
     assert found["increase/mse/against original/all"] == 0
     assert found["disparity_points/mse/against original"] == 0
@@ -171,21 +173,21 @@ def eyes(count: int, seed: int) -> Array:
 
 def test_normalised_error_is_that_of_the_worse_eye_over_the_distance_between_the_eyes() -> None:
     answers = PAIR + np.array([[[3.0, 4.0], [0.0, 1.0]]])
-    assert normalised_error(answers, PAIR) == pytest.approx([5 / 20])
-    assert normalised_error(PAIR + np.array([[[0.0, 0.0], [-6.0, 8.0]]]), PAIR) == pytest.approx([10 / 20])
-    assert normalised_error(PAIR, PAIR) == pytest.approx([0])
+    assert normalised_error(answered(answers, PAIR)) == pytest.approx([5 / 20])
+    assert normalised_error(answered(PAIR + np.array([[[0.0, 0.0], [-6.0, 8.0]]]), PAIR)) == pytest.approx([10 / 20])
+    assert normalised_error(answered(PAIR, PAIR)) == pytest.approx([0])
 
 
 def test_normalised_error_is_that_of_a_loop() -> None:
     answers, truth = eyes(20, 0), eyes(20, 1)
-    for found, answer, true in zip(normalised_error(answers, truth), answers, truth, strict=True):
+    for found, answer, true in zip(normalised_error(answered(answers, truth)), answers, truth, strict=True):
         worst = max(math.dist(answer[eye], true[eye]) for eye in (0, 1))
         assert found == pytest.approx(worst / math.dist(true[0], true[1]))
 
 
 def test_swapped_eyes_are_off_by_the_whole_distance_between_them() -> None:
     truth = eyes(20, 0)
-    assert normalised_error(truth[:, ::-1], truth) == pytest.approx(np.ones(20))
+    assert normalised_error(answered(truth[:, ::-1], truth)) == pytest.approx(np.ones(20))
 
 
 def test_squared_loss_and_squared_error_are_the_same_mean_over_four_coordinates() -> None:
@@ -194,26 +196,27 @@ def test_squared_loss_and_squared_error_are_the_same_mean_over_four_coordinates(
         sum((a - t) ** 2 for a, t in zip(answer.flat, true.flat, strict=True)) / 4
         for answer, true in zip(answers, truth, strict=True)
     ]
-    assert squared_error(answers, truth) == pytest.approx(expected)
-    assert squared_loss(torch.from_numpy(answers), torch.from_numpy(truth)).numpy() == pytest.approx(expected)
+    assert squared_error(answered(answers, truth)) == pytest.approx(expected)
+    loss = squared_loss(nn.Identity(), Batch(torch.from_numpy(answers), torch.from_numpy(truth), np.arange(20)))
+    assert loss.numpy() == pytest.approx(expected)
 
 
 def test_the_signal_ranks_faces_as_the_squared_error_does_and_is_finite_without_error() -> None:
     answers, truth = eyes(20, 0), eyes(20, 1)
-    signal = log_squared_error(answers, truth)
-    assert signal == pytest.approx(np.log(squared_error(answers, truth)), abs=1e-6)
-    assert log_squared_error(truth, truth) == pytest.approx(np.full(20, math.log(1e-6)))
+    signal = log_squared_error(answered(answers, truth))
+    assert signal == pytest.approx(np.log(squared_error(answered(answers, truth))), abs=1e-6)
+    assert log_squared_error(answered(truth, truth)) == pytest.approx(np.full(20, math.log(1e-6)))
 
 
 def test_an_error_at_the_limit_is_within_it() -> None:
     answers = PAIR + np.array([[[5.0, 0.0], [0.0, 0.0]]])
-    assert [within(limit).of(answers, PAIR).tolist() for limit in (0.24, 0.25, 0.26)] == [[0], [1], [1]]
+    assert [within(limit).of(answered(answers, PAIR)).tolist() for limit in (0.24, 0.25, 0.26)] == [[0], [1], [1]]
 
 
 def test_eyes_that_are_found_are_covered_and_eyes_far_off_are_not() -> None:
     of = TASK.scores["eyes_covered"].of
-    assert of(PAIR, PAIR) == pytest.approx([1])
-    assert of(PAIR + 100, PAIR) == pytest.approx([0])
+    assert of(answered(PAIR, PAIR)) == pytest.approx([1])
+    assert of(answered(PAIR + 100, PAIR)) == pytest.approx([0])
 
 
 def test_targets_are_the_subjects_left_eye_first_x_before_y() -> None:

@@ -132,10 +132,11 @@ def test_faces_of_two_gatherings_do_not_come_together() -> None:
 
 
 def test_a_method_sees_three_splits_and_no_other() -> None:
-    parts = [FACES[np.array([row])] for row in range(6)]
+    parts = [FACES[np.array([row])] for row in range(8)]
     splits = Splits(*parts)
-    assert [name for name, _ in splits.items()] == ["forget", "retain", "public", "val", "strangers", "test"]
-    assert list(vars(splits.material).values()) == parts[:3]
+    assert [name for name, _ in splits.items()] == [
+        "forget", "forget_unseen", "retain", "retain_unseen", "public", "val", "strangers", "test"]
+    assert list(vars(splits.material).values()) == [parts[0], parts[2], parts[4]]
 
 
 @pytest.mark.parametrize(

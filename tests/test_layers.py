@@ -12,12 +12,12 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 LAYERS = [
     {"errors", "files", "__init__"},
     {"faces", "plan"},
-    {"settings", "watch", "scores"},
+    {"settings", "watch", "scores", "recordio"},
     {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize", "pairs"},
     {"measures", "results", "feed", "models", "tasks", "machine"},
     {"train", "observe", "gather", "divide", "evaluate", "verify"},
     {"methods", "evidence", "stages"},
-    {"bind", "testing", "listing", "hide"},
+    {"bind", "testing", "listing", "hide", "quality"},
     {"arm"},
     {"judge"},
     {"report"},
@@ -62,7 +62,8 @@ def test_imports_only_go_down(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "measures"], ids=lambda path: path.stem)
 def test_measures_never_see_a_tensor(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)} <= {
-        "__future__", "collections", "dataclasses", "efface", "numpy", "os", "pathlib", "scipy", "sklearn", "typing"}
+        "__future__", "collections", "dataclasses", "efface", "functools", "numpy", "os", "pathlib", "scipy", "sklearn",
+        "typing", "warnings"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)

@@ -138,7 +138,7 @@ COMPLAINTS: list[tuple[dict[str, Any], list[str]]] = [
     ({"forget": {"share": float("nan")}}, ["forget.share", "nan"]),
     ({"forget": {"people": -1}}, ["forget.people", "-1"]),
     ({"forget": {"share": "half"}}, ["forget.share", "'half'"]),
-    ({"split": {"test": 0}}, ["split.test", "given 0"]),
+    ({"split": {"test": -0.1}}, ["split.test", "given -0.1"]),
     ({"split": {"strangers": 0}}, ["split.strangers", "given 0"]),
     ({"split": {"seed": -1}}, ["split.seed", "-1"]),
     ({"split": {"test": 0.5, "strangers": 0.3}}, ["split", "below 1"]),

@@ -142,6 +142,20 @@ def anonymize(
 
 
 @app.command()
+def quality(
+    photos: Annotated[Path, typer.Argument(metavar="FOLDER", help="A tree of photos, or packed faces.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for quality.csv and quality.png.")] = Path("quality"),
+    weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
+    by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,
+) -> None:
+    """Score every photo without labels: a table, and a contact sheet from worst to best."""
+    from efface.quality import quality as score
+
+    done = score(photos, out, weights=weights, by=by)
+    typer.echo(f"{done.faces:,} photos by {done.by}: {done.table} and {done.sheet} (which shows faces)")
+
+
+@app.command()
 def schema(what: Annotated[str, typer.Argument(help="results or plan.")] = "results") -> None:
     """Print the JSON Schema of results.json or of a plan."""
     from efface.plan import Plan

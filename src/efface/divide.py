@@ -121,7 +121,8 @@ def worst(trained: Faces, forget: Forget) -> NDArray[np.bool_]:
     """(n,) whether each photo is among the share of the trained photos with the lowest quality."""
     assert forget.quality is not None
     scores = scores_of(trained.keys, forget.quality, forget.quality_by)
-    return scores < np.quantile(scores, forget.below)
+    lowest: NDArray[np.bool_] = scores < np.quantile(scores, forget.below)
+    return lowest
 
 
 def scores_of(keys: Array, path: Path, column: str) -> Array:

@@ -66,8 +66,8 @@ def collect(
     splits: Splits, task: Task, outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded], salted: str, *,
     random: int = 3, changed: int = 2, seed: int = 0,
 ) -> Evidence:
-    """From each group: faces drawn at random from the splits the task pictures, and, where test faces are pictured, those
-    whose error changed most.
+    """From each group: faces drawn at random from the splits the task pictures, and, where test faces are pictured,
+    those whose error changed most.
 
     outcomes, graded: of every model by name, "original" first, over the same faces in the same order. salted: this
     run's `salt`.

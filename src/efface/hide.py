@@ -37,7 +37,8 @@ def hide(photos: Path, weights: Path, out: Path, style: str) -> Iterator[str]:
     if "model" not in record:
         raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
     shape = tuple(record["shape"])
-    model = load_weights(MODELS[record["model"]](shape, record.get("classes", 0), **record["model_settings"]), weights).eval()
+    untrained = MODELS[record["model"]](shape, record.get("classes", 0), **record["model_settings"])
+    model = load_weights(untrained, weights).eval()
     pictures = {file: read_photo(file) for file in files}
     out.mkdir(parents=True, exist_ok=True)
     for file, picture in pictures.items():

@@ -25,8 +25,8 @@ from efface.watch import Watch
 
 OTHER_SEED = "reference, other seed"
 
-JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered, recognition_measures,
-          closed_set, identification, verification)
+JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
+          recognition_measures, closed_set, identification, verification)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 

@@ -42,7 +42,7 @@ def recognised(model: Recogniser, sets: Sequence[Verification], device: torch.de
 
 
 def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> Array:
-    """(p,) cosine of the embeddings of each pair, each photo's and its mirror image's summed (the field's flip test)."""
+    """(p,) cosine of the embeddings of each pair, a photo's and its mirror image's summed (the field's flip test)."""
     rows, places = np.unique(np.stack([pairs.first, pairs.second]), return_inverse=True)
     photos = Images(pairs.images.store, pairs.images.rows[rows])
     both = answers(model, photos, device) + answers(model, photos, device, flip=True)

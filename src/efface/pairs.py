@@ -1,4 +1,4 @@
-"""Files of verification pairs: LFW's `pairs.txt`, and the `.bin` sets of insightface, read without running their code."""
+"""Files of verification pairs: LFW's `pairs.txt`, and insightface's `.bin` sets, read without running their code."""
 
 from __future__ import annotations
 
@@ -82,12 +82,13 @@ def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
     except OSError as error:
         raise InputError(f"verification set {path} cannot be read: {error}") from None
     except Exception as error:  # a broken pickle raises anything at all
-        raise InputError(f"{path} is no verification set of insightface: {' '.join(str(error).split())[:120]}") from None
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path} is no verification set of insightface: {reason}") from None
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise InputError(f"{path} is no verification set of insightface: expected a pair (images, whether the same)")
     photos, same = list(found[0]), np.array([bool(one) for one in found[1]])
     if len(photos) % 2 or len(photos) != 2 * len(same):
-        raise InputError(f"{path} has {len(photos)} images for {len(same)} pairs: expected {2 * len(same)}, two for each")
+        raise InputError(f"{path} has {len(photos)} images for {len(same)} pairs: expected {2 * len(same)}, two each")
     if same.all() or not same.any():
         raise InputError(f"{path} has {len(same)} pairs, all of one kind: same and different people are needed")
     images = np.empty((len(photos), 3, *size), np.uint8)

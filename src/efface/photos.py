@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +14,15 @@ from numpy.typing import NDArray
 
 from efface.errors import InputError
 from efface.faces import EYES
+from efface.recordio import read_record
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
+
+
+RECORD = re.compile(r"(.+\.rec)@(\d+)")
+"""How a photo inside a record file is named."""
 
 
 def check_photos(photos: pd.DataFrame, *, annotated: bool) -> None:
@@ -42,18 +49,21 @@ def check_photos(photos: pd.DataFrame, *, annotated: bool) -> None:
 def file_size(path: str, key: str) -> int:
     """Bytes of a photo's file."""
     try:
-        return os.stat(path).st_size
+        return os.stat(RECORD.sub(r"\1", path)).st_size
     except OSError as error:
         raise InputError(f"the file of photo '{key}' cannot be opened: {path} ({error.strerror})") from None
 
 
 def load(path: Path, *, upright: bool) -> Image.Image:
-    """A photo in RGB; `upright` turns it as its EXIF orientation says."""
+    """A photo in RGB, from its file or from a record of a file of many (`train.rec@12345`: at that byte); `upright`
+    turns it as its EXIF orientation says."""
     from PIL import Image, ImageOps
 
     broken = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # all that Pillow's decoders raise
     try:
-        with Image.open(path) as opened:
+        inside = RECORD.fullmatch(str(path))
+        file = io.BytesIO(read_record(Path(inside[1]), int(inside[2])).payload) if inside else path
+        with Image.open(file) as opened:
             opened.load()
             photo = ImageOps.exif_transpose(opened) if upright else opened
     except broken as error:

@@ -30,7 +30,9 @@ def train(
     """Train `model` on `faces`, and return it.
 
     The learning rate falls by a factor of ten at each of the `milestones` (epochs) or, without any, along a cosine.
-    `sgd` has momentum 0.9; `flip` mirrors faces at random, for tasks whose targets do not mind. With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
+    `sgd` has momentum 0.9; `flip` mirrors faces at random, for tasks whose targets do not mind.
+
+    With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
     ends with the same weights as one that was not: the order of the faces and the random numbers of an epoch
     follow from (seed, epoch), the learning rate from the epoch.
     """

@@ -52,9 +52,10 @@ def from_pairs(asked: Verify, faces: Faces, splits: Splits) -> Verification:
     trained = np.isin(faces.identities, np.concatenate([splits.forget.identities, splits.retain.identities]))
     usable = (rows >= 0).all(0) & ~trained[rows].any(0)
     if not usable.any() or pairs.same[usable].all() or not pairs.same[usable].any():
-        raise InputError(f"verify '{asked.name}': {int(usable.sum())} of the {len(usable)} pairs of {asked.pairs} are of "
-                         f"people nobody was trained on, whose photos are here ({int((rows < 0).any(0).sum())} pairs "
-                         "name a photo that is not): pairs of one person and of two are needed")
+        raise InputError(f"verify '{asked.name}': {int(usable.sum())} of the {len(usable)} pairs of {asked.pairs} are "
+                         "of people no model was trained on, whose photos are here "
+                         f"({int((rows < 0).any(0).sum())} pairs name a photo that is not): pairs of one person and of "
+                         "two are needed")
     first, second = rows[:, usable]
     quality = np.full(len(first), np.nan, np.float32)
     if asked.quality is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.datasets import bioid, cuhk, fairface, folder, lfw, mtfl, orl, synthetic
+from efface.datasets import agedb, bioid, cuhk, fairface, folder, insightface, lfw, mtfl, orl, synthetic
 from efface.datasets.card import Card
 from efface.errors import InputError, nearest
 from efface.faces import Album
@@ -41,10 +41,12 @@ class Generator:
 
 
 READERS = {
+    "agedb": Reader(agedb.CARD, agedb.read),
     "bioid": Reader(bioid.CARD, bioid.read),
     "cuhk": Reader(cuhk.CARD, cuhk.read),
     "fairface": Reader(fairface.CARD, fairface.read),
     "folder": Reader(folder.CARD, folder.read),
+    "insightface": Reader(insightface.CARD, insightface.read),
     "lfw": Reader(lfw.CARD, lfw.read),
     "mtfl": Reader(mtfl.CARD, mtfl.read),
     "orl": Reader(orl.CARD, orl.read),

@@ -90,8 +90,8 @@ def closed_set(
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = ues(*accuracy[forget], *accuracy[retain], weight)
             found[f"{head}/ues{suffix}"] = measure(
-                score, "high", f"UES, CURE's score, on {SPLITS[forget]} and {SPLITS[retain]} through the {head} (at most "
-                               f"{weight:g}; damage to the head alone reaches it)")
+                score, "high", f"UES, CURE's score, on {SPLITS[forget]} and {SPLITS[retain]} through the {head} (at "
+                               f"most {weight:g}; damage to the head alone reaches it)")
     return found
 
 
@@ -109,7 +109,8 @@ ABOUT: dict[str, tuple[Aim, str]] = {
 
 
 def fresh_head(outcomes: Outcomes) -> NDArray[np.float32]:
-    """(k, d) a head that anybody with the photos can fit: each person's mean unit embedding, as long as the old rows."""
+    """(k, d) a head that anybody with the photos can fit: each person's mean unit embedding, as long as the old rows
+    are."""
     if not outcomes.centres.size:
         return outcomes.centres
     rows = outcomes.rows("forget") | outcomes.rows("retain")

@@ -58,8 +58,7 @@ def identification(outcomes: Outcomes, draws: Draws) -> dict[str, Measure]:
                   for rate in FALSE_ACCEPTS}
     for name, cohort in known.items():
         own = prototypes(unit, outcomes.identity, cohort.enrolled)
-        gallery = own if name == "retain" else People(np.concatenate([own.names, retained.names]),
-                                                      np.concatenate([own.unit, retained.unit]))
+        gallery = own if name == "retain" else own.beside(retained)
         alike = unit[cohort.probes] @ gallery.unit.T
         who = outcomes.identity[cohort.probes]
         genuine = np.where(gallery.names[None, :len(own.names)] == who[:, None], alike[:, :len(own.names)], -2).max(1)
@@ -68,8 +67,8 @@ def identification(outcomes: Outcomes, draws: Draws) -> dict[str, Measure]:
                           "retained people's, is their own"}
         for rate, threshold in thresholds.items():
             key = f"tar_at_{100 * rate:g}%_far"
-            about[key] = (f"share of held-back photos of {cohort.whose} accepted as themselves where {100 * rate:g}% of "
-                          "wrong claims among the retained are")
+            about[key] = (f"share of held-back photos of {cohort.whose} accepted as themselves where {100 * rate:g}% "
+                          "of wrong claims among the retained are")
             if threshold is None:
                 found[f"{key}/{name}"] = Measure(None, None, None, cohort.aim, f"{about[key]} (too few wrong claims)")
             else:
@@ -108,6 +107,10 @@ class People:
     unit: NDArray[np.float32]
     """(p, d)"""
 
+    def beside(self, others: People) -> People:
+        """These, then the others."""
+        return People(np.concatenate([self.names, others.names]), np.concatenate([self.unit, others.unit]))
+
 
 def prototypes(unit: NDArray[np.float32], identity: Array, rows: NDArray[np.bool_]) -> People:
     """The mean direction of each person of the marked rows."""
@@ -120,12 +123,14 @@ def prototypes(unit: NDArray[np.float32], identity: Array, rows: NDArray[np.bool
 def impostors(unit: NDArray[np.float32], identity: Array, probes: NDArray[np.bool_], people: People) -> Array:
     """Cosines of probes to the prototypes of others, (how many,)."""
     alike = unit[probes] @ people.unit.T
-    return alike[identity[probes][:, None] != people.names[None]]
+    others: Array = alike[identity[probes][:, None] != people.names[None]]
+    return others
 
 
 def first_of_each(outcomes: Outcomes, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """(n,) the first photos, by key, of each person of the marked rows."""
-    return _place(outcomes, rows) < count
+    early: NDArray[np.bool_] = _place(outcomes, rows) < count
+    return early
 
 
 def last_of_each(outcomes: Outcomes, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 from efface.faces import Array
 
 
-def nothing(*shape: int, dtype: str = "float32") -> Array:
-    """An empty column, for what a task does not have."""
-    return field(default_factory=lambda: np.zeros(shape, dtype))  # type: ignore[no-any-return]
+def none_of(kind: str, *shape: int) -> partial[Array]:
+    """Makes an empty column, for what a task does not have."""
+    return partial(np.zeros, shape or (0,), kind)
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,17 @@ class Outcomes:
     """(n, ...) as the task answers."""
     truth: Array
     """(n, ...) what was right."""
-    centres: Array = nothing(0, 0)
+    centres: Array = field(default_factory=none_of("float32", 0, 0))
     """(k, d) the head's class centres times its scale: logits are unit answers times these. (0, 0) without a head."""
-    pair_set: Array = nothing(0, dtype="<U1")
+    pair_set: Array = field(default_factory=none_of("<U1"))
     """(p,) str: the verification set a pair belongs to."""
-    pair_same: Array = nothing(0, dtype="bool")
+    pair_same: Array = field(default_factory=none_of("bool"))
     """(p,) whether both photos show one person."""
-    pair_fold: Array = nothing(0, dtype="int64")
+    pair_fold: Array = field(default_factory=none_of("int64"))
     """(p,) the fold of the set's protocol."""
-    pair_similarity: Array = nothing(0)
+    pair_similarity: Array = field(default_factory=none_of("float32"))
     """(p,) cosine of the two embeddings, each the sum over a photo and its mirror image."""
-    pair_quality: Array = nothing(0)
+    pair_quality: Array = field(default_factory=none_of("float32"))
     """(p,) quality of the worse photo; NaN where unknown."""
 
     def __len__(self) -> int:

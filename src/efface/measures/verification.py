@@ -27,32 +27,38 @@ def verification(outcomes: Outcomes, seed: int = 0) -> dict[str, Measure]:
     found: dict[str, Measure] = {}
     for name in np.unique(outcomes.pair_set):
         rows = outcomes.pair_set == name
-        similarity, same, fold = (getattr(outcomes, f"pair_{what}")[rows] for what in ("similarity", "same", "fold"))
-        quality = outcomes.pair_quality[rows]
-        right = folds_correct(similarity, same, fold)
-        found[f"verification/{name}/accuracy"] = shares(
-            right, "high", f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other "
-                           "folds", seed)
-        for rate in FALSE_ACCEPTS:
-            about = f"share of same-person pairs of {name} accepted where {100 * rate:g}% of the others are"
-            threshold = threshold_at(similarity[~same], rate)
-            found[f"verification/{name}/tar_at_{100 * rate:g}%_far"] = (
-                Measure(None, None, None, "high", f"{about} (too few pairs to say)") if threshold is None else
-                shares(similarity[same] >= threshold, "high", about, seed))
-        found[f"verification/{name}/equal_error_rate"] = resampled(
-            lambda some: equal_error_rate(similarity[some], same[some]), len(same), "low",
-            f"rate at which as many same-person pairs of {name} are refused as others accepted", seed)
-        if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
-            good = quality > np.median(quality)
-            for which, part in (("low quality", ~good), ("high quality", good)):
-                found[f"verification/{name}/accuracy/{which}"] = shares(
-                    right[part], "high", f"the same over the pairs of {which} (the worse photo's, split at the median)",
-                    seed)
-            found[f"verification/{name}/discard_area"] = resampled(
-                lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])), len(same),
-                "low", "mean share of same-person pairs refused while up to 30% of the pairs, the worst by quality, are "
-                       "left out, over the share refused of all (1: quality means nothing; threshold at 1% false "
-                       "accepts)", seed)
+        found |= of_set(str(name), outcomes.pair_similarity[rows], outcomes.pair_same[rows], outcomes.pair_fold[rows],
+                        outcomes.pair_quality[rows], seed)
+    return found
+
+
+def of_set(name: str, similarity: Array, same: Array, fold: Array, quality: Array, seed: int) -> dict[str, Measure]:
+    """The measures of one set."""
+    found: dict[str, Measure] = {}
+    right = folds_correct(similarity, same, fold)
+    found[f"verification/{name}/accuracy"] = shares(
+        right, "high", f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other "
+                       "folds", seed)
+    for rate in FALSE_ACCEPTS:
+        about = f"share of same-person pairs of {name} accepted where {100 * rate:g}% of the others are"
+        threshold = threshold_at(similarity[~same], rate)
+        found[f"verification/{name}/tar_at_{100 * rate:g}%_far"] = (
+            Measure(None, None, None, "high", f"{about} (too few pairs to say)") if threshold is None else
+            shares(similarity[same] >= threshold, "high", about, seed))
+    found[f"verification/{name}/equal_error_rate"] = resampled(
+        lambda some: equal_error_rate(similarity[some], same[some]), len(same), "low",
+        f"rate at which as many same-person pairs of {name} are refused as others accepted", seed)
+    if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
+        good = quality > np.median(quality)
+        for which, part in (("low quality", ~good), ("high quality", good)):
+            found[f"verification/{name}/accuracy/{which}"] = shares(
+                right[part], "high", f"the same over the pairs of {which} (the worse photo's, split at the median)",
+                seed)
+        found[f"verification/{name}/discard_area"] = resampled(
+            lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])), len(same),
+            "low", "mean share of same-person pairs refused while up to 30% of the pairs, the worst by quality, are "
+                   "left out, over the share refused of all (1: quality means nothing; threshold at 1% false "
+                   "accepts)", seed)
     return found
 
 

@@ -11,12 +11,19 @@ from typing import Any, Protocol
 from torch import nn
 
 from efface.methods.ascend_stabilise import ascend_stabilise
+from efface.methods.bad_teacher import bad_teacher
 from efface.methods.cure import cure
+from efface.methods.dampening import dampening
+from efface.methods.dispersion import dispersion
 from efface.methods.finetune import finetune
+from efface.methods.jit import jit
+from efface.methods.laf import laf
 from efface.methods.neggrad import neggrad
 from efface.methods.neggrad_plus import neggrad_plus
 from efface.methods.rebalance import rebalance
 from efface.methods.retrain import retrain
+from efface.methods.scrub import scrub
+from efface.methods.unsir import unsir
 
 
 class Method(Protocol):
@@ -35,4 +42,11 @@ METHODS: dict[str, Method] = {
     "ascend_stabilise": ascend_stabilise,
     "rebalance": rebalance,
     "cure": cure,
+    "scrub": scrub,
+    "bad_teacher": bad_teacher,
+    "unsir": unsir,
+    "dampening": dampening,
+    "jit": jit,
+    "laf": laf,
+    "dispersion": dispersion,
 }

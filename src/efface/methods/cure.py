@@ -90,8 +90,8 @@ class Clusters:
     neighbours: int
     seed: int
     times: int = 0
-    labels: Array | None = None
-    centroids: Array | None = None
+    found: tuple[Array, Array] | None = None
+    """Cluster (n,) of each face and the centroids (k, d), as of the last time."""
 
     def targets(self, embeddings: Array) -> Array:
         """(n,) the cluster farthest from each face's own; where clusters can no longer be told apart, those of the last
@@ -100,21 +100,25 @@ class Clusters:
         try:
             labels, centroids = cluster(embeddings, self.algorithm, self.count, seed, reach=self.reach,
                                         neighbours=self.neighbours)
+            self.found = (labels, centroids) if self.found is None else matched(labels, centroids, self.found[1])
         except InputError:
-            if self.centroids is None:
+            if self.found is None:
                 raise
-            labels, centroids = self.labels, self.centroids
-        else:
-            if self.centroids is not None:
-                labels, centroids = matched(labels, centroids, self.centroids)
-        self.labels, self.centroids, self.times = labels, centroids, self.times + 1
+        self.times += 1
+        assert self.found is not None
+        labels, centroids = self.found
         far: Array = farthest(centroids)[labels]
         return far
 
+    @property
+    def centroids(self) -> Array:
+        """(k, d)"""
+        assert self.found is not None
+        return self.found[1]
 
-def linear_head(centroids: Array | None, start: str) -> nn.Linear:
+
+def linear_head(centroids: Array, start: str) -> nn.Linear:
     """The classifier of the clusters: one row per cluster, random or at its centroid."""
-    assert centroids is not None
     count, width = centroids.shape
     linear = nn.Linear(width, count)
     if start == "centroids":
@@ -125,7 +129,7 @@ def linear_head(centroids: Array | None, start: str) -> nn.Linear:
 
 
 def kept_apart(unit: Tensor, was: Tensor, kept: Tensor, margin: float, contrast_with: Contrast) -> Tensor:
-    """Hinge losses: how far beyond the margin an embedding is like the teacher's and like retained centroids (eq. 4)."""
+    """Hinge losses: how far beyond the margin an embedding is like the teacher's and retained centroids (eq. 4)."""
     alike = unit @ kept.T
     if contrast_with == "nearest":
         alike = alike.max(1).values

@@ -3,7 +3,8 @@
 Kurmanji et al., Towards Unbounded Machine Unlearning, NeurIPS 2023, arXiv:2302.09880 (there alpha = .95, and the
 descent also pulls the weights towards the original's). Ours differs: no pull on the weights, and each forgotten
 face counts only until its loss reaches `ceiling` times the forgotten's mean loss before (infinity: as published);
-the learning rate falls to zero.
+the learning rate falls to zero. Without labels, as CURE's paper wants it, how far the answers are from the original's
+takes the place of the loss on both sides, and there is no ceiling.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from efface.faces import Material
-from efface.feed import Feed
+from efface.feed import Batch, Feed, derive
 from efface.methods.neggrad import mean_loss
+from efface.methods.teaching import nudge, teacher_of
 from efface.settings import Count, Factor, Positive, Share
 from efface.tasks import Task
 from efface.train import descend, falling
@@ -24,18 +26,30 @@ from efface.train import descend, falling
 def neggrad_plus(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
     lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
-    alpha: Share = 0.95, ceiling: Factor = 4.0,
+    alpha: Share = 0.95, ceiling: Factor = 4.0, labels: bool = True,
 ) -> nn.Module:
-    """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels."""
-    limit = ceiling * mean_loss(model, task, material, feed, batch)
+    """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels unless
+    `labels = false`."""
+    if labels:
+        limit = ceiling * mean_loss(model, task, material, feed, batch)
+
+        def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
+            return task.loss(model, forgotten).clamp(max=limit), task.loss(model, retained)
+    else:
+        teacher = teacher_of(model, material, feed)
+        nudge(model, derive(feed.seed, "nudge"))
+
+        def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
+            return (task.divergence(model(forgotten.images), teacher.of_forgotten(forgotten)),
+                    task.divergence(model(retained.images), teacher.of_retained(retained)))
+
     optimiser = torch.optim.AdamW(model.parameters(), lr)
     fall = falling(optimiser, epochs * math.ceil(len(material.retain) / batch))
+    forgets = feed.endless(material.forget, batch=batch)
     model.train()
     for _ in range(epochs):
-        forgotten = feed.endless(material.forget, batch=batch)
-        for retained, forgets in zip(feed(material.retain, batch=batch), forgotten, strict=False):
-            kept = task.loss(model, retained).mean()
-            climbed = task.loss(model, forgets).clamp(max=limit).mean()
-            descend(optimiser, alpha * kept - (1 - alpha) * climbed)
+        for retained, forgotten in zip(feed(material.retain, batch=batch), forgets, strict=False):
+            climbed, kept = losses(forgotten, retained)
+            descend(optimiser, alpha * kept.mean() - (1 - alpha) * climbed.mean())
             fall.step()
     return model

@@ -22,5 +22,5 @@ def retrain(
     optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), flip: bool = False,
 ) -> nn.Module:
     """Initialise the model anew and train it on the retained faces alone. Needs: retained faces with labels."""
-    return train(reinitialise(model), task, material.retain, feed, epochs=epochs, lr=lr, batch=batch, weight_decay=weight_decay,
-                 optimiser=optimiser, milestones=milestones, flip=flip)
+    return train(reinitialise(model), task, material.retain, feed, epochs=epochs, lr=lr, batch=batch,
+                 weight_decay=weight_decay, optimiser=optimiser, milestones=milestones, flip=flip)

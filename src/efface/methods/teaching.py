@@ -59,6 +59,17 @@ def both(model: nn.Module, forgotten: Batch, retained: Batch) -> tuple[Tensor, T
     return out[:len(forgotten.rows)], out[len(forgotten.rows):]
 
 
+@torch.no_grad()
+def nudge(model: nn.Module, seed: int, by: float = 1e-3) -> None:
+    """Move the weights at random by a thousandth of their layer's size: a student that answers exactly as its teacher
+    has no gradient that leads away from it."""
+    rng = torch.Generator().manual_seed(seed)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            noise = torch.randn(weight.shape, generator=rng).to(weight.device)
+            weight.add_(by * weight.square().mean().sqrt() * noise)
+
+
 def require_embeddings(task: Task, name: str) -> None:
     """Raise InputError for a task whose answers are no embeddings."""
     if task.name != "recognition":

@@ -1,4 +1,4 @@
-"""The networks, by name. A factory takes the shape of one image, the number of classes and the network's own settings."""
+"""The networks, by name. A factory takes the shape of one image, the number of classes, and its own settings."""
 
 from collections.abc import Callable
 

@@ -84,6 +84,8 @@ class AdaFace(Head):
     ) -> None:
         super().__init__(classes, dimensions, margin, scale)
         self.spread, self.pace = spread, pace
+        self.mean: Tensor
+        self.deviation: Tensor
         self.register_buffer("mean", torch.tensor(20.0))
         self.register_buffer("deviation", torch.tensor(100.0))
 
@@ -114,7 +116,8 @@ class MagFace(Head):
         margin = self.margin + (self.most - self.margin) * (lengths - self.low) / (self.high - self.low)
         cosines = self.cosines(embeddings)
         turned = (own_angle(cosines, people) + margin).clamp(max=math.pi - 1e-3).cos()
-        return self._cross_entropy(cosines, turned, people) + self.reward * (1 / lengths + lengths / self.high**2)
+        shortness: Tensor = self.reward * (1 / lengths + lengths / self.high**2)
+        return self._cross_entropy(cosines, turned, people) + shortness
 
 
 def own_angle(cosines: Tensor, people: Tensor) -> Tensor:

@@ -65,8 +65,9 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     Weights of a backbone alone go into a recogniser's backbone; its head then stays as it is.
     """
     weights, _ = read_weights(path)
-    if hasattr(model, "backbone") and not any(name.startswith("backbone.") for name in weights):
-        load_weights(model.backbone, path)
+    backbone = getattr(model, "backbone", None)
+    if isinstance(backbone, nn.Module) and not any(name.startswith("backbone.") for name in weights):
+        load_weights(backbone, path)
         return model
     wanted = model.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())

@@ -24,7 +24,10 @@ from efface.settings import bound
 from efface.tasks import TASKS, Task
 from efface.train import train
 
-SMALLEST_MODEL = {"eyes": ("eyenet", {"widths": (4, 6, 8), "hidden": 8})}
+SMALLEST_MODEL: dict[str, tuple[str, dict[str, Any]]] = {
+    "eyes": ("eyenet", {"widths": (4, 6, 8), "hidden": 8}),
+    "recognition": ("iresnet", {"depth": 10, "width": 4, "dimensions": 8, "scale": 16.0}),
+}
 """The network each task is checked with."""
 
 
@@ -60,9 +63,9 @@ def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     source = Source(name="synthetic")
     album: Album = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
     faces = as_faces(album, selected(album.table, source), task)
-    splits = divide(faces, Split(), Forget(group="B", share=0.5))
+    splits, classes = task.settle(divide(faces, Split(), Forget(group="B", share=0.5)))
     with held_still(torch.device("cpu"), 1):
-        untrained = MODELS[name](faces.shape, **settings)
+        untrained = MODELS[name](faces.shape, classes, **settings)
         model = train(untrained, task, splits.retain, Feed(torch.device("cpu"), 0), epochs=2)
     return splits, model
 

@@ -1,0 +1,39 @@
+"""Bad Teacher: learn the forgotten from a teacher that knows nothing, and everybody else from the original.
+
+Chundawat et al., AAAI 2023, arXiv:2205.08096. No label is used. Ours differs: outputs are compared as the task
+compares them (embeddings by their angle; the paper: softmax by its divergence), both in every step, and the learning
+rate falls to zero. The incompetent teacher is the same network with its weights drawn anew, as published.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from efface.faces import Material
+from efface.feed import Feed
+from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
+from efface.models.reset import reinitialise
+from efface.settings import Count, Positive
+from efface.tasks import Task
+from efface.train import Optimiser, descend, falling, make_optimiser
+
+
+def bad_teacher(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 5e-4, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
+) -> nn.Module:
+    """Follow an untrained network on the forgotten and the original on the retained. Needs: both, without labels."""
+    teacher = teacher_of(model, material, feed)
+    incompetent = torch.from_numpy(feed.answers(reinitialise(copy.deepcopy(model)), material.forget)).to(feed.device)
+    steps = make_optimiser(optimiser, model, lr, 0.0)
+    fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
+    model.train()
+    for _, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
+        now, held = both(model, forgotten, retained)
+        astray = task.divergence(now, incompetent[forgotten.rows]).mean()
+        descend(steps, astray + task.divergence(held, teacher.of_retained(retained)).mean())
+        fall.step()
+    return model

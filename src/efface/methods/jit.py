@@ -1,0 +1,35 @@
+"""Just in time: smooth the model around the forgotten, with nothing but the forgotten.
+
+Foster et al. 2024, arXiv:2402.01401: lower the ratio by which noise on a forgotten face moves the output. No label and
+no retained face is needed. Statistics of batch normalisation stay as they are, since noisy faces would spoil them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from efface.faces import Material
+from efface.feed import Feed, derive
+from efface.settings import Count, Positive
+from efface.tasks import Task
+from efface.train import descend
+
+
+def jit(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 3e-3, epochs: Count = 2, batch: Count = 32, samples: Count = 5, sigma: Positive = 0.1,
+) -> nn.Module:
+    """Descend on ||f(x) - f(x + noise)|| / ||noise|| over forgotten faces, `samples` noises each. Needs: the forgotten
+    alone, without labels."""
+    model.eval()
+    steps = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr)
+    rng = torch.Generator(feed.device).manual_seed(derive(feed.seed, "noise"))
+    for _ in range(epochs):
+        for faces in feed(material.forget, batch=batch):
+            images = faces.images.repeat(samples, 1, 1, 1)
+            noise = sigma * torch.randn(images.shape, generator=rng, device=feed.device)
+            noisy = (images + noise).contiguous(memory_format=torch.channels_last)
+            moved = model(noisy).flatten(1) - model(faces.images).flatten(1).repeat(samples, 1)
+            descend(steps, (moved.norm(dim=1) / noise.flatten(1).norm(dim=1)).mean())
+    return model

@@ -1,0 +1,132 @@
+"""Face image quality without labels and without weights trained for it, by photo: `efface quality`.
+
+Low-quality faces are what CURE's quality case forgets (arXiv:2509.19562); whether a score means anything is shown by
+how errors fall as its worst photos are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.datasets import folder as any_folder
+from efface.errors import InputError, nearest
+from efface.faces import Array
+from efface.feed import as_input
+from efface.files import replacing
+from efface.models import MODELS
+from efface.models.load import load_weights, read_weights
+from efface.packed import MANIFEST, open_packed
+from efface.photos import load
+from efface.quality.network import NETWORK
+from efface.quality.pixels import PIXELS
+from efface.quality.sheet import contact_sheet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 128
+WITHOUT_NETWORK = (112, 112)
+"""Size to which photos are brought where no network says another."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What `quality` left on disk."""
+
+    table: Path
+    sheet: Path
+    faces: int
+    by: str
+
+
+def quality(folder: Path, out: Path, *, weights: Path | None = None, by: str | None = None) -> Scored:
+    """Score every photo of a folder, or of a packed one, into `out/quality.csv` (a row per photo, worst first) and
+    `out/quality.png` (from worst to best).
+
+    With the weights of a run's recogniser its measures are added. `by`: what to sort and `score` by (default: grafiqs
+    with a network, else `pixels`, the mean rank over the measures of pixels).
+    """
+    import pandas as pd
+
+    network, shape = loaded(weights) if weights is not None else (None, (3, *WITHOUT_NETWORK))
+    names = ["pixels", *PIXELS, *(NETWORK if network is not None else ())]
+    by = by or ("grafiqs" if network is not None else "pixels")
+    if by not in names:
+        raise InputError(f"measure '{by}' is unknown{nearest(by, names)}")
+    keys, people, images = opened(folder, shape)
+    found = pd.concat([measured(batch, network) for batch in images], ignore_index=True)
+    found.insert(0, "pixels", found[list(PIXELS)].rank(pct=True).mean(axis=1))
+    table = pd.concat([pd.DataFrame({"key": keys, "person": people}), found], axis=1)
+    table.insert(2, "score", table[by])
+    order = np.argsort(table["score"].to_numpy(), kind="stable")
+    out.mkdir(parents=True, exist_ok=True)
+    with replacing(out / "quality.csv") as part:
+        table.iloc[order].to_csv(part, index=False)
+    shown = contact_sheet(table["score"].to_numpy()[order], lambda row: picture(folder, shape, int(order[row])), by)
+    with replacing(out / "quality.png") as part:
+        shown.save(part, "PNG")
+    return Scored(out / "quality.csv", out / "quality.png", len(table), by)
+
+
+def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
+    """All measures of some photos (n, c, h, w), a row each."""
+    import pandas as pd
+
+    columns: dict[str, Array] = {name: measure(images) for name, measure in PIXELS.items()}
+    if network is not None:
+        batch = as_input(images, torch.device("cpu"))
+        with torch.no_grad():
+            columns |= {name: measure(network, batch).numpy() for name, measure in NETWORK.items()}
+    return pd.DataFrame(columns)
+
+
+def loaded(weights: Path) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures."""
+    _, record = read_weights(weights)
+    if record.get("task") != "recognition":
+        raise InputError(f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
+                         "of a run with task = \"recognition\"")
+    channels, height, width = record["shape"]
+    untrained = MODELS[record["model"]]((channels, height, width), record["classes"], **record["model_settings"])
+    backbone = load_weights(untrained, weights).eval().requires_grad_(False).get_submodule("backbone")
+    return backbone, (channels, height, width)
+
+
+def opened(folder: Path, shape: tuple[int, int, int]) -> tuple[list[str], list[str], Iterator[Array]]:
+    """Keys, people and the images of a packed folder or of a tree of photos, batch by batch."""
+    if (folder / MANIFEST).is_file() and (folder / "images.npy").is_file():
+        album = open_packed(folder)
+        if album.images.shape[1:] != shape:
+            raise InputError(f"{folder} holds faces of {album.images.shape[1:]} but the network was trained on {shape} "
+                             "(channels, height, width): prepare them alike")
+        table, images = album.table, album.images
+        batches = (np.array(images[start:start + BATCH]) for start in range(0, len(images), BATCH))
+    else:
+        table = any_folder.read(folder)
+        paths = table["path"].tolist()
+        batches = (np.stack([decoded(path, shape) for path in paths[start:start + BATCH]])
+                   for start in range(0, len(paths), BATCH))
+    return table["key"].tolist(), table["person"].tolist(), batches
+
+
+def decoded(path: str, shape: tuple[int, int, int]) -> Array:
+    """A whole photo as (c, h, w) uint8."""
+    from PIL import Image
+
+    channels, height, width = shape
+    photo = load(Path(path), upright=True).convert("L" if channels == 1 else "RGB")
+    return np.atleast_3d(np.asarray(photo.resize((width, height), Image.Resampling.BOX))).transpose(2, 0, 1)
+
+
+def picture(folder: Path, shape: tuple[int, int, int], row: int) -> Array:
+    """One photo again, for the contact sheet."""
+    if (folder / MANIFEST).is_file() and (folder / "images.npy").is_file():
+        return np.asarray(open_packed(folder).images[row])
+    return decoded(any_folder.read(folder)["path"].iloc[row], shape)
