@@ -65,3 +65,21 @@ def outcomes_of(*parts: tuple[str, str, int, int]) -> Outcomes:
     truth = np.array([[20.0, 10.0], [10.0, 10.0]]) + generator.normal(0, 0.5, (len(split), 2, 2))
     answers = truth + generator.normal(0, 1, truth.shape)
     return Outcomes(split, np.arange(len(split)).astype(str), identity, group, answers, truth)
+
+
+def recognised(*, people: int = 4, photos: int = 6, noise: float = 0.1, seed: int = 0) -> Outcomes:
+    """Embeddings around a direction of each person's own: `people` forgotten, retained and strangers, 8 dimensions
+    each; two photos of each trained person are held back; the head knows the trained people's true directions."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for cohort, (split, first) in enumerate({"forget": 0, "retain": people, "strangers": 2 * people}.items()):
+        for person in range(people):
+            for photo in range(photos):
+                unseen = "_unseen" if cohort < 2 and photo >= photos - 2 else ""
+                rows.append((split + unseen, f"{split}{person}/{photo}", f"{split}{person}", first + person))
+    split, key, identity, number = (np.array(column) for column in zip(*rows, strict=True))
+    directions = np.eye(3 * people)
+    answers = (directions[number] + rng.normal(0, noise, (len(number), 3 * people))).astype(np.float32)
+    return Outcomes(split, key, identity, np.full(len(split), "A"), answers,
+                    np.where(number < 2 * people, number, -1),
+                    centres=(20 * directions[:2 * people]).astype(np.float32))

@@ -96,7 +96,7 @@ def threshold_at(impostor: Array, rate: float) -> float | None:
     if allowed < FEWEST_IMPOSTORS:
         return None
     place = len(impostor) - allowed - 1
-    return float(np.nextafter(np.float64(np.partition(impostor, place)[place]), 2))
+    return float(np.nextafter(np.partition(impostor, place)[place], impostor.dtype.type(2)))
 
 
 def equal_error_rate(similarity: Array, same: Array) -> float:

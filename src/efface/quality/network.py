@@ -32,7 +32,7 @@ def grafiqs(backbone: nn.Module, images: Tensor) -> Tensor:
 
 
 def misfit(layer: nn.Module, x: Tensor) -> Tensor:
-    """How far the mean and variance of each picture (b, c, h, w) are from a layer's running ones, summed over pictures."""
+    """How far the mean and variance of each picture (b, c, h, w) are from a layer's running ones, summed over all."""
     mean, variance = (layer.get_buffer(name) for name in ("running_mean", "running_var"))
     return ((x.mean((2, 3)) - mean).square().mean(1)
             + (x.var((2, 3), correction=0) - variance).square().mean(1)).sum()
