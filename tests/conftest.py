@@ -72,11 +72,11 @@ def recognised(*, people: int = 4, photos: int = 6, noise: float = 0.1, seed: in
     each; two photos of each trained person are held back; the head knows the trained people's true directions."""
     rng = np.random.default_rng(seed)
     rows = []
-    for cohort, (split, first) in enumerate({"forget": 0, "retain": people, "strangers": 2 * people}.items()):
+    for cohort, (name, first) in enumerate({"forget": 0, "retain": people, "strangers": 2 * people}.items()):
         for person in range(people):
             for photo in range(photos):
                 unseen = "_unseen" if cohort < 2 and photo >= photos - 2 else ""
-                rows.append((split + unseen, f"{split}{person}/{photo}", f"{split}{person}", first + person))
+                rows.append((name + unseen, f"{name}{person}/{photo}", f"{name}{person}", first + person))
     split, key, identity, number = (np.array(column) for column in zip(*rows, strict=True))
     directions = np.eye(3 * people)
     answers = (directions[number] + rng.normal(0, noise, (len(number), 3 * people))).astype(np.float32)

@@ -13,7 +13,7 @@ import pytest
 from conftest import recognised
 from efface.faces import Array
 from efface.measures.closed_set import closed_set, entropy, fresh_head, jaccard, ues, units, without_rows
-from efface.measures.draws import Draws
+from efface.measures.draws import Draws, Measure
 from efface.measures.outcomes import Outcomes
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "docs" / "published.json"
@@ -60,15 +60,15 @@ SEEN = recognised(noise=0.1)
 DRAWS = Draws(SEEN, 50)
 
 
-def value(found: dict[str, object], name: str) -> float:
-    number = found[name].value  # type: ignore[attr-defined]
+def value(found: dict[str, Measure], name: str) -> float:
+    number = found[name].value
     assert number is not None
     return float(number)
 
 
 def softmax(logits: Array) -> Array:
-    powers = np.exp(logits - logits.max())
-    return powers / powers.sum()
+    powers: Array = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
 
 
 def test_every_measure_through_the_head_is_that_of_a_loop() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,11 @@ from efface.models.reset import reinitialise
 
 HEADS: tuple[HeadName, ...] = ("arcface", "cosface", "adaface", "magface")
 SMALL = {"depth": 10, "width": 4, "dimensions": 8}
+
+
+def built(name: str, shape: tuple[int, int, int], classes: int, **settings: Any) -> Any:
+    """A network, of whose parts mypy knows nothing."""
+    return MODELS[name](shape, classes, **settings)
 
 
 def embeddings(seed: int = 0, count: int = 6, width: int = 16, length: float = 1.0) -> Tensor:
@@ -50,20 +56,20 @@ def test_every_depth_has_as_many_weights_as_insightface_states(depth: int, milli
 @pytest.mark.parametrize(("name", "settings"), [("iresnet", SMALL), ("mobilefacenet", {"width": 8, "dimensions": 8})])
 @pytest.mark.parametrize("shape", [(3, 112, 112), (3, 48, 48), (1, 50, 41)])
 def test_networks_embed_faces_of_any_size(name: str, settings: dict[str, int], shape: tuple[int, int, int]) -> None:
-    model = MODELS[name](shape, 5, **settings)
+    model = built(name, shape, 5, **settings)
     out = model(torch.zeros(2, *shape).contiguous(memory_format=torch.channels_last))
     assert out.shape == (2, 8)
     assert model.head.centres().shape == (5, 8)
 
 
 def test_the_last_normalisation_keeps_its_scale_in_training() -> None:
-    model = MODELS["iresnet"]((3, 16, 16), 5, **SMALL)
+    model = built("iresnet", (3, 16, 16), 5, **SMALL)
     assert not model.backbone.features.weight.requires_grad
     assert (model.backbone.features.weight == 1).all()
 
 
 def test_a_reinitialised_recogniser_is_one_that_was_never_trained() -> None:
-    model = MODELS["iresnet"]((3, 16, 16), 50, **{**SMALL, "width": 16, "dimensions": 64})
+    model = built("iresnet", (3, 16, 16), 50, **{**SMALL, "width": 16, "dimensions": 64})
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(7)
@@ -103,11 +109,11 @@ def test_adaface_is_its_formula_and_follows_the_norms() -> None:
     head = AdaFace(5, 16, 0.4, 20.0)
     faces = embeddings(length=6)
     found, cosines = head.loss(faces, PEOPLE), head.cosines(faces).detach()
-    norms = [min(max(float(face.norm()), 1e-3), 100) for face in faces]
+    norms = [float(face.norm().clamp(1e-3, 100)) for face in faces]
     mean, deviation = 0.99 * 20 + 0.01 * np.mean(norms), 0.99 * 100 + 0.01 * np.std(norms, ddof=1)
     own = []
     for row, person, norm in zip(cosines, PEOPLE, norms, strict=True):
-        quality = min(max(0.333 * (norm - mean) / (deviation + 1e-3), -1), 1)
+        quality = float(np.clip(0.333 * (norm - mean) / (deviation + 1e-3), -1, 1))
         own.append(math.cos(math.acos(float(row[person])) - 0.4 * quality) - (0.4 + 0.4 * quality))
     assert found.tolist() == pytest.approx(by_formula(cosines, PEOPLE, torch.tensor(own), 20.0), rel=1e-4)
     assert float(head.mean) == pytest.approx(mean, rel=1e-5)
@@ -121,7 +127,7 @@ def test_magface_gives_long_embeddings_a_larger_margin_and_a_reward() -> None:
     found, cosines = head.loss(faces, PEOPLE), head.cosines(faces).detach()
     own, reward = [], []
     for row, person, face in zip(cosines, PEOPLE, faces, strict=True):
-        norm = min(max(float(face.norm()), 10), 110)
+        norm = float(face.norm().clamp(10, 110))
         own.append(math.cos(math.acos(float(row[person])) + 0.45 + 0.35 * (norm - 10) / 100))
         reward.append(35 * (1 / norm + norm / 110**2))
     expected = np.array(by_formula(cosines, PEOPLE, torch.tensor(own), 20.0)) + reward
@@ -161,7 +167,7 @@ def test_centres_are_unit_directions_times_the_scale() -> None:
 
 
 def test_a_bare_backbone_is_loaded_and_the_head_left(tmp_path: Path) -> None:
-    trained, fresh = (MODELS["iresnet"]((3, 16, 16), 5, **SMALL) for _ in range(2))
+    trained, fresh = (built("iresnet", (3, 16, 16), 5, **SMALL) for _ in range(2))
     torch.save(trained.backbone.state_dict(), tmp_path / "backbone.pth")
     head = fresh.head.weight.detach().clone()
     load_weights(fresh, tmp_path / "backbone.pth")
@@ -170,8 +176,8 @@ def test_a_bare_backbone_is_loaded_and_the_head_left(tmp_path: Path) -> None:
 
 
 def test_an_embedding_of_another_width_is_refused(tmp_path: Path) -> None:
-    torch.save(MODELS["iresnet"]((3, 16, 16), 5, **SMALL).backbone.state_dict(), tmp_path / "backbone.pth")
-    message = refusal(load_weights, MODELS["iresnet"]((3, 16, 16), 5, **{**SMALL, "dimensions": 9}),
+    torch.save(built("iresnet", (3, 16, 16), 5, **SMALL).backbone.state_dict(), tmp_path / "backbone.pth")
+    message = refusal(load_weights, built("iresnet", (3, 16, 16), 5, **{**SMALL, "dimensions": 9}),
                       tmp_path / "backbone.pth")
     assert "(8, 32), expected (9, 32)" in message or "(8,), expected (9,)" in message
 
@@ -182,7 +188,7 @@ def flat(shape: tuple[int, int, int]) -> nn.Module:
 
 
 def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
-    model = MODELS["own_backbone"]((3, 16, 16), 5, factory="test_recognition_models:flat", dimensions=8)
+    model = built("own_backbone", (3, 16, 16), 5, factory="test_recognition_models:flat", dimensions=8)
     assert isinstance(model, Recogniser)
     assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 8)
 
@@ -195,4 +201,4 @@ def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
     ("math:prod", "expected a torch.nn.Module"),
 ])
 def test_a_backbone_that_cannot_be_used_is_refused(factory: str, words: str) -> None:
-    assert words in refusal(MODELS["own_backbone"], (3, 16, 16), 5, factory=factory)
+    assert words in refusal(built, "own_backbone", (3, 16, 16), 5, factory=factory)

@@ -30,7 +30,7 @@ def test_folds_are_judged_by_the_best_threshold_of_the_others() -> None:
     for fold in range(10):
         train, test = fold != FOLD, fold == FOLD
         candidates = [-2.0, *((np.sort(SIMILARITY[train])[1:] + np.sort(SIMILARITY[train])[:-1]) / 2).tolist()]
-        best = max(candidates, key=lambda one: int(((SIMILARITY[train] >= one) == SAME[train]).sum()))  # noqa: B023
+        best = max(candidates, key=lambda one: int(((SIMILARITY[train] >= one) == SAME[train]).sum()))
         right[test] = (SIMILARITY[test] >= best) == SAME[test]
     assert 0.7 < right.mean() < 0.9
     assert folds_correct(SIMILARITY, SAME, FOLD).mean() == pytest.approx(right.mean())
@@ -90,6 +90,7 @@ def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
     assert found["verification/one/accuracy"].value == found["verification/two/accuracy"].value
     low, high = (found[f"verification/two/accuracy/{which} quality"].value for which in ("low", "high"))
     whole = found["verification/two/accuracy"].value
+    assert whole is not None
     assert low is not None
     assert high is not None
     good = (np.where(SAME, SIMILARITY, 0.4) > np.median(np.where(SAME, SIMILARITY, 0.4))).mean()

@@ -66,20 +66,21 @@ def compactness(outcomes: Outcomes) -> Array:
     return own
 
 
-def lookalikes(outcomes: Outcomes, block: int = 1000) -> Array:
+def lookalikes(outcomes: Outcomes, block: int = 1000, most: int = 10_000) -> Array:
     """Share of other people's photos, in the same split and group, that look more like this photo than the person's
-    own other photos do on average; NaN for an only photo."""
+    own other photos do on average; NaN for an only photo. Of more than `most` photos so many are compared with."""
     near, own = np.full(len(outcomes), np.nan), compactness(outcomes)
     strata = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.group)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
-        unit, who = units(outcomes.answers[rows]).astype(np.float32), outcomes.identity[rows]
+        seen = np.random.default_rng(0).permutation(rows)[:most]
+        others = units(outcomes.answers[seen]).astype(np.float32)
         for start in range(0, len(rows), block):
-            some = slice(start, start + block)
-            other = who[some, None] != who[None]
-            nearer = (unit[some] @ unit.T >= own[rows[some], None]) & other
+            some = rows[start:start + block]
+            other = outcomes.identity[some, None] != outcomes.identity[None, seen]
+            nearer = (units(outcomes.answers[some]).astype(np.float32) @ others.T >= own[some, None]) & other
             with np.errstate(invalid="ignore"):
-                near[rows[some]] = nearer.sum(1) / other.sum(1)
+                near[some] = nearer.sum(1) / other.sum(1)
     return np.where(np.isfinite(own), near, np.nan)
 
 
