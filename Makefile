@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow lint eyes picture clean
+.PHONY: setup demo test slow lint eyes recognition ablation picture clean
 
 setup: .venv/ready
 
@@ -28,6 +28,13 @@ lint: setup
 # The experiment of the README, on the real faces in ../shared (about half an hour on 2 cores).
 eyes: setup
 	$(BIN)/efface run plans/eyes.toml --out runs/eyes
+
+# CURE and its label-free rivals, and what each part of CURE does, on the real faces in ../shared.
+recognition: setup
+	$(BIN)/efface run plans/recognition.toml --out runs/recognition
+
+ablation: setup
+	$(BIN)/efface run plans/cure_ablation.toml --out runs/cure_ablation
 
 # The picture in the README: the top of the demo's report, by Debian's chromium.
 picture: demo

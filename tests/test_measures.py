@@ -428,5 +428,6 @@ def test_moved_weights_are_counted_and_measured_as_in_a_loop() -> None:
 
 def test_untouched_weights_moved_nowhere_and_doubled_ones_by_their_length() -> None:
     before = {"conv": np.arange(1.0, 7)}
-    assert [found.value for found in weights_moved(before, before).values()] == [0, 0]
-    assert [found.value for found in weights_moved(before, {"conv": 2 * before["conv"]}).values()] == [1, 1]
+    assert [found.value for found in weights_moved(before, before).values()] == [0, 0, 0]
+    length = float(np.linalg.norm(before["conv"]))
+    assert [found.value for found in weights_moved(before, {"conv": 2 * before["conv"]}).values()] == [1, 1, length]

@@ -176,8 +176,33 @@ def test_a_recogniser_adds_its_own_measures(photos: Path, tmp_path: Path) -> Non
                  {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32),
                   "classes": 5})
     done = quality(photos, tmp_path / "out", weights=tmp_path / "net.safetensors")
-    assert done.by == "grafiqs"
+    assert done.by == "stability"
     assert set(NETWORK) <= set(pd.read_csv(done.table).columns)
+
+
+def test_pairs_show_whether_a_score_means_anything(photos: Path, tmp_path: Path) -> None:
+    for file in sorted(photos.glob("*/*.png")):
+        file.rename(file.with_name(f"{file.parent.name}_{int(file.stem) // 4 + 1:04d}.png"))
+    people = [f"p{number}" for number in range(4)]
+    lines = ["1\t4", *(f"{name}\t1\t2" for name in people),
+             *(f"{name}\t1\t{other}\t2" for name, other in zip(people, people[1:] + people[:1], strict=True))]
+    (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
+    settings = {"depth": 10, "width": 4, "dimensions": 8}
+    torch.manual_seed(0)
+    save_weights(MODELS["iresnet"]((3, 32, 32), 5, **settings), tmp_path / "net.safetensors",
+                 {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32),
+                  "classes": 5})
+    done = quality(photos, tmp_path / "out", weights=tmp_path / "net.safetensors", pairs=tmp_path / "pairs.txt")
+    assert done.curves is not None
+    table = pd.read_csv(tmp_path / "out" / "discard.csv")
+    assert set(table.columns) == {"left_out", "pixels", *PIXELS, *NETWORK}
+    assert table["left_out"].iloc[[0, -1]].tolist() == [0, 0.3]
+    assert table.iloc[0, 1:].nunique() == 1
+    assert "give its weights" in refusal(quality, photos, tmp_path / "other", pairs=tmp_path / "pairs.txt")
+    (tmp_path / "pairs.txt").write_text("1 1\nann 1 2\nann 1 bob 2\n")
+    assert "0 of the 2 pairs" in refusal(quality, photos, tmp_path / "other", weights=tmp_path / "net.safetensors",
+                                         pairs=tmp_path / "pairs.txt")
+    assert not (tmp_path / "other").exists()
 
 
 def test_bad_requests_are_refused(photos: Path, tmp_path: Path) -> None:

@@ -147,12 +147,14 @@ def quality(
     out: Annotated[Path, typer.Option("--out", help="Folder for quality.csv and quality.png.")] = Path("quality"),
     weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
     by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt: does a measure foretell errors?")] = None,
 ) -> None:
     """Score every photo without labels: a table, and a contact sheet from worst to best."""
     from efface.quality import quality as score
 
-    done = score(photos, out, weights=weights, by=by)
-    typer.echo(f"{done.faces:,} photos by {done.by}: {done.table} and {done.sheet} (which shows faces)")
+    done = score(photos, out, weights=weights, by=by, pairs=pairs)
+    curves = f"; {done.curves}" if done.curves else ""
+    typer.echo(f"{done.faces:,} photos by {done.by}: {done.table} and {done.sheet} (which shows faces){curves}")
 
 
 @app.command()

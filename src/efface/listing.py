@@ -14,16 +14,21 @@ from efface.tasks import TASKS
 
 MEASURES = {
     "SCORE/SPLIT/GROUP": "mean of a task's score over the faces of a split and group",
-    "membership/auc, membership/tpr_at_1%_fpr": "loss-based membership attack: the forgotten against strangers of "
-                                                "their groups, per photo and per person",
-    "forgotten/percent": "how far the log loss on the forgotten went from the original's to the reference's",
+    "membership/auc, membership/tpr_at_1%_fpr": "membership attack by the task's signal: the forgotten against "
+                                                "strangers of their groups, per photo and per person",
+    "forgotten/percent": "how far the signal on the forgotten went from the original's to the reference's",
     "forgotten/signal_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
     "increase/SCORE/against BASE/GROUP": "growth of a group's test error, in percent, against the original, the "
                                          "reference or the stage before",
     "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
                                                  "method added",
     "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
-    "weights/moved, weights/distance": "how much of the network is another one now",
+    "head/..., fresh head/..., rows deleted/...": "recognition: accuracy, UES and CURE's other measures through the "
+                                                  "model's head, through one fitted anew, and with rows deleted",
+    "rank1/..., tar_at_RATE_far/...": "the forgotten, the retained and strangers found again by held-back photos",
+    "relearn/prototype|linear/k=COUNT/...": "the same from 1 or 5 photos of each person",
+    "verification/SET/...": "pairs of photos told apart by the 10-fold protocol; by quality where it is known",
+    "weights/moved, weights/distance, weights/layers": "how much of the network is another one now",
 }
 """Families of names in `results.json`; there every value carries its own sentence."""
 

@@ -16,9 +16,12 @@ def weights_moved(before: Mapping[str, Array], after: Mapping[str, Array]) -> di
     moved = sum(int((np.abs(b - a) > 0.01 * np.sqrt(np.square(b).mean())).sum()) for b, a in pairs)
     distance = np.sqrt(sum(np.square(b - a).sum() for b, a in pairs) / sum(np.square(b).sum() for b, _ in pairs))
     share = moved / sum(b.size for b, _ in pairs)
+    layers = float(np.mean([np.linalg.norm(b - a) for b, a in pairs]))
     return {
         "weights/moved": Measure(share, share, share, "none", "share of weights that moved by more than 1% of the root "
                                                               "mean square of their layer"),
         "weights/distance": Measure(float(distance), float(distance), float(distance), "none",
                                     "distance to the original's weights over the length of the original's"),
+        "weights/layers": Measure(layers, layers, layers, "none", "mean distance of a layer's weights to the "
+                                                                  "original's (CURE's layer-wise distance)"),
     }

@@ -23,7 +23,7 @@ from efface.train import Optimiser, descend, falling, make_optimiser
 
 def bad_teacher(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
+    lr: Positive = 4e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
 ) -> nn.Module:
     """Follow an untrained network on the forgotten and the original on the retained. Needs: both, without labels."""
     teacher = teacher_of(model, material, feed)

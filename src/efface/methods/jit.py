@@ -18,7 +18,7 @@ from efface.train import descend
 
 def jit(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 3e-3, epochs: Count = 2, batch: Count = 32, samples: Count = 5, sigma: Positive = 0.1,
+    lr: Positive = 0.03, epochs: Count = 2, batch: Count = 32, samples: Count = 5, sigma: Positive = 0.1,
 ) -> nn.Module:
     """Descend on ||f(x) - f(x + noise)|| / ||noise|| over forgotten faces, `samples` noises each. Needs: the forgotten
     alone, without labels."""

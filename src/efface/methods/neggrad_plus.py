@@ -34,14 +34,14 @@ def neggrad_plus(
         limit = ceiling * mean_loss(model, task, material, feed, batch)
 
         def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
-            return task.loss(model, forgotten).clamp(max=limit), task.loss(model, retained)
+            return task.loss(model, retained), task.loss(model, forgotten).clamp(max=limit)
     else:
         teacher = teacher_of(model, material, feed)
         nudge(model, derive(feed.seed, "nudge"))
 
         def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
-            return (task.divergence(model(forgotten.images), teacher.of_forgotten(forgotten)),
-                    task.divergence(model(retained.images), teacher.of_retained(retained)))
+            return (task.divergence(model(retained.images), teacher.of_retained(retained)),
+                    task.divergence(model(forgotten.images), teacher.of_forgotten(forgotten)))
 
     optimiser = torch.optim.AdamW(model.parameters(), lr)
     fall = falling(optimiser, epochs * math.ceil(len(material.retain) / batch))
@@ -49,7 +49,7 @@ def neggrad_plus(
     model.train()
     for _ in range(epochs):
         for retained, forgotten in zip(feed(material.retain, batch=batch), forgets, strict=False):
-            climbed, kept = losses(forgotten, retained)
+            kept, climbed = losses(forgotten, retained)
             descend(optimiser, alpha * kept.mean() - (1 - alpha) * climbed.mean())
             fall.step()
     return model

@@ -23,7 +23,7 @@ from efface.train import Optimiser, descend, falling, make_optimiser
 
 def scrub(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 15, max_epochs: Count = 5, batch: Count = 64, optimiser: Optimiser = "adamw",
+    lr: Positive = 1e-3, epochs: Count = 15, max_epochs: Count = 10, batch: Count = 64, optimiser: Optimiser = "adamw",
     alpha: Strength = 1.0, gamma: Strength = 0.0, clip: Positive = 10.0,
 ) -> nn.Module:
     """In each of the first `max_epochs` epochs leave the original on the forgotten, and in every epoch return to it on

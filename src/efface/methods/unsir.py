@@ -25,7 +25,7 @@ from efface.train import Optimiser, descend, falling, make_optimiser
 
 def unsir(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw", clusters: Count = 10,
+    lr: Positive = 2e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw", clusters: Count = 10,
     noises: Count = 8, noise_steps: Count = 40, noise_lr: Positive = 0.1, weight: Strength = 0.1,
     repair: Strength = 0.5,
 ) -> nn.Module:

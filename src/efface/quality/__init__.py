@@ -20,10 +20,13 @@ from efface.errors import InputError, nearest
 from efface.faces import Array
 from efface.feed import as_input
 from efface.files import replacing
+from efface.measures.verification import error_versus_discard
 from efface.models import MODELS
 from efface.models.load import load_weights, read_weights
 from efface.packed import MANIFEST, open_packed
+from efface.pairs import Pairs, read_pairs
 from efface.photos import load
+from efface.quality.curves import draw_discard
 from efface.quality.network import NETWORK
 from efface.quality.pixels import PIXELS
 from efface.quality.sheet import contact_sheet
@@ -42,26 +45,37 @@ class Scored:
 
     table: Path
     sheet: Path
+    curves: Path | None
+    """How errors fall as the worst photos are left out, where pairs were given."""
     faces: int
     by: str
 
 
-def quality(folder: Path, out: Path, *, weights: Path | None = None, by: str | None = None) -> Scored:
+def quality(
+    folder: Path, out: Path, *, weights: Path | None = None, by: str | None = None, pairs: Path | None = None,
+) -> Scored:
     """Score every photo of a folder, or of a packed one, into `out/quality.csv` (a row per photo, worst first) and
     `out/quality.png` (from worst to best).
 
-    With the weights of a run's recogniser its measures are added. `by`: what to sort and `score` by (default: grafiqs
-    with a network, else `pixels`, the mean rank over the measures of pixels).
+    With the weights of a run's recogniser its measures are added. `by`: what to sort and `score` by (default: with a
+    network `stability`, which foretold its errors best on LFW; else `pixels`, the mean rank over the measures of
+    pixels). With LFW's protocol of `pairs` among the
+    photos, `out/discard.csv` and `out/discard.png` show for each measure how the network's errors fall as the pairs
+    with the worst photos are left out: a measure whose curve does not fall means nothing to this network.
     """
     import pandas as pd
 
     network, shape = loaded(weights) if weights is not None else (None, (3, *WITHOUT_NETWORK))
     names = ["pixels", *PIXELS, *(NETWORK if network is not None else ())]
-    by = by or ("grafiqs" if network is not None else "pixels")
+    by = by or ("stability" if network is not None else "pixels")
     if by not in names:
         raise InputError(f"measure '{by}' is unknown{nearest(by, names)}")
+    if pairs is not None and network is None:
+        raise InputError("pairs are told apart by a network: give its weights too")
     keys, people, images = opened(folder, shape)
-    found = pd.concat([measured(batch, network) for batch in images], ignore_index=True)
+    compared = among(read_pairs(pairs), keys) if pairs is not None else None
+    seen = [(measured(batch, network), embedded(batch, network)) for batch in images]
+    found = pd.concat([measures for measures, _ in seen], ignore_index=True)
     found.insert(0, "pixels", found[list(PIXELS)].rank(pct=True).mean(axis=1))
     table = pd.concat([pd.DataFrame({"key": keys, "person": people}), found], axis=1)
     table.insert(2, "score", table[by])
@@ -72,7 +86,41 @@ def quality(folder: Path, out: Path, *, weights: Path | None = None, by: str | N
     shown = contact_sheet(table["score"].to_numpy()[order], lambda row: picture(folder, shape, int(order[row])), by)
     with replacing(out / "quality.png") as part:
         shown.save(part, "PNG")
-    return Scored(out / "quality.csv", out / "quality.png", len(table), by)
+    curves = None
+    if compared is not None:
+        unit = np.concatenate([embeddings for _, embeddings in seen])
+        first, second, same = compared
+        alike = np.einsum("pd,pd->p", unit[first], unit[second])
+        falling = {name: error_versus_discard(alike, same, worse(table[name].to_numpy(), first, second))
+                   for name in names if table[name].notna().all()}
+        curves = draw_discard(falling, out)
+    return Scored(out / "quality.csv", out / "quality.png", curves, len(table), by)
+
+
+def worse(scores: Array, first: Array, second: Array) -> Array:
+    """(p,) the lower score of each pair."""
+    lower: Array = np.minimum(scores[first], scores[second])
+    return lower
+
+
+def among(pairs: Pairs, keys: list[str]) -> tuple[Array, Array, Array]:
+    """Rows of both photos of each pair that is here, and whether they show one person."""
+    row_of = {key: row for row, key in enumerate(keys)}
+    rows = np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
+    here: Array = np.all(rows >= 0, axis=0)
+    if not here.any() or pairs.same[here].all() or not pairs.same[here].any():
+        raise InputError(f"{int(here.sum())} of the {len(here)} pairs name two photos that are in the folder: pairs of "
+                         "one person and of two are needed")
+    return rows[0, here], rows[1, here], pairs.same[here]
+
+
+@torch.no_grad()
+def embedded(images: Array, network: nn.Module | None) -> Array:
+    """(n, d) unit embeddings, each photo's and its mirror image's summed; (n, 0) without a network."""
+    if network is None:
+        return np.zeros((len(images), 0), np.float32)
+    batch = as_input(images, torch.device("cpu"))
+    return nn.functional.normalize(network(batch) + network(batch.flip(3))).numpy()
 
 
 def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
