@@ -23,7 +23,7 @@ from efface.train import Optimiser, descend, falling, make_optimiser
 
 def dispersion(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 2e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw", clusters: Count = 10,
+    lr: Positive = 4e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw", clusters: Count = 10,
     sharpness: Positive = 2.0, hold: Strength = 1.0,
 ) -> nn.Module:
     """Spread each cluster of the forgotten and hold the retained (`hold`). Needs: both, without labels."""

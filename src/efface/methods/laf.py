@@ -22,7 +22,7 @@ from efface.train import Optimiser, descend, falling, make_optimiser
 
 def laf(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 2e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
+    lr: Positive = 4e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
     hidden: Count = 64, latent: Count = 16, autoencoder_steps: Count = 300, autoencoder_lr: Positive = 1e-3,
     temperature: Positive = 0.1,
 ) -> nn.Module:
