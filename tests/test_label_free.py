@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import refusal
-from efface.faces import Material, Splits
+from efface.errors import InputError
+from efface.faces import Images, Material, Splits
 from efface.feed import Feed
 from efface.machine import held_still
 from efface.methods import METHODS
@@ -155,24 +157,45 @@ def test_a_classifier_at_the_centroids_names_each_cluster_and_a_random_one_does_
     assert float(linear_head(centroids, "random").bias.detach().abs().sum()) > 0
 
 
+def reach_of_two(embeddings: Tensor) -> float:
+    """A reach at which dbscan, with two neighbours, finds two clusters at least."""
+    for reach in np.geomspace(0.01, 1, 60):
+        try:
+            cluster(embeddings.numpy(), "dbscan", 2, 0, reach=reach, neighbours=2)
+        except InputError:
+            continue
+        return float(reach)
+    raise AssertionError("no reach separates these embeddings")
+
+
 @pytest.mark.parametrize("settings", [
-    {"clustering": "gmm"}, {"clustering": "dbscan", "reach": 0.1, "neighbours": 2}, {"classifier": "random"},
+    {"clustering": "gmm"}, {"clustering": "dbscan", "neighbours": 2}, {"classifier": "random"},
     {"contrast_with": "mean"}, {"contrast_with": "all"}, {"optimiser": "sgd", "lr": 0.01}, {"every": 1},
 ])
 def test_cure_runs_with_every_choice(problem: tuple[Splits, nn.Module], settings: dict[str, Any]) -> None:
+    if settings.get("clustering") == "dbscan":
+        settings = {**settings, "reach": reach_of_two(answers(problem[1], problem[0].material, "forget"))}
     model = applied(problem, "cure", epochs=2, **settings)
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
-def test_more_clusters_than_faces_are_refused_before_anything_moves(problem: tuple[Splits, nn.Module]) -> None:
-    with pytest.raises(Exception, match="100000 clusters of"):
-        applied(problem, "cure", clusters=100_000)
+@pytest.mark.parametrize(("name", "settings", "words"), [
+    ("cure", {"clusters": 100_000}, "100000 clusters of"),
+    ("cure", {"retain_clusters": 100_000}, "100000 clusters of"),
+    ("cure", {"clustering": "dbscan", "reach": 1e-6}, "dbscan found 0 clusters"),
+    ("unsir", {"clusters": 100_000}, "100000 clusters of"),
+    ("dispersion", {"clusters": 100_000}, "100000 clusters of"),
+])
+def test_clusters_that_the_faces_do_not_have_are_refused(
+    problem: tuple[Splits, nn.Module], name: str, settings: dict[str, Any], words: str,
+) -> None:
+    assert words in refusal(applied, problem, name, **settings)
 
 
 # What each method is named for
 
 
-@pytest.mark.parametrize("name", ["cure", "scrub", "bad_teacher", "neggrad_plus"])
+@pytest.mark.parametrize("name", ["cure", "scrub", "bad_teacher", "unsir", "dispersion", "neggrad_plus"])
 def test_the_forgotten_move_farther_from_the_original_than_the_retained(
     problem: tuple[Splits, nn.Module], name: str,
 ) -> None:
@@ -182,15 +205,21 @@ def test_the_forgotten_move_farther_from_the_original_than_the_retained(
     assert alike(problem, model, "forget") < alike(problem, model, "retain") - 0.1
 
 
-def test_bad_teacher_goes_towards_the_untrained_network(problem: tuple[Splits, nn.Module]) -> None:
+def test_bad_teacher_takes_the_forgotten_and_not_the_retained_to_the_untrained_network(
+    problem: tuple[Splits, nn.Module],
+) -> None:
     splits, original = problem
     with held_still(CPU, 1, 1):
         bad = reinitialise(copy.deepcopy(original))
     model = applied(problem, "bad_teacher", lr=2e-3, epochs=20, batch=16)
-    near, far = (float(functional.cosine_similarity(
-        answers(one, splits.material, "forget"), answers(bad, splits.material, "forget")).mean())
-        for one in (model, original))
-    assert near > far
+
+    def astray(one: nn.Module, part: str) -> float:
+        return float(functional.cosine_similarity(
+            answers(one, splits.material, part), answers(bad, splits.material, part)).mean())
+
+    gained = {part: astray(model, part) - astray(original, part) for part in ("forget", "retain")}
+    assert gained["forget"] > 0
+    assert gained["forget"] > gained["retain"]
 
 
 def test_scrub_steps_away_then_back_and_stops_stepping_away(problem: tuple[Splits, nn.Module]) -> None:
@@ -205,8 +234,43 @@ def test_scrub_steps_away_then_back_and_stops_stepping_away(problem: tuple[Split
 
     batch = len(splits.forget)
     scrub(copy.deepcopy(original), TASK, splits.material, Recording(CPU, 0), epochs=3, max_epochs=2, batch=batch)
-    asked = seen[len(seen) - 5:]
-    assert asked == ["away", "back", "away", "back", "back"]
+    assert seen[:2] == ["away", "back"]  # the teacher's answers
+    assert seen[2:] == ["away", "back", "away", "back", "back"]
+
+
+@pytest.mark.parametrize("name", ["cure", "scrub", "bad_teacher", "unsir", "laf", "dispersion"])
+def test_the_same_epochs_and_batch_are_the_same_budget_of_retained_faces(
+    problem: tuple[Splits, nn.Module], name: str,
+) -> None:
+    splits, original = problem
+    retained = set(splits.retain.keys.tolist())
+    handed = 0
+
+    class Counting(Feed):
+        def fetch(self, faces: Any, rows: Any) -> Any:
+            nonlocal handed
+            handed += len(rows) * (faces.keys[rows[0]] in retained)
+            return super().fetch(faces, rows)
+
+    batch = len(splits.forget) // 3
+    assert len(splits.forget) == 3 * batch
+    assert len(splits.retain) % batch == 0
+    with held_still(CPU, 1, 1):
+        METHODS[name](copy.deepcopy(original), TASK, splits.material, Counting(CPU, 1), epochs=2, batch=batch)
+    assert handed == len(splits.retain) + 2 * 3 * batch
+
+
+def test_scrub_with_gamma_learns_the_labels_of_the_retained(problem: tuple[Splits, nn.Module]) -> None:
+    splits, _ = problem
+    material = splits.material
+
+    def loss(model: nn.Module) -> float:
+        with torch.no_grad():
+            return float(TASK.loss(model.eval(), Feed(CPU, 0).fetch(
+                material.retain, np.arange(len(material.retain)))).mean())
+
+    unlabelled, labelled = (loss(applied(problem, "scrub", gamma=gamma, batch=16)) for gamma in (0.0, 1.0))
+    assert labelled < unlabelled
 
 
 def test_noise_of_unsir_lies_far_from_its_centre(problem: tuple[Splits, nn.Module]) -> None:
@@ -217,8 +281,9 @@ def test_noise_of_unsir_lies_far_from_its_centre(problem: tuple[Splits, nn.Modul
     assert float(after.mean().detach()) < float(before.mean().detach()) - 0.2
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5, 1000.0])
 def test_dampening_shrinks_what_only_the_forgotten_use_as_worked_out_by_hand(
-    problem: tuple[Splits, nn.Module],
+    problem: tuple[Splits, nn.Module], strength: float,
 ) -> None:
     splits, _ = problem
     material = splits.material
@@ -236,15 +301,37 @@ def test_dampening_shrinks_what_only_the_forgotten_use_as_worked_out_by_hand(
         def forward(self, images: Tensor) -> Tensor:
             return torch.stack([(images[:, 0, 0, 0] + 1) / 2, (images[:, 0, 1, 1] + 1) / 2], 1) * self.weight
 
-    from dataclasses import replace
-
-    from efface.faces import Images
-
     faces = {part: replace(getattr(material, part), images=Images(dark, getattr(material, part).images.rows))
              for part in ("forget", "retain", "public")}
-    model = dampening(Two(), TASK, Material(**faces), Feed(CPU, 0), alpha=1.1, batch=1)
+    # The gradient of the squared norm is 2 w x²: on the first weight 4 for the forgotten and 0 for the retained, so 4
+    # times the forgotten's share for all; on the second 6 for both.
+    model = dampening(Two(), TASK, Material(**faces), Feed(CPU, 0), alpha=1.1, strength=strength, batch=1)
     share = len(material.forget) / (len(material.forget) + len(material.retain))
-    assert model.get_parameter("weight").tolist() == pytest.approx([2 * share, 3.0])
+    assert model.get_parameter("weight").tolist() == pytest.approx([2 * min(1, strength * share), 3.0])
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_dampening_starts_where_alpha_says(problem: tuple[Splits, nn.Module], beyond: bool) -> None:
+    splits, original = problem
+    most = 1 + len(splits.retain) / len(splits.forget)
+    model = applied(problem, "dampening", alpha=1.01 * most if beyond else 0.5, batch=1)
+    same = all(torch.equal(weight, original.get_parameter(name)) for name, weight in model.named_parameters())
+    assert same == beyond
+
+
+@pytest.mark.parametrize("name", ["dampening", "jit"])
+def test_statistics_of_normalisation_stay_where_faces_are_only_looked_at(
+    problem: tuple[Splits, nn.Module], name: str,
+) -> None:
+    model = applied(problem, name)
+    assert all(torch.equal(value, model.get_buffer(which)) for which, value in problem[1].named_buffers())
+
+
+def test_jit_asks_for_no_retained_face(problem: tuple[Splits, nn.Module]) -> None:
+    splits, original = problem
+    feed = Feed(CPU, 0)
+    METHODS["jit"](copy.deepcopy(original), TASK, splits.material, feed, epochs=3)
+    assert feed.handed == 3 * len(splits.forget)
 
 
 def test_jit_smooths_the_model_around_the_forgotten(problem: tuple[Splits, nn.Module]) -> None:
@@ -279,6 +366,22 @@ def test_the_autoencoder_of_laf_rebuilds_what_it_has_seen_and_not_the_rest() -> 
     model = fitted(Autoencoder(12, 32, 6), seen.numpy(), 600, 3e-3, 0)
     assert float(bounded(model, seen).mean()) < 0.5 * float(bounded(model, other).mean())
     assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_laf_moves_the_forgotten_to_where_the_autoencoder_of_the_retained_is_the_better_one(
+    problem: tuple[Splits, nn.Module],
+) -> None:
+    splits, original = problem
+    with held_still(CPU, 1, 1):
+        of_retained, of_forgotten = (
+            fitted(Autoencoder(8, 64, 16), answers(original, splits.material, part).numpy(), 300, 1e-3, 0)
+            for part in ("retain", "forget"))
+
+    def misfit(model: nn.Module) -> float:
+        now = answers(model, splits.material, "forget")
+        return float((bounded(of_retained, now).exp() - bounded(of_forgotten, now).exp()).mean())
+
+    assert misfit(applied(problem, "laf", epochs=10, batch=16)) < misfit(original)
 
 
 def test_alignment_of_laf_is_least_where_nothing_moved() -> None:

@@ -16,9 +16,11 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_plan_in_it_can_be_run() -> None:
-    (plan,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
-    assert bind(parse_plan(tomllib.loads(plan), "README"), "README").stages
+def test_the_plans_in_it_can_be_run() -> None:
+    eyes, recognition = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
+    assert bind(parse_plan(eyes, "README"), "README").stages
+    plan = {**eyes, "task": "recognition", "methods": {"cure": {}}, **recognition}
+    assert bind(parse_plan(plan, "README"), "README").plan.verify
 
 
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"`efface (\w+)", README))))

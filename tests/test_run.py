@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 from efface.errors import InputError
+from efface.files import load_columns
+from efface.measures.outcomes import Outcomes
 from efface.plan import parse_plan, read_plan
 from efface.results import read_results, results_schema
 from efface.run import run
@@ -61,6 +64,16 @@ def test_every_row_stands_for_every_seed(finished: Path) -> None:
     rows = [(row.method, row.seed) for row in read_results(finished / "out").evaluations]
     names = ["original", "reference", "finetune", "ascent", "ascent, rebalanced", "reference, other seed"]
     assert sorted(rows) == sorted((name, seed) for name in names for seed in (0, 1))
+
+
+def test_arms_that_share_a_model_ask_it_about_their_own_people(tmp_path: Path) -> None:
+    few = TINY.replace("seeds = [0, 1]", "seeds = [0]").split("[methods.finetune]")[0].replace(
+        'forget = { group = "B", share = 0.5 }', "")
+    (tmp_path / "plan.toml").write_text(few + "[arms.one.forget]\npeople = 2\n[arms.many.forget]\npeople = 8\n")
+    run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
+    assert len(list((tmp_path / "out" / "models").glob("original-*"))) == 1
+    asked = [load_columns(Outcomes, path) for path in (tmp_path / "out" / "outcomes").glob("original-*")]
+    assert sorted(len(np.unique(one.identity[one.split == "forget"])) for one in asked) == [2, 8]
 
 
 def test_stages_and_bills_add_up(finished: Path) -> None:

@@ -15,7 +15,7 @@ from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.faces import Album, Array, Faces, Images
 from efface.packed import open_packed, read_manifest
-from efface.plan import Source
+from efface.plan import Plan, Source
 from efface.prepare import prepare
 from efface.settings import bound
 from efface.tasks import Task
@@ -61,12 +61,16 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
     return Gathered(joined(parts), pd.concat(tables, ignore_index=True), digest)
 
 
-def check_paths(sources: Sequence[Source]) -> None:
-    """Raise InputError for a folder or detector that a source names and that is not there."""
-    for source in sources:
-        for what, path in (("path", source.path), ("prepare.detector", source.prepare.get("detector"))):
-            if path is not None and not Path(path).exists():
-                raise InputError(f"data '{source.name}': {what} {path} does not exist (paths are from where you stand)")
+def check_paths(plan: Plan) -> None:
+    """Raise InputError for a file or folder that a plan names and that is not there."""
+    named = [(f"data '{source.name}': {what}", path) for source in plan.data for what, path in
+             (("path", source.path), ("prepare.detector", source.prepare.get("detector")))]
+    named += [(f"verify '{one.name}': {what}", getattr(one, what)) for one in plan.verify
+              for what in ("pairs", "bin", "quality")]
+    named += [("forget.quality", plan.forget.quality)]
+    for what, path in named:
+        if path is not None and not Path(path).exists():
+            raise InputError(f"{what} {path} does not exist (paths are from where you stand)")
 
 
 def load(source: Source, folder: Path, watch: Watch) -> tuple[Album, str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+
+import numpy as np
 
 from efface.anonymize import covered
 from efface.arm import Arm
 from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
+from efface.faces import Array
 from efface.files import save_columns
 from efface.measures.closed_set import closed_set
 from efface.measures.cost import weights_moved
@@ -19,7 +23,7 @@ from efface.measures.utility import utility
 from efface.measures.verification import verification
 from efface.observe import observe
 from efface.results import Cost, Evaluation
-from efface.stages import Stage
+from efface.stages import Stage, code_of, signature_of
 from efface.tasks.recognition import recognition_measures
 from efface.watch import Watch
 
@@ -33,7 +37,8 @@ JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe
 def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
     """A row per model and seed; leaves the arm's evidence in `out`."""
     task, seeds, shelf, count = arm.bound.task, arm.bound.plan.seeds, arm.shelf, len(arm.stages)
-    outcomes = {stage: shelf.outcomes(stage, lambda model: observe(model, arm.splits, arm.sets, shelf.device))
+    seen = questions(arm)
+    outcomes = {stage: shelf.outcomes(stage, seen, lambda model: observe(model, arm.splits, arm.sets, shelf.device))
                 for stage in watch.track(arm.stages, count, "answering every face")}
     graded = {stage: grade(outcomes[stage], task) for stage in watch.track(arm.stages, count, "grading the answers")}
     draws = Draws(outcomes[arm.stages[0]])
@@ -54,6 +59,18 @@ def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
                        {name: graded[stage] for name, stage in first.items()}, salt(out))
     save_columns(evidence, evidence_path(out, arm.name))
     return rows
+
+
+def questions(arm: Arm) -> str:
+    """A hash of all that the models of an arm are asked: arms may share a model and ask it about other people."""
+    columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), fingerprint(faces.targets))
+               for name, faces in arm.splits.items()]
+    return signature_of([columns, [one.fingerprint for one in arm.sets], code_of(observe)])
+
+
+def fingerprint(array: Array) -> str:
+    """Hash of an array's content."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def moved(arm: Arm, stage: Stage) -> dict[str, Measure]:

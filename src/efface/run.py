@@ -33,7 +33,7 @@ def run(
     watch = watch or Watch()
     bound = {name: bind(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
     for plan in plans.values():
-        check_paths(plan.data)
+        check_paths(plan)
     here = device_named(device)
     with alone_in(out), held_still(here, threads):
         machine = environment(here, threads)

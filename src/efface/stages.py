@@ -105,9 +105,9 @@ class Shelf:
         saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
         return {name: saved[name].numpy() for name, _ in self.build().named_parameters()}
 
-    def outcomes(self, stage: Stage, observe: Callable[[nn.Module], Outcomes]) -> Outcomes:
-        """What a stage's model answered, observed once."""
-        path = self.path(stage, "outcomes", ".npz")
+    def outcomes(self, stage: Stage, seen: str, observe: Callable[[nn.Module], Outcomes]) -> Outcomes:
+        """What a stage's model answered, observed once; `seen` is the signature of what it is asked."""
+        path = self.path(stage, "outcomes", f"-{seen[:12]}.npz")
         if not path.exists():
             save_columns(observe(self.model(stage)), path)
         return load_columns(Outcomes, path)
@@ -119,14 +119,15 @@ def signature_of(plain: Any) -> str:
 
 
 def code_of(*functions: Any) -> str:
-    """Hash of what the modules of these functions, and the methods they import, compute.
+    """Hash of what the modules of these functions, and the methods and models they import, compute.
 
     Comments, docstrings and formatting do not count.
     """
     modules = {inspect.getmodule(function) for function in functions}
     trees = [ast.parse(inspect.getsource(module)) for module in modules if module is not None]
     built_on = {str(node.module) for tree in trees for node in ast.walk(tree)
-                if isinstance(node, ast.ImportFrom) and str(node.module).startswith("efface.methods.")}
+                if isinstance(node, ast.ImportFrom)
+                and str(node.module).startswith(("efface.methods.", "efface.models."))}
     trees += [ast.parse(inspect.getsource(import_module(name))) for name in built_on]
     return signature_of(sorted(ast.dump(_without_texts(tree)) for tree in trees))
 

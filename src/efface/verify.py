@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,13 @@ class Verification:
 
     def __len__(self) -> int:
         return len(self.same)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the pairs, their photos' places, and their quality."""
+        columns = (self.images.rows[self.first], self.images.rows[self.second], self.same, self.fold, self.quality)
+        return hashlib.sha256(self.name.encode() + b"".join(np.ascontiguousarray(one).tobytes() for one in columns)
+                              ).hexdigest()
 
 
 def verification_sets(asked: Sequence[Verify], faces: Faces, splits: Splits) -> tuple[Verification, ...]:

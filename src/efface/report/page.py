@@ -56,8 +56,8 @@ class ArmView:
     happened: list[str]
     groups: list[tuple[str, str]]
     rows: list[Row]
-    headline: list[tuple[str, list[str]]]
-    """What the field looks at first: a row per model."""
+    headline: list[tuple[str, list[tuple[str, str]]]]
+    """What the field looks at first: a row per model, (value, interval) in each cell."""
     headline_head: list[str]
     matches: list[tuple[str, list[pictures.Picture]]]
     overlays: list[pictures.Picture]
@@ -103,7 +103,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
     headline = headline_of(task, request)
     return ArmView(
-        headline=[(name, [words.interval(one.measures.get(measure)) for measure, _ in headline])
+        headline=[(name, [words.value_and_span(one.measures.get(measure)) for measure, _ in headline])
                   for name, one in summaries.items()] if headline else [],
         headline_head=[title for _, title in headline],
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],

@@ -61,6 +61,12 @@ def interval(record: MeasureRecord | None, percent: bool = False) -> str:
     return f"{say(record.value)} [{say(record.low)}, {say(record.high)}]"
 
 
+def value_and_span(record: MeasureRecord | None) -> tuple[str, str]:
+    """`value` and `[low, high]`."""
+    value, _, span = interval(record).partition(" ")
+    return value, span
+
+
 def paid(measures: Mapping[str, MeasureRecord], score: str, group: str, against: str = "original") -> str:
     """Whether a group's error grew beyond doubt: `+12%`, or `no change beyond noise`."""
     change = measures.get(f"increase/{score}/against {against}/{group}")
