@@ -362,8 +362,8 @@ def test_dispersion_scatters_clusters_as_its_loss_says(problem: tuple[Splits, nn
 
 def test_the_autoencoder_of_laf_rebuilds_what_it_has_seen_and_not_the_rest() -> None:
     seen, other = random(400, 3) @ random(3, 12, seed=1), random(400, 3, seed=2) @ random(3, 12, seed=3)
-    torch.manual_seed(0)
-    model = fitted(Autoencoder(12, 32, 6), seen.numpy(), 600, 3e-3, 0)
+    with held_still(CPU, 1):
+        model = fitted(Autoencoder(12, 32, 6), seen.numpy(), 600, 3e-3, 0)
     assert float(bounded(model, seen).mean()) < 0.5 * float(bounded(model, other).mean())
     assert not any(weight.requires_grad for weight in model.parameters())
 
@@ -371,17 +371,40 @@ def test_the_autoencoder_of_laf_rebuilds_what_it_has_seen_and_not_the_rest() -> 
 def test_laf_moves_the_forgotten_to_where_the_autoencoder_of_the_retained_is_the_better_one(
     problem: tuple[Splits, nn.Module],
 ) -> None:
-    splits, original = problem
-    with held_still(CPU, 1, 1):
-        of_retained, of_forgotten = (
-            fitted(Autoencoder(8, 64, 16), answers(original, splits.material, part).numpy(), 300, 1e-3, 0)
-            for part in ("retain", "forget"))
+    """Both parts lie in planes of their own: the tiny recogniser's answers are too much alike to be told apart."""
+    material = problem[0].material
+    pixels = np.full_like(material.retain.images.store, 128)
+    for seed, part in enumerate((material.forget, material.retain)):
+        code = random(len(part), 2, seed=seed) @ functional.normalize(random(2, 12, seed=seed + 2))
+        pixels[part.images.rows, 0, 0, :12] = (128 + 40 * code).clamp(0, 255).byte().numpy()
+    faces = {part: replace(getattr(material, part), images=Images(pixels, getattr(material, part).images.rows))
+             for part in ("forget", "retain", "public")}
+    planes = Material(**faces)
+
+    class Pixels(nn.Module):
+        """Embeds a face as its first twelve pixels, turned by a matrix that starts as none."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.turn = nn.Parameter(torch.eye(12))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return 3 * images[:, 0, 0, :12] @ self.turn
+
+    with held_still(CPU, 1):
+        judges = [fitted(Autoencoder(12, 64, 4), answers(Pixels(), planes, part).numpy(), 400, 3e-3, 0)
+                  for part in ("retain", "forget")]
+        model = METHODS["laf"](Pixels(), TASK, planes, Feed(CPU, 1), lr=1e-2, epochs=20, batch=16, latent=4,
+                               autoencoder_steps=400, autoencoder_lr=3e-3)
 
     def misfit(model: nn.Module) -> float:
-        now = answers(model, splits.material, "forget")
-        return float((bounded(of_retained, now).exp() - bounded(of_forgotten, now).exp()).mean())
+        now = answers(model, planes, "forget")
+        return float((bounded(judges[0], now) - bounded(judges[1], now)).mean())
 
-    assert misfit(applied(problem, "laf", epochs=10, batch=16)) < misfit(original)
+    kept = functional.cosine_similarity(answers(model, planes, "retain"), answers(Pixels(), planes, "retain")).mean()
+    moved = functional.cosine_similarity(answers(model, planes, "forget"), answers(Pixels(), planes, "forget")).mean()
+    assert misfit(Pixels()) > 0 > misfit(model)
+    assert kept > moved + 0.1
 
 
 def test_alignment_of_laf_is_least_where_nothing_moved() -> None:
