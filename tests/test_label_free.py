@@ -430,10 +430,12 @@ def test_teachers_answers_stand_in_the_order_of_the_faces(problem: tuple[Splits,
         assert set(forgotten.rows.tolist()) <= set(range(len(splits.forget)))
 
 
-def test_steps_are_counted_as_they_are_made(problem: tuple[Splits, nn.Module]) -> None:
+@pytest.mark.parametrize("left_over", [0, 1, 2])
+def test_steps_are_counted_as_they_are_made(problem: tuple[Splits, nn.Module], left_over: int) -> None:
     material = problem[0].material
-    made = sum(1 for _ in side_by_side(Feed(CPU, 0), material, epochs=3, batch=16))
-    assert made == steps_of(material, epochs=3, batch=16)
+    batch = len(material.forget) - left_over
+    made = sum(1 for _ in side_by_side(Feed(CPU, 0), material, epochs=3, batch=batch))
+    assert made == steps_of(material, epochs=3, batch=batch)
 
 
 def test_a_nudge_is_small_seeded_and_everywhere(problem: tuple[Splits, nn.Module]) -> None:

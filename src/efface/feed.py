@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,6 +22,11 @@ def derive(seed: int, *names: object) -> int:
     """A seed of its own for each use, so that no two stages share random numbers."""
     text = "\x1f".join(map(str, (seed, *names)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def batches_of(count: int, batch: int) -> int:
+    """How many batches one pass over so many faces makes: a lone last face joins none."""
+    return math.ceil(count / batch) - (count % batch == 1 and count > 1 and batch > 1)
 
 
 @dataclass(frozen=True)

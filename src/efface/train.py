@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from efface.faces import Array, Faces
-from efface.feed import Feed, derive
+from efface.feed import Feed, batches_of, derive
 from efface.files import replacing
 from efface.models.recogniser import Recogniser
 from efface.settings import Count, Positive, Strength
@@ -87,7 +87,7 @@ def fit(
     its goal, and two of them differ by more than what is to be measured.
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr)
-    fall = falling(optimiser, epochs * math.ceil(len(faces) / batch))
+    fall = falling(optimiser, epochs * batches_of(len(faces), batch))
     model.train()
     for _ in range(epochs):
         for faces_now in feed(faces, batch=batch, weights=weights):

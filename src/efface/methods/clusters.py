@@ -26,8 +26,9 @@ def cluster(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Cluster (n,) of each unit embedding and the centroids (k, d).
 
-    `kmeans` and `gmm` (diagonal covariances) find `count` clusters. `dbscan` finds as many as there are within
-    `reach` (Euclidean, on the unit sphere: 0..2) of `neighbours` others; what it calls noise joins the nearest.
+    `kmeans` and `gmm` (diagonal covariances) find `count` clusters. `dbscan` finds as many as there are: a face begins
+    or widens one that has `neighbours` faces, itself among them, within `reach` (Euclidean, on the unit sphere: 0 to
+    2); what it calls noise joins the nearest.
     Raises InputError for more clusters than faces, and for fewer than two clusters found.
     """
     from sklearn.cluster import DBSCAN, KMeans

@@ -9,13 +9,11 @@ takes the place of the loss on both sides, and there is no ceiling.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from efface.faces import Material
-from efface.feed import Batch, Feed, derive
+from efface.feed import Batch, Feed, batches_of, derive
 from efface.methods.neggrad import mean_loss
 from efface.methods.teaching import nudge, teacher_of
 from efface.settings import Count, Factor, Positive, Share
@@ -44,7 +42,7 @@ def neggrad_plus(
                     task.divergence(model(forgotten.images), teacher.of_forgotten(forgotten)))
 
     optimiser = torch.optim.AdamW(model.parameters(), lr)
-    fall = falling(optimiser, epochs * math.ceil(len(material.retain) / batch))
+    fall = falling(optimiser, epochs * batches_of(len(material.retain), batch))
     forgets = feed.endless(material.forget, batch=batch)
     model.train()
     for _ in range(epochs):

@@ -9,12 +9,11 @@ of the labelled loss on the retained (published: 1), is 0, so that no label is u
 from __future__ import annotations
 
 import itertools
-import math
 
 from torch import nn
 
 from efface.faces import Material
-from efface.feed import Feed, derive
+from efface.feed import Feed, batches_of, derive
 from efface.methods.teaching import nudge, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
@@ -29,7 +28,7 @@ def scrub(
     """In each of the first `max_epochs` epochs leave the original on the forgotten, and in every epoch return to it on
     the retained. Needs: both, without labels (with gamma > 0: labels of the retained)."""
     teacher = teacher_of(model, material, feed)
-    length = math.ceil(len(material.forget) / batch)
+    length = batches_of(len(material.forget), batch)
     steps = make_optimiser(optimiser, model, lr, 0.0)
     fall = falling(steps, length * (epochs + min(max_epochs, epochs)))
     retained = feed.endless(material.retain, batch=batch)

@@ -3,7 +3,6 @@ forgotten and retained faces stand side by side."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from efface.errors import InputError
 from efface.faces import Array, Material
-from efface.feed import Batch, Feed
+from efface.feed import Batch, Feed, batches_of
 from efface.tasks import Task
 
 
@@ -50,7 +49,7 @@ def side_by_side(feed: Feed, material: Material, *, epochs: int, batch: int) -> 
 
 def steps_of(material: Material, *, epochs: int, batch: int) -> int:
     """How many steps `side_by_side` makes."""
-    return epochs * math.ceil(len(material.forget) / batch)
+    return epochs * batches_of(len(material.forget), batch)
 
 
 def both(model: nn.Module, forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
