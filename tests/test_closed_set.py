@@ -12,9 +12,10 @@ import pytest
 
 from conftest import recognised
 from efface.faces import Array
-from efface.measures.closed_set import closed_set, entropy, fresh_head, jaccard, ues, units, without_rows
+from efface.measures.closed_set import closed_set, entropy, fresh_head, jaccard, ues, without_rows
 from efface.measures.draws import Draws, Measure
 from efface.measures.outcomes import Outcomes
+from efface.vectors import units
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "docs" / "published.json"
 

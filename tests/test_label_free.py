@@ -19,7 +19,7 @@ from efface.faces import Images, Material, Splits
 from efface.feed import Feed
 from efface.machine import held_still
 from efface.methods import METHODS
-from efface.methods.clusters import cluster, farthest, matched, units
+from efface.methods.clusters import cluster, farthest, matched
 from efface.methods.cure import Clusters, distribution_shift, kept_apart, linear_head
 from efface.methods.dampening import dampening
 from efface.methods.dispersion import crowded
@@ -30,6 +30,7 @@ from efface.methods.unsir import far_noise
 from efface.models.reset import reinitialise
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
+from efface.vectors import units
 
 TASK, CPU = TASKS["recognition"], torch.device("cpu")
 

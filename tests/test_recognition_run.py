@@ -16,13 +16,13 @@ from conftest import faces_of, refusal
 from efface.datasets import GENERATORS
 from efface.divide import divide
 from efface.faces import Album, Faces
-from efface.measures.closed_set import units
 from efface.measures.outcomes import Outcomes
 from efface.plan import Forget, Split, Verify, overlaid, parse_plan
 from efface.results import Results
 from efface.run import run
 from efface.tasks.recognition import RECOGNITION, compactness, lookalikes, number_the_trained
 from efface.testing.layouts import write_bin, write_rec
+from efface.vectors import units
 from efface.verify import verification_sets
 
 ROOT = Path(__file__).parents[1]

@@ -16,6 +16,7 @@ from efface.evaluate import Graded
 from efface.faces import Array, Splits
 from efface.measures.outcomes import Outcomes
 from efface.tasks import Task
+from efface.vectors import units
 
 RANDOM, CHANGED = "drawn at random", "changed most"
 
@@ -95,7 +96,7 @@ def matches(splits: Splits, outcomes: Sequence[Outcomes], rows: Array) -> tuple[
     gallery = np.flatnonzero(seen.rows("forget") | seen.rows("retain"))
     best = []
     for one in outcomes:
-        unit = one.answers / np.maximum(np.linalg.norm(one.answers, axis=1, keepdims=True), 1e-12)
+        unit = units(one.answers)
         best.append(gallery[(unit[rows] @ unit[gallery].T).argmax(1)])
     return (np.stack([pictures(splits, seen, found) for found in best]),
             np.stack([seen.identity[found] == seen.identity[rows] for found in best]))

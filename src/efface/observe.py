@@ -13,6 +13,7 @@ from efface.feed import as_input
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import SPLITS
 from efface.models.recogniser import Recogniser
+from efface.vectors import units
 from efface.verify import Verification
 
 
@@ -46,9 +47,9 @@ def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> A
     rows, places = np.unique(np.stack([pairs.first, pairs.second]), return_inverse=True)
     photos = Images(pairs.images.store, pairs.images.rows[rows])
     both = answers(model, photos, device) + answers(model, photos, device, flip=True)
-    units = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-12)
+    unit = units(both)
     first, second = places.reshape(2, -1)
-    alike: Array = np.einsum("pd,pd->p", units[first], units[second])
+    alike: Array = np.einsum("pd,pd->p", unit[first], unit[second])
     return alike
 
 

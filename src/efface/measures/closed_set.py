@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from efface.faces import Array
 from efface.measures.draws import Aim, Draws, Measure, measure
 from efface.measures.outcomes import Outcomes
+from efface.vectors import units
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
@@ -138,13 +139,6 @@ def without_rows(outcomes: Outcomes) -> NDArray[np.float32]:
     gone = np.setdiff1d(outcomes.truth[outcomes.rows("forget")], outcomes.truth[outcomes.rows("retain")])
     centres[gone] = np.nan
     return centres
-
-
-def units(embeddings: Array) -> NDArray[np.float32]:
-    """(n, d) of length one."""
-    wide = np.asarray(embeddings, np.float32)
-    unit: NDArray[np.float32] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit
 
 
 def entropy(softmax: NDArray[np.float32]) -> Array:

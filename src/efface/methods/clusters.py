@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 
 from efface.errors import InputError
 from efface.faces import Array
+from efface.vectors import units
 
 Clustering = Literal["kmeans", "gmm", "dbscan"]
-
-
-def units(embeddings: Array) -> NDArray[np.float32]:
-    """(n, d) of length one."""
-    wide = np.asarray(embeddings, np.float32)
-    unit: NDArray[np.float32] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit
 
 
 def cluster(

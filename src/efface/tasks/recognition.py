@@ -17,6 +17,7 @@ from efface.measures.identification import identification
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import verification
 from efface.tasks.task import Score, Task
+from efface.vectors import units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,7 @@ def compactness(outcomes: Outcomes) -> Array:
     """Mean cosine of a photo to the same person's other photos in its split; NaN for an only photo."""
     own = np.full(len(outcomes), np.nan)
     for rows in np.split(*by_split(outcomes)):
-        unit = units(outcomes.answers[rows])
+        unit = units(outcomes.answers[rows]).astype(np.float64)
         _, of, counts = np.unique(outcomes.identity[rows], return_inverse=True, return_counts=True)
         sums = np.zeros((len(counts), unit.shape[1]))
         np.add.at(sums, of, unit)
@@ -74,11 +75,11 @@ def lookalikes(outcomes: Outcomes, block: int = 1000, most: int = 10_000) -> Arr
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         seen = np.random.default_rng(0).permutation(rows)[:most]
-        others = units(outcomes.answers[seen]).astype(np.float32)
+        others = units(outcomes.answers[seen])
         for start in range(0, len(rows), block):
             some = rows[start:start + block]
             other = outcomes.identity[some, None] != outcomes.identity[None, seen]
-            nearer = (units(outcomes.answers[some]).astype(np.float32) @ others.T >= own[some, None]) & other
+            nearer = (units(outcomes.answers[some]) @ others.T >= own[some, None]) & other
             with np.errstate(invalid="ignore"):
                 near[some] = nearer.sum(1) / other.sum(1)
     return np.where(np.isfinite(own), near, np.nan)
@@ -88,13 +89,6 @@ def by_split(outcomes: Outcomes) -> tuple[Array, Array]:
     """Rows in order of their split, and where each next split begins."""
     order = np.argsort(outcomes.split, kind="stable")
     return order, np.flatnonzero(outcomes.split[order][1:] != outcomes.split[order][:-1]) + 1
-
-
-def units(embeddings: Array) -> Array:
-    """(n, d) float64 of length one."""
-    wide = np.asarray(embeddings, np.float64)
-    unit: Array = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit
 
 
 def looseness(outcomes: Outcomes) -> Array:

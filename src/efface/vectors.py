@@ -1,0 +1,15 @@
+"""Embeddings as directions: people are told apart by angles, not by lengths."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.faces import Array
+
+
+def units(vectors: Array) -> NDArray[np.float32]:
+    """(n, d) of length one; a vector of length zero stays."""
+    wide = np.asarray(vectors, np.float32)
+    unit: NDArray[np.float32] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return unit
