@@ -136,4 +136,5 @@ def test_without_a_head_nothing_is_measured_through_it() -> None:
 def test_entropy_jaccard_and_units_by_hand() -> None:
     assert entropy(np.array([[0.5, 0.5], [1, 0]], np.float32)) == pytest.approx([math.log(2), 0], abs=1e-6)
     assert jaccard(np.array([[0, 1, 2]]), np.array([[2, 1, 5]])) == pytest.approx([0.5])
-    assert units(np.array([[3.0, 4.0], [0, 0]])) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
+    assert units(np.array([[3.0, 4.0], [0, 0], [3e30, 4e30]])) == pytest.approx(
+        np.array([[0.6, 0.8], [0, 0], [0.6, 0.8]]))

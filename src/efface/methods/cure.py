@@ -59,7 +59,7 @@ def cure(
     linear = linear_head(forgotten_clusters.centroids, classifier).to(feed.device)
     steps = make_optimiser(optimiser, nn.ModuleList([model, linear]), lr, weight_decay)
     fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
-    norm = float(np.square(teacher.retain).sum(1).mean())
+    norm = np.einsum("nd,nd->", teacher.retain, teacher.retain, dtype=np.float64) / len(teacher.retain)
     clustered = 0
     for epoch, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
         if epoch >= clustered + every:
