@@ -58,8 +58,8 @@ def quality(
     `out/quality.png` (from worst to best).
 
     With the weights of a run's recogniser its measures are added. `by`: what to sort and `score` by (default: with a
-    network `stability`, which foretold its errors best on LFW; else `pixels`, the mean rank over the measures of
-    pixels). With LFW's protocol of `pairs` among the
+    network `stability`, which foretold its errors on LFW where measures of pixels did not; else `pixels`, the mean rank
+    over these). With LFW's protocol of `pairs` among the
     photos, `out/discard.csv` and `out/discard.png` show for each measure how the network's errors fall as the pairs
     with the worst photos are left out: a measure whose curve does not fall means nothing to this network.
     """

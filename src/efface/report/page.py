@@ -159,9 +159,9 @@ def who_forgot(summaries: Mapping[str, Summary]) -> list[str]:
     standing = {name: words.standing(one.measures) for name, one in summaries.items() if name not in OTHERS}
     sentences: dict[words.Standing, str] = {
         "remembered": "Still know part of what the retrained model does not: {}. Little harm there is no merit.",
-        "as retrained": "As the retrained model, by the loss on the forgotten: {}.",
+        "as retrained": "As the retrained model, by what betrays the forgotten: {}.",
         "unknown": "Too uncertain to say whether it forgot: {}. More seeds or people would tell.",
-        "overshot": "Overshot, answering the forgotten worse than a model that never saw them: {}.",
+        "overshot": "Overshot, farther from the forgotten than a model that never saw them: {}.",
     }
     return [sentence.format(words.quoted(names)) for which, sentence in sentences.items()
             if (names := [name for name in standing if standing[name] == which])]
