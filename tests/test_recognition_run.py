@@ -268,7 +268,7 @@ def test_the_full_plan_takes_its_first_steps_on_a_record_set_of_the_real_layout(
         write_bin(tmp_path / f"{one.name}.bin", np.asarray(album.images[:40]), [True, False] * 10)
     raw = overlaid(plan.model_dump(exclude_none=True), {
         "seeds": [0], "split": {"strangers": 0.13, "test": 0.13}, "forget": {"people": 4},
-        "train": {"epochs": 5, "batch": 12}})  # fewer, and the running statistics of a hundred layers are still nonsense
+        "train": {"epochs": 5, "batch": 12}})  # with fewer, the running statistics of a hundred layers are nonsense
     raw["data"] = [{**raw["data"][0], "path": str(tmp_path / "casia")}]
     raw["verify"] = [{"name": one.name, "bin": str(tmp_path / f"{one.name}.bin")} for one in plan.verify]
     raw["methods"] = {"cure": {"use": "cure", "epochs": 1, "batch": 8, "clusters": 3, "retain_clusters": 5}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def read_pairs(path: Path) -> Pairs:
         second.append(photo(line[0] if len(line) == 3 else line[2], line[-1]))
         same.append(len(line) == 3)
     return Pairs(np.array(first), np.array(second), np.array(same), np.arange(len(same)) // (2 * each))
+
+
+def places(pairs: Pairs, keys: Sequence[str]) -> NDArray[np.int64]:
+    """(2, p) where the photos of each pair stand among `keys`; -1 for one that does not."""
+    row_of = {key: row for row, key in enumerate(keys)}
+    return np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
 
 
 def photo(name: str, number: str) -> str:

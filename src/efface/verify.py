@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 from efface.divide import scores_of
 from efface.errors import InputError
 from efface.faces import Array, Faces, Images, Splits
-from efface.pairs import read_bin, read_pairs
+from efface.pairs import places, read_bin, read_pairs
 from efface.plan import Verify
 
 
@@ -54,11 +55,9 @@ def from_pairs(asked: Verify, faces: Faces, splits: Splits) -> Verification:
     """The pairs of a protocol file whose photos are here and whose people were never trained on."""
     assert asked.pairs is not None
     pairs = read_pairs(asked.pairs)
-    row_of = {key: row for row, key in enumerate(faces.keys.tolist())}
-    row_of |= {key.split(":", 1)[-1]: row for key, row in row_of.items()}
-    rows = np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
+    rows = places(pairs, [re.sub(r"^\d+:", "", key) for key in faces.keys.tolist()])  # the source's place aside
     trained = np.isin(faces.identities, np.concatenate([splits.forget.identities, splits.retain.identities]))
-    usable = (rows >= 0).all(0) & ~trained[rows].any(0)
+    usable: Array = np.all(rows >= 0, axis=0) & ~np.any(trained[rows], axis=0)
     if not usable.any() or pairs.same[usable].all() or not pairs.same[usable].any():
         raise InputError(f"verify '{asked.name}': {int(usable.sum())} of the {len(usable)} pairs of {asked.pairs} are "
                          "of people no model was trained on, whose photos are here "
@@ -67,9 +66,9 @@ def from_pairs(asked: Verify, faces: Faces, splits: Splits) -> Verification:
     first, second = rows[:, usable]
     quality = np.full(len(first), np.nan, np.float32)
     if asked.quality is not None:
-        scored, places = np.unique([first, second], return_inverse=True)
+        scored, where = np.unique([first, second], return_inverse=True)
         scores = scores_of(faces.keys[scored], asked.quality, asked.quality_by)
-        quality = scores[places].reshape(2, -1).min(0).astype(np.float32)
+        quality = scores[where].reshape(2, -1).min(0).astype(np.float32)
     return Verification(asked.name, faces.images, first, second, pairs.same[usable], pairs.fold[usable], quality,
                         int((~usable).sum()))
 

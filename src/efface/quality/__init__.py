@@ -6,7 +6,7 @@ how errors fall as its worst photos are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from efface.measures.verification import error_versus_discard
 from efface.models import MODELS
 from efface.models.load import load_weights, read_weights
 from efface.packed import MANIFEST, open_packed
-from efface.pairs import Pairs, read_pairs
+from efface.pairs import Pairs, places, read_pairs
 from efface.photos import load
 from efface.quality.curves import draw_discard
 from efface.quality.network import NETWORK
@@ -72,18 +72,18 @@ def quality(
         raise InputError(f"measure '{by}' is unknown{nearest(by, names)}")
     if pairs is not None and network is None:
         raise InputError("pairs are told apart by a network: give its weights too")
-    keys, people, images = opened(folder, shape)
-    compared = among(read_pairs(pairs), keys) if pairs is not None else None
-    seen = [(measured(batch, network), embedded(batch, network)) for batch in images]
+    photos = opened(folder, shape)
+    compared = among(read_pairs(pairs), photos.keys) if pairs is not None else None
+    seen = [(measured(batch, network), embedded(batch, network)) for batch in photos.batches()]
     found = pd.concat([measures for measures, _ in seen], ignore_index=True)
     found.insert(0, "pixels", found[list(PIXELS)].rank(pct=True).mean(axis=1))
-    table = pd.concat([pd.DataFrame({"key": keys, "person": people}), found], axis=1)
+    table = pd.concat([pd.DataFrame({"key": photos.keys, "person": photos.people}), found], axis=1)
     table.insert(2, "score", table[by])
     order = np.argsort(table["score"].to_numpy(), kind="stable")
     out.mkdir(parents=True, exist_ok=True)
     with replacing(out / "quality.csv") as part:
         table.iloc[order].to_csv(part, index=False)
-    shown = contact_sheet(table["score"].to_numpy()[order], lambda row: picture(folder, shape, int(order[row])), by)
+    shown = contact_sheet(table["score"].to_numpy()[order], lambda row: photos.read([int(order[row])])[0], by)
     with replacing(out / "quality.png") as part:
         shown.save(part, "PNG")
     curves = None
@@ -105,8 +105,7 @@ def worse(scores: Array, first: Array, second: Array) -> Array:
 
 def among(pairs: Pairs, keys: list[str]) -> tuple[Array, Array, Array]:
     """Rows of both photos of each pair that is here, and whether they show one person."""
-    row_of = {key: row for row, key in enumerate(keys)}
-    rows = np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
+    rows = places(pairs, keys)
     here: Array = np.all(rows >= 0, axis=0)
     if not here.any() or pairs.same[here].all() or not pairs.same[here].any():
         raise InputError(f"{int(here.sum())} of the {len(here)} pairs name two photos that are in the folder: pairs of "
@@ -147,21 +146,34 @@ def loaded(weights: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     return backbone, (channels, height, width)
 
 
-def opened(folder: Path, shape: tuple[int, int, int]) -> tuple[list[str], list[str], Iterator[Array]]:
-    """Keys, people and the images of a packed folder or of a tree of photos, batch by batch."""
-    if (folder / MANIFEST).is_file() and (folder / "images.npy").is_file():
-        album = open_packed(folder)
-        if album.images.shape[1:] != shape:
-            raise InputError(f"{folder} holds faces of {album.images.shape[1:]} but the network was trained on {shape} "
-                             "(channels, height, width): prepare them alike")
-        table, images = album.table, album.images
-        batches = (np.array(images[start:start + BATCH]) for start in range(0, len(images), BATCH))
-    else:
+@dataclass(frozen=True)
+class Photos:
+    """What is to be scored, read when it is asked for."""
+
+    keys: list[str]
+    people: list[str]
+    read: Callable[[Sequence[int]], Array]
+    """Rows to images (n, c, h, w) uint8."""
+
+    def batches(self) -> Iterator[Array]:
+        """All of them, in order."""
+        for start in range(0, len(self.keys), BATCH):
+            yield self.read(range(start, min(start + BATCH, len(self.keys))))
+
+
+def opened(folder: Path, shape: tuple[int, int, int]) -> Photos:
+    """The photos of a packed folder, or of a tree of photos brought to `shape` (c, h, w)."""
+    if not (folder / MANIFEST).is_file():
         table = any_folder.read(folder)
         paths = table["path"].tolist()
-        batches = (np.stack([decoded(path, shape) for path in paths[start:start + BATCH]])
-                   for start in range(0, len(paths), BATCH))
-    return table["key"].tolist(), table["person"].tolist(), batches
+        return Photos(table["key"].tolist(), table["person"].tolist(),
+                      lambda rows: np.stack([decoded(paths[row], shape) for row in rows]))
+    album = open_packed(folder)
+    if album.images.shape[1:] != shape:
+        raise InputError(f"{folder} holds faces of {album.images.shape[1:]} but the network was trained on {shape} "
+                         "(channels, height, width): prepare them alike")
+    return Photos(album.table["key"].tolist(), album.table["person"].tolist(),
+                  lambda rows: np.array(album.images[list(rows)]))
 
 
 def decoded(path: str, shape: tuple[int, int, int]) -> Array:
@@ -171,10 +183,3 @@ def decoded(path: str, shape: tuple[int, int, int]) -> Array:
     channels, height, width = shape
     photo = load(Path(path), upright=True).convert("L" if channels == 1 else "RGB")
     return np.atleast_3d(np.asarray(photo.resize((width, height), Image.Resampling.BOX))).transpose(2, 0, 1)
-
-
-def picture(folder: Path, shape: tuple[int, int, int], row: int) -> Array:
-    """One photo again, for the contact sheet."""
-    if (folder / MANIFEST).is_file() and (folder / "images.npy").is_file():
-        return np.asarray(open_packed(folder).images[row])
-    return decoded(any_folder.read(folder)["path"].iloc[row], shape)
