@@ -117,6 +117,29 @@ def test_anonymize_hides_where_the_model_says(tmp_path: Path, style: str) -> Non
     assert not changed[38:].any()
 
 
+def test_anonymize_refuses_a_model_that_finds_no_eyes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = {"task": "recognition", "model": "iresnet"}
+    save_weights(torch.nn.Linear(2, 2), tmp_path / "net.safetensors", record)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    words = ("anonymize", str(tmp_path / "photo.png"), "--weights", str(tmp_path / "net.safetensors"), "--out",
+             str(tmp_path / "out"))
+    assert "finds no eyes" in refused(capsys, monkeypatch, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_quality_scores_a_tree_of_photos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "photos" / "ann").mkdir(parents=True)
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "photos" / "ann" / "a.png")
+    assert "1 photos by pixels" in said("quality", str(tmp_path / "photos"), "--out", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "quality.png").exists()
+    words = ("quality", str(tmp_path / "nowhere"), "--out", str(tmp_path / "other"))
+    assert "does not exist" in refused(capsys, monkeypatch, *words)
+
+
 def test_anonymize_writes_nothing_when_a_photo_is_broken(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:

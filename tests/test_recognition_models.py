@@ -198,7 +198,7 @@ def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
     ("no_such_module:flat", "cannot be used"),
     ("test_recognition_models:nothing", "cannot be used"),
     ("flat", "module:function"),
-    ("math:prod", "expected a torch.nn.Module"),
+    ("math:prod", "cannot be used"), ("textwrap:dedent", "expected a torch.nn.Module"),
 ])
 def test_a_backbone_that_cannot_be_used_is_refused(factory: str, words: str) -> None:
     assert words in refusal(built, "own_backbone", (3, 16, 16), 5, factory=factory)

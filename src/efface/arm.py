@@ -18,7 +18,7 @@ from efface.feed import Feed
 from efface.gather import Gathered, column, gather
 from efface.measures.fairness import main_group
 from efface.models.load import load_weights, read_weights
-from efface.models.recogniser import Recogniser
+from efface.models.recogniser import Recogniser, function_named
 from efface.packed import read_manifest
 from efface.plan import Source
 from efface.results import Environment, Request
@@ -68,9 +68,10 @@ def line_up(
 ) -> list[Stage]:
     """The models of one seed: the original, the reference that never saw the forgotten, and one per method."""
     task, recipe, weights = bound.task, bound.train_settings, bound.plan.model.weights
+    own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
     ingredients = [
         gathered.signature, task.name, bound.plan.model.name, bound.model_settings,
-        code_of(train, Feed, bound.build, task.loss), machine.versions["torch"], machine.device, machine.threads,
+        code_of(train, Feed, bound.build, task.loss, *own), machine.versions["torch"], machine.device, machine.threads,
     ]
 
     def trained(name: str, faces: Faces) -> Stage:

@@ -13,6 +13,7 @@ from efface.errors import InputError, nearest
 from efface.gather import PASSED_BY_CODE
 from efface.methods import METHODS, Method
 from efface.models import MODELS
+from efface.models.recogniser import function_named
 from efface.plan import Plan, Source
 from efface.prepare import prepare
 from efface.settings import bound
@@ -62,13 +63,16 @@ def bind(plan: Plan, where: str) -> Bound:
     if plan.model.name not in task.models:
         raise InputError(f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose "
                          f"{' or '.join(task.models)}")
+    model_settings = bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'")
+    if "factory" in model_settings:
+        function_named(model_settings["factory"])
     if plan.verify and plan.task != "recognition":
         raise InputError(f"{where}: verify is for the task recognition, not '{plan.task}': leave it out")
     return Bound(
         plan=plan,
         task=task,
         build=build,
-        model_settings=bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'"),
+        model_settings=model_settings,
         train_settings=bound(train, plan.train, f"{where}: train"),
         stages=tuple(_bound_stage(name, plan, where) for name in plan.methods),
     )

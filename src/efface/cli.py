@@ -171,6 +171,7 @@ def schema(what: Annotated[str, typer.Argument(help="results or plan.")] = "resu
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+    sys.path.append(os.getcwd())  # where a plan's "module:function" is looked for
     try:
         app()
     except InputError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,12 +55,7 @@ def own_backbone(
     head: HeadName = "arcface", margin: Strength | None = None, scale: Positive = 64.0,
 ) -> Recogniser:
     """A backbone of yours: `factory` = "module:function", called with the shape (c, h, w) of one image."""
-    module, _, name = factory.partition(":")
-    try:
-        backbone = getattr(import_module(module), name)(shape)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"model.factory '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
-                         "imported from where you stand") from None
+    backbone = function_named(factory)(shape)
     if not isinstance(backbone, nn.Module):
         raise InputError(f"model.factory '{factory}' gives {type(backbone).__name__}: expected a torch.nn.Module")
     state = backbone.training
@@ -69,3 +66,15 @@ def own_backbone(
         raise InputError(f"model.factory '{factory}' gives {tuple(answer.shape)} for two images: expected "
                          f"(2, {dimensions}); set model.dimensions to the width of its embeddings")
     return Recogniser(backbone, make_head(head, classes, dimensions, margin, scale))
+
+
+def function_named(factory: str) -> Callable[..., Any]:
+    """The function that "module:function" names; InputError where there is none."""
+    module, _, name = factory.partition(":")
+    try:
+        function: Callable[..., Any] = getattr(import_module(module), name)
+        inspect.getsource(import_module(module))  # what a run is signed with
+    except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
+        raise InputError(f"model.factory '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
+                         "imported from where you stand") from None
+    return function
