@@ -187,6 +187,10 @@ def flat(shape: tuple[int, int, int]) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 8))
 
 
+def no_network(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    return shape
+
+
 def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
     model = built("own_backbone", (3, 16, 16), 5, factory="test_recognition_models:flat", dimensions=8)
     assert isinstance(model, Recogniser)
@@ -198,7 +202,7 @@ def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
     ("no_such_module:flat", "cannot be used"),
     ("test_recognition_models:nothing", "cannot be used"),
     ("flat", "module:function"),
-    ("math:prod", "cannot be used"), ("textwrap:dedent", "expected a torch.nn.Module"),
+    ("math:prod", "cannot be used"), ("test_recognition_models:no_network", "gives tuple: expected a torch.nn.Module"),
 ])
 def test_a_backbone_that_cannot_be_used_is_refused(factory: str, words: str) -> None:
     assert words in refusal(built, "own_backbone", (3, 16, 16), 5, factory=factory)
