@@ -19,7 +19,6 @@ from efface.vectors import units
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
-DEFAULT_SCALE = 30.0
 BLOCK = 4096
 
 
@@ -27,7 +26,7 @@ def ues(
     forget_before: Number, forget_after: Number, retain_before: Number, retain_after: Number, weight: float = 0.5,
 ) -> Number:
     """Unlearning Efficiency Score (CURE): `weight` of the relative fall of the forgotten's accuracy, minus the rest of
-    the retained's. At most `weight`."""
+    the retained's. At most `weight`, unless the retained gained."""
     return (weight * (forget_before - forget_after) / forget_before
             - (1 - weight) * (retain_before - retain_after) / retain_before)
 
@@ -126,8 +125,8 @@ def fresh_head(outcomes: Outcomes) -> NDArray[np.float32]:
     rows = outcomes.rows("forget") | outcomes.rows("retain")
     sums = np.zeros(outcomes.centres.shape)
     np.add.at(sums, outcomes.truth[rows], units(outcomes.answers[rows]))
-    scale = float(np.linalg.norm(outcomes.centres, axis=1).mean()) or DEFAULT_SCALE
-    return (scale * units(sums)).astype(np.float32)
+    scale = np.float32(np.linalg.norm(outcomes.centres, axis=1).mean())
+    return scale * units(sums)
 
 
 def without_rows(outcomes: Outcomes) -> NDArray[np.float32]:

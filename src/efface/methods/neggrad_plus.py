@@ -43,10 +43,10 @@ def neggrad_plus(
 
     optimiser = torch.optim.AdamW(model.parameters(), lr)
     fall = falling(optimiser, epochs * batches_of(len(material.retain), batch))
-    forgets = feed.endless(material.forget, batch=batch)
     model.train()
     for _ in range(epochs):
-        for retained, forgotten in zip(feed(material.retain, batch=batch), forgets, strict=False):
+        for retained, forgotten in zip(feed(material.retain, batch=batch), feed.endless(material.forget, batch=batch),
+                                       strict=False):
             kept, climbed = losses(forgotten, retained)
             descend(optimiser, alpha * kept.mean() - (1 - alpha) * climbed.mean())
             fall.step()

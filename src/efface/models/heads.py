@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.errors import InputError
+
 HeadName = Literal["arcface", "cosface", "adaface", "magface"]
 
 
@@ -65,6 +67,7 @@ class LibraryHead(Head):
         loss: Callable[..., Any] = {"arcface": losses.ArcFaceLoss, "cosface": losses.CosFaceLoss}[kind]
         shown = math.degrees(margin) if kind == "arcface" else margin
         measured = loss(classes, dimensions, margin=shown, scale=scale, reducer=reducers.DoNothingReducer())
+        measured.distance.register_forward_hook(kept_short_of_one)
         del measured.W  # the directions are ours, (classes, dimensions); the library wants them the other way round
         self._measured = [measured]  # in a list, since it holds no weights of its own
 
@@ -86,8 +89,12 @@ class AdaFace(Head):
         self.spread, self.pace = spread, pace
         self.mean: Tensor
         self.deviation: Tensor
-        self.register_buffer("mean", torch.tensor(20.0))
-        self.register_buffer("deviation", torch.tensor(100.0))
+
+    def reset_parameters(self) -> None:
+        """Draw all directions anew and forget how long embeddings were."""
+        super().reset_parameters()
+        self.register_buffer("mean", self.weight.new_tensor(20.0))
+        self.register_buffer("deviation", self.weight.new_tensor(100.0))
 
     def loss(self, embeddings: Tensor, people: Tensor) -> Tensor:
         lengths = embeddings.detach().norm(dim=1).clamp(1e-3, 100)
@@ -108,6 +115,8 @@ class MagFace(Head):
         self, classes: int, dimensions: int, margin: float, scale: float, low: float = 10, high: float = 110,
         most: float = 0.8, reward: float = 35,
     ) -> None:
+        if margin > most:
+            raise InputError(f"model.margin {margin:g} is too large: MagFace's grows from it to {most:g}; give less")
         super().__init__(classes, dimensions, margin, scale)
         self.low, self.high, self.most, self.reward = low, high, most, reward
 
@@ -123,7 +132,17 @@ class MagFace(Head):
 def own_angle(cosines: Tensor, people: Tensor) -> Tensor:
     """(b,) angle of each face to its own person's direction, in radians."""
     own = cosines.gather(1, people[:, None])[:, 0]
-    return own.clamp(-1 + 1e-6, 1 - 1e-6).acos()
+    return short_of_one(own).acos()
+
+
+def short_of_one(cosines: Tensor) -> Tensor:
+    """Cosines within 1e-6 of -1 and 1 kept off them: the angle has no finite derivative there."""
+    return cosines.clamp(-1 + 1e-6, 1 - 1e-6)
+
+
+def kept_short_of_one(_module: nn.Module, _given: object, cosines: Tensor) -> Tensor:
+    """The same, as a hook on what the library measures cosines with."""
+    return short_of_one(cosines)
 
 
 def one_hot(people: Tensor, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from efface.models.reset import reinitialise
+from efface.models.reset import draw
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3),
           200: (6, 26, 60, 6)}
@@ -66,7 +66,7 @@ class IResNet(nn.Module):
     def reset_parameters(self) -> None:
         """As published: convolutions from N(0, 0.1), normalisations neutral, the last one's scale fixed to one."""
         for module in self.children():
-            reinitialise(module)
+            draw(module)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, 0.1)

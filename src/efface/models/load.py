@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,18 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     """
     weights, _ = read_weights(path)
     backbone = getattr(model, "backbone", None)
-    if isinstance(backbone, nn.Module) and not any(name.startswith("backbone.") for name in weights):
-        load_weights(backbone, path)
-        return model
+    put(weights, backbone if isinstance(backbone, nn.Module) and is_backbone(weights) else model, path)
+    return model
+
+
+def is_backbone(names: Iterable[str]) -> bool:
+    """Whether weights with these names are of a backbone alone, so that a recogniser's head must be placed."""
+    return not all(name.startswith(("backbone.", "head.")) for name in names)
+
+
+def put(weights: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
+    """Weights into the network they fit; InputError, and no weight changed, if they do not. `path` is for the message.
+    """
     wanted = model.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
@@ -76,9 +85,9 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     for name, tensor in wanted.items():
         if tensor.shape != weights[name].shape:
             raise InputError(f"{path} is of another network: {name} is {tuple(weights[name].shape)}, "
-                             f"expected {tuple(tensor.shape)}")
+                             f"expected {tuple(tensor.shape)}; give the model the settings and the size of picture it "
+                             "was trained with")
     model.load_state_dict(weights)
-    return model
 
 
 def _few(names: list[str]) -> str:

@@ -55,17 +55,39 @@ def own_backbone(
     head: HeadName = "arcface", margin: Strength | None = None, scale: Positive = 64.0,
 ) -> Recogniser:
     """A backbone of yours: `factory` = "module:function", called with the shape (c, h, w) of one image."""
-    backbone = function_named(factory)(shape)
+    try:
+        backbone = function_named(factory)(shape)
+    except TypeError as error:
+        raise InputError(f"model.factory '{factory}' cannot be called with the shape {shape} of an image: "
+                         f"{first_line(error)}") from error
     if not isinstance(backbone, nn.Module):
         raise InputError(f"model.factory '{factory}' gives {type(backbone).__name__}: expected a torch.nn.Module")
-    state = backbone.training
-    with torch.no_grad():
-        answer = backbone.eval()(torch.zeros(2, *shape))
-    backbone.train(state)
-    if tuple(answer.shape) != (2, dimensions):
+    try:
+        answer = untrained_answer(backbone, shape)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"model.factory '{factory}' gives a network that cannot embed images of shape {shape}: "
+                         f"{first_line(error)}") from error
+    if not isinstance(answer, Tensor):
+        raise InputError(f"model.factory '{factory}' gives a network that answers with a {type(answer).__name__}: "
+                         f"expected embeddings (2, {dimensions}) for two images")
+    if answer.shape != (2, dimensions):
         raise InputError(f"model.factory '{factory}' gives {tuple(answer.shape)} for two images: expected "
                          f"(2, {dimensions}); set model.dimensions to the width of its embeddings")
     return Recogniser(backbone, make_head(head, classes, dimensions, margin, scale))
+
+
+def untrained_answer(backbone: nn.Module, shape: tuple[int, int, int]) -> object:
+    """What a network answers to two black images in evaluation mode; its own mode is left as it was."""
+    training = backbone.training
+    with torch.no_grad():
+        answer: object = backbone.eval()(torch.zeros(2, *shape))
+    backbone.train(training)
+    return answer
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def function_named(factory: str) -> Callable[..., Any]:
