@@ -17,7 +17,7 @@ from efface.faces import Faces, Splits, together
 from efface.feed import Feed
 from efface.gather import Gathered, column, gather
 from efface.measures.fairness import main_group
-from efface.models.load import load_weights, read_weights
+from efface.models.load import is_backbone, load_weights, read_weights
 from efface.models.recogniser import Recogniser, function_named
 from efface.packed import read_manifest
 from efface.plan import Source
@@ -85,7 +85,7 @@ def line_up(
 
         def make(feed: Feed, checkpoint: Path) -> nn.Module:
             model = load_weights(shelf.fresh(), file)
-            if isinstance(model, Recogniser) and not any(name.startswith("head.") for name in read_weights(file)[0]):
+            if isinstance(model, Recogniser) and is_backbone(read_weights(file)[0]):
                 place_head(model, everyone, feed)
             return model
 
