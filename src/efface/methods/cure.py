@@ -11,9 +11,10 @@ defaults. Further choices: an epoch is one pass over the forgotten, not over the
 forgotten face is kept from is the nearest one; clusters found anew take the number of the nearest old one; the
 classifier starts at the centroids, since one that starts at random, as the wording suggests, can learn a renaming of
 the clusters without an embedding moving (with the pseudo-label alone, 86% of the forgotten's photos were still
-recognised, and 60% from the centroids; beside the other losses it makes no difference); feature matching is on embeddings as they come, in units of the teacher's mean squared norm, since on unit
-vectors it would be the cosine loss again; the divergence of the feature distributions has the teacher as its target.
-The learning rate falls to zero along a line instead of by steps, as in all methods here.
+recognised, and 60% from the centroids; beside the other losses it makes no difference); feature matching is on
+embeddings as they come, in units of the teacher's mean squared norm, since on unit vectors it would be the cosine loss
+again; the divergence of the feature distributions has the teacher as its target. The learning rate falls to zero along
+a line instead of by steps, as in all methods here.
 """
 
 from __future__ import annotations
