@@ -38,11 +38,11 @@ def test_seeds_decide_the_random_numbers() -> None:
 
 def test_the_meter_sees_time_and_memory() -> None:
     with Meter(CPU) as meter:
-        held = np.ones(64 * 2**20, np.uint8)
+        held = np.ones(256 * 2**20, np.uint8)  # far more than what other tests may hand back meanwhile
         time.sleep(0.1)
         del held
     assert meter.seconds >= 0.1
-    assert 55 <= meter.peak_memory_mib <= 200
+    assert 200 <= meter.peak_memory_mib <= 400
 
 
 def test_devices() -> None:
