@@ -63,12 +63,12 @@ def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
 
 def questions(arm: Arm) -> str:
     """A hash of all that the models of an arm are asked: arms may share a model and ask it about other people."""
-    columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), fingerprint(faces.targets))
+    columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), content(faces.targets))
                for name, faces in arm.splits.items()]
     return signature_of([columns, [one.fingerprint for one in arm.sets], code_of(observe)])
 
 
-def fingerprint(array: Array) -> str:
+def content(array: Array) -> str:
     """Hash of an array's content."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
