@@ -11,31 +11,40 @@ import pytest
 import torch
 from torch import nn
 
-from efface.errors import InputError
+from conftest import refusal
+from efface.bind import bind
 from efface.faces import Faces, Material
 from efface.feed import Feed
 from efface.machine import held_still
-from efface.methods import METHODS
+from efface.methods import METHODS, ONLY, tasks_of
+from efface.plan import parse_plan
 from efface.tasks import TASKS
-from efface.testing import check_method, tiny_problem
+from efface.testing import LABELS, check_method, tiny_problem
 from efface.train import descend
 
-MOVE_EMBEDDINGS = ("cure", "unsir", "laf", "dispersion")
 BRIEFLY: dict[str, dict[str, Any]] = {
     "retrain": {"epochs": 2}, "cure": {"epochs": 6}, "unsir": {"noise_steps": 3}, "laf": {"autoencoder_steps": 20},
-    "dampening": {"alpha": 1.0},
+    "dampening": {"alpha": 1.0}, "ssd": {"alpha": 1.0}, "unsir_official": {"noise_steps": 3, "impair_steps": 3},
+    "scrub": {"epochs": 3}, "bad_teacher": {"epochs": 3}, "dispersion": {"epochs": 3},
+    **{name: {"epochs": 1} for name in ("salun", "l1_sparse", "sfr_on", "msg", "eu_k", "cf_k", "ct", "delete")},
 }
 LABEL_FREE = ("cure", "scrub", "bad_teacher", "unsir", "dampening", "jit", "laf", "dispersion")
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_on_every_task(name: str, task: str) -> None:
-    if name in MOVE_EMBEDDINGS and task != "recognition":
-        with pytest.raises(InputError, match=f"{name} moves embeddings"):
-            check_method(METHODS[name], task)
-        return
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name in METHODS for task in tasks_of(name)])
+def test_every_method_on_every_task_it_works_on(name: str, task: str) -> None:
     check_method(METHODS[name], task, **BRIEFLY.get(name, {}))
+
+
+@pytest.mark.parametrize(("name", "task"), [(name, task) for name in ONLY for task in TASKS
+                                            if task not in tasks_of(name)])
+def test_a_plan_that_asks_it_of_another_task_is_refused(name: str, task: str) -> None:
+    data = {"name": "synthetic", "label": list(LABELS[TASKS[task].labels])}
+    plan = {"task": task, "goal": "influence removed", "data": data, "forget": {"share": 0.2},
+            "model": {"name": TASKS[task].models[0]}, "methods": {name: {}}}
+    message = refusal(bind, parse_plan(plan, "plan"), "plan")
+    assert f"{name} works on" in message
+    assert f"'{task}'" in message
 
 
 @pytest.mark.parametrize("name", [*LABEL_FREE, "neggrad_plus"])

@@ -12,9 +12,26 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from efface.datasets import GENERATORS, READERS, bioid, cuhk, fairface, folder, lfw, mtfl, reader
+from efface.datasets import (
+    GENERATORS,
+    READERS,
+    bioid,
+    celeba,
+    cuhk,
+    fairface,
+    folder,
+    jaffe,
+    lfw,
+    mtfl,
+    mufac,
+    reader,
+    utkface,
+)
 from efface.errors import InputError
 from efface.faces import EYES
+from efface.packed import open_packed, read_manifest
+from efface.prepare import prepare
+from efface.testing.layouts import write_celeba_hq, write_jaffe, write_mufac
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -351,3 +368,134 @@ def test_lfw_reads_the_real_photos() -> None:
     assert len(aligned) == 11585
     assert aligned["person"].nunique() == 4289
     assert EYES[0] not in aligned
+
+
+# Families, celebrities, expressions, ages
+
+
+def mufac_tree(folder: Path) -> Path:
+    image = np.full((3, 8, 8), 90, np.uint8)
+    parts: dict[str, list[tuple[str, str, str]]] = {
+        "train": [("F0001", "D", "a"), ("F0001", "D", "d"), ("F0001", "GF", "h"), ("F0002", "S2", "c")],
+        "val": [("F0801", "F", "e"), ("F0801", "M", "b")],
+        "test": [("F0851", "F", "f"), ("F0852", "F", "g"), ("F0853", "D", "a"), ("F0854", "S", "b")],
+    }
+    write_mufac(folder, {part: np.stack([image] * len(rows)) for part, rows in parts.items()}, parts)
+    return folder
+
+
+def test_mufac_gives_people_of_families_and_the_benchmarks_split(tmp_path: Path) -> None:
+    table = mufac.read(mufac_tree(tmp_path))
+    assert table["person"].tolist()[:4] == ["F0001_D", "F0001_D", "F0001_GF", "F0002_S2"]
+    assert table["age"].tolist()[:4] == ["0-6", "20-30", "67-80", "13-19"]
+    assert table["protocol"].tolist() == ["train"] * 4 + ["test"] * 2 + ["strangers"] * 4
+    assert table["protocol_clean"].tolist()[6:] == ["public", "strangers", "strangers", "public"]
+    assert table["key"].is_unique
+    assert all(Path(path).is_file() for path in table["path"])
+    assert any(path.endswith(".JPG") for path in table["path"])
+
+
+def test_mufac_says_what_is_wrong(tmp_path: Path) -> None:
+    mufac_tree(tmp_path)
+    (tmp_path / "custom_val_dataset.csv").write_text("family_id,person_id,age_class,image_path\nF1,D,z,x.jpg\n")
+    assert "age_class of 'x.jpg' is 'z'" in refusal(tmp_path, mufac.read)
+    (tmp_path / "custom_test_dataset.csv").unlink()
+    assert "custom_test_dataset.csv" in refusal(tmp_path, mufac.read)
+
+
+NAMES = ["5_o_Clock_Shadow", "Male", "Smiling", "Young"]
+
+
+def celeba_hq_tree(folder: Path) -> Path:
+    write_celeba_hq(folder, np.full((8, 3, 8, 8), 90, np.uint8), [0, 189, 190, 1249, 1250, 4854, 4855, 4856],
+                    np.array([[-1, 1, -1, 1]] * 8), NAMES)
+    return folder
+
+
+def test_celeba_hq_gives_attributes_and_mucacs_split(tmp_path: Path) -> None:
+    table = celeba.read_celeba_hq(celeba_hq_tree(tmp_path))
+    assert table[NAMES].to_numpy().tolist() == [[0, 1, 0, 1]] * 8
+    assert table["protocol"].tolist() == ["test"] * 2 + ["train"] * 4 + ["strangers"] * 2
+    assert table["request"].tolist() == ["", "", "forget", "forget", "retain", "retain", "", ""]
+    assert table["protocol_clean"].tolist()[6:] == ["strangers", "public"]
+    assert "  " in (tmp_path / "CelebA-HQ-attribute.txt").read_text(), "the real file has double blanks"
+
+
+def test_photos_that_are_named_but_absent_are_left_out_and_said(tmp_path: Path) -> None:
+    celeba_hq_tree(tmp_path)
+    (tmp_path / "CelebAMask-HQ" / "CelebA-HQ-img" / "3.jpg").unlink()
+    table = celeba.read_celeba_hq(tmp_path)
+    assert table["key"].tolist() == ["0", "1", "2", "4", "5", "6", "7"]
+    assert table.attrs["left_out"] == {"3.jpg": "no photo"}
+    done = prepare(table, tmp_path / "packed", card=celeba.CELEBA_HQ, size=(8, 8), eyes="none")
+    assert read_manifest(done.folder)["left_out"] == {"3.jpg": "no photo"}
+
+
+@pytest.mark.parametrize("header", ["", "image_id identity\n"])
+def test_celeba_gives_people_parts_and_the_subjects_eyes(tmp_path: Path, header: str) -> None:
+    for name in ("000001.jpg", "000002.jpg"):
+        picture(tmp_path / "img_align_celeba" / name)
+    (tmp_path / "identity_CelebA.txt").write_text(f"{header}000001.jpg 2880\n000002.jpg 7\n")
+    (tmp_path / "list_attr_celeba.txt").write_text(
+        f"2\n{' '.join(NAMES)}\n000001.jpg -1  1 -1  1\n000002.jpg 1 1 1 1\n")
+    (tmp_path / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 2\n")
+    points = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    (tmp_path / "list_landmarks_align_celeba.txt").write_text(
+        f"2\n{points}\n000001.jpg 69  109 106  113 77 142 73 152 108 154\n")
+    table = celeba.read_celeba(tmp_path)
+    assert table["person"].tolist() == ["2880", "7"]
+    assert table["part"].tolist() == ["train", "test"]
+    assert table["Male"].tolist() == [1, 1]
+    assert table[EYES].to_numpy()[0].tolist() == [106, 113, 69, 109]
+    assert table[EYES].isna().to_numpy()[1].all()
+
+
+def test_celeba_says_what_is_wrong(tmp_path: Path) -> None:
+    celeba_hq_tree(tmp_path)
+    file = tmp_path / "CelebA-HQ-attribute.txt"
+    file.write_text(file.read_text().replace("0.jpg  -1", "0.jpg  maybe", 1))
+    assert "the line of '0.jpg'" in refusal(tmp_path, celeba.read_celeba_hq)
+    file.write_text("8\n")
+    assert "holds no photo" in refusal(tmp_path, celeba.read_celeba_hq)
+    (tmp_path / "CelebA-HQ-identity.txt").unlink()
+    assert "CelebA-HQ-identity.txt" in refusal(tmp_path, celeba.read_celeba_hq)
+    assert "no identity_CelebA.txt" in refusal(tmp_path, celeba.read_celeba)
+
+
+def test_jaffe_names_carry_person_and_expression(tmp_path: Path) -> None:
+    write_jaffe(tmp_path, np.full((3, 8, 8), 90, np.uint8), ["KA", "KA", "YM"], ["AN", "AN", "SU"])
+    (tmp_path / "README.txt").write_text("about")
+    table = jaffe.read(tmp_path)
+    assert table["key"].tolist() == ["KA.AN1.1", "KA.AN2.2", "YM.SU1.3"]
+    assert table["person"].tolist() == ["KA", "KA", "YM"]
+    assert table["expression"].tolist() == ["angry", "angry", "surprised"]
+    with Image.open(table["path"].iloc[0]) as photo:
+        assert photo.mode == "P"
+    done = prepare(table, tmp_path / "packed", card=jaffe.CARD, size=(8, 8), eyes="none")
+    assert np.asarray(open_packed(done.folder).images).tolist() == np.full((3, 1, 8, 8), 90).tolist()
+    picture(tmp_path / "somebody.tiff")
+    assert "somebody.tiff" in refusal(tmp_path, jaffe.read)
+
+
+def test_utkface_reads_names_and_counts_those_it_cannot(tmp_path: Path) -> None:
+    for name in ("26_0_1_20170104.jpg.chip.jpg", "3_1_4_2017.jpg.chip.jpg", "101_1_0_2017.jpg.chip.jpg",
+                 "61_1_20170109.jpg.chip.jpg", "24_0_1_2017jpg.chip.jpg"):
+        picture(tmp_path / name)
+    table = utkface.read(tmp_path)
+    assert sorted(zip(table["age"], table["decade"], table["gender"], table["race"], strict=True)) == [
+        (3, "0-9", "female", "Others"), (26, "20-29", "male", "Black"), (101, "80 and over", "female", "White")]
+    assert set(table.attrs["left_out"]) == {"61_1_20170109.jpg.chip.jpg", "24_0_1_2017jpg.chip.jpg"}
+
+
+@pytest.mark.parametrize("read", [mufac.read, celeba.read_celeba, celeba.read_celeba_hq, jaffe.read, utkface.read])
+def test_an_empty_folder_is_refused_with_the_layout(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    assert "expected" in refusal(tmp_path, read)
+    assert "expected" in refusal(tmp_path / "nowhere", read)
+
+
+def test_fairface_ages_and_both_groups_are_read_from_the_real_files() -> None:
+    table = fairface.read(shared("fairface"))
+    assert len(table) == 17_000
+    assert set(table["age"]) == set(fairface.AGES[3:])
+    assert table["race"].nunique() == 7
+    assert table["gender"].nunique() == 2

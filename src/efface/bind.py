@@ -11,7 +11,7 @@ from torch import nn
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.gather import PASSED_BY_CODE
-from efface.methods import METHODS, Method
+from efface.methods import METHODS, Method, tasks_of
 from efface.models import MODELS
 from efface.models.recogniser import function_named
 from efface.plan import Plan, Source
@@ -31,6 +31,7 @@ class BoundStage:
     method: Method
     settings: dict[str, Any]
     after: str
+    public: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Bound:
         plain = self.plan.model_dump(mode="json", exclude_none=True)
         plain["train"] = self.train_settings
         plain["model"] |= self.model_settings
-        plain["methods"] = {stage.name: {"use": stage.method.__name__, "after": stage.after, **stage.settings}
+        plain["methods"] = {stage.name: {"use": stage.method.__name__, "after": stage.after, "public": stage.public,
+                                         **stage.settings}
                             for stage in self.stages}
         return plain
 
@@ -63,6 +65,8 @@ def bind(plan: Plan, where: str) -> Bound:
     if plan.model.name not in task.models:
         raise InputError(f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose "
                          f"{' or '.join(task.models)}")
+    for source in plan.data:
+        _check_labels(source, task, where)
     model_settings = bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'")
     if "factory" in model_settings:
         function_named(model_settings["factory"])
@@ -82,7 +86,11 @@ def _bound_stage(name: str, plan: Plan, where: str) -> BoundStage:
     stage = plan.methods[name]
     method = _named(METHODS, stage.use, f"{where}: methods.{name}: method")
     settings = bound(method, stage.settings, f"{where}: methods.{name}")
-    return BoundStage(name, method, settings, stage.after or "original")
+    works_on = tasks_of(stage.use)
+    if plan.task not in works_on:
+        raise InputError(f"{where}: methods.{name}: {stage.use} works on {' and '.join(works_on)}, not on "
+                         f"'{plan.task}'")
+    return BoundStage(name, method, settings, stage.after or "original", stage.public)
 
 
 def _check_source(source: Source, where: str) -> None:
@@ -99,6 +107,15 @@ def _check_source(source: Source, where: str) -> None:
     elif source.settings or source.prepare:
         extra = next(iter([*source.settings, *source.prepare]))
         raise InputError(f"{where}: data 'packed' is prepared already and takes no setting '{extra}'")
+
+
+def _check_labels(source: Source, task: Task, where: str) -> None:
+    if {"none": False, "one": len(source.label) != 1, "several": not source.label}[task.labels]:
+        wanted = "one column" if task.labels == "one" else "one column or more"
+        raise InputError(f"{where}: data '{source.name}': task '{task.name}' needs label = {wanted} to answer; given "
+                         f"{', '.join(source.label) or 'none'}")
+    if task.labels == "none" and source.label:
+        raise InputError(f"{where}: data '{source.name}': task '{task.name}' takes no label: leave it out")
 
 
 def _named(table: Mapping[str, Thing], name: str, where: str) -> Thing:

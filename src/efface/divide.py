@@ -17,15 +17,19 @@ UNTRAINED = ("public", "val", "strangers", "test")
 
 def divide(
     faces: Faces, split: Split, forget: Forget, column: Array | None = None, fixed: Array | None = None,
+    marked: Array | None = None,
 ) -> Splits:
     """Splits by person: `column` (n,) names each face's part, or people are drawn group by group, but for those whose
-    part is `fixed` (n,) ("": not fixed).
+    part is `fixed` (n,) ("": not fixed). Of a request in rounds, all that was asked up to the present one is forgotten.
+    marked (n,): with `forget.where`, whether a face is meant.
 
     Raises InputError for a person in two parts and for a request that leaves nothing to forget or to retain.
     """
     part = drawn(faces, split, fixed) if column is None else given(faces, column, f"column '{split.by}'")
-    trained = faces[np.flatnonzero(part == "train")]
-    forgotten = requested(trained, forget, split.seed)
+    rows = np.flatnonzero(part == "train")
+    trained = faces[rows]
+    turn = requested(trained, forget, split.seed, None if marked is None else marked[rows])
+    forgotten = (turn > 0) & (turn <= (forget.round or forget.rounds))
     unseen = held_back(trained, split)
     untrained = {name: faces[np.flatnonzero(part == name)] for name in UNTRAINED}
     for name in ("strangers", "test"):
@@ -84,16 +88,25 @@ def one_part_each(faces: Faces, column: Array, where: str) -> dict[str, str]:
     return part_of
 
 
-def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
-    """(n,) whether each trained face is to be forgotten."""
+def requested(trained: Faces, forget: Forget, seed: int, marked: Array | None = None) -> NDArray[np.int64]:
+    """(n,) the round in which each trained face is asked to be forgotten, from 1; 0 for who is retained."""
     names, groups = people(trained)
     if not len(names):
         raise InputError("nobody is left to train on: lower the shares under [split]")
     if forget.quality is not None:
-        rows = worst(trained, forget)
+        turn = worst(trained, forget).astype(np.int64)
+    elif forget.first is not None:
+        turn = in_parts(np.arange(len(trained)), np.arange(min(forget.first, len(trained))), forget.rounds)
+    elif forget.where is not None:
+        assert marked is not None
+        if not marked.any():
+            raise InputError(f"forget.where: no trained face has {forget.where}")
+        people_meant = np.unique(trained.identities[marked])
+        turn = np.where(marked, in_parts(trained.identities, people_meant, forget.rounds), 0)
     else:
         chosen = listed(forget.file, names) if forget.file is not None else sampled(names, groups, forget, seed)
-        rows = np.isin(trained.identities, chosen)
+        turn = in_parts(trained.identities, chosen, forget.rounds)
+    rows = turn > 0
     if rows.all():
         raise InputError(f"the request takes all {len(names)} trained people: nobody is retained, so there is no "
                          "model without them to compare with; ask for fewer")
@@ -102,7 +115,20 @@ def requested(trained: Faces, forget: Forget, seed: int) -> NDArray[np.bool_]:
             raise InputError(f"the request takes every trained face of group '{group}': no retained face of it is "
                              "left, so rebalancing has nothing to draw, and how well the group could still be served "
                              "cannot be measured; ask for fewer, or set forget.whole_group = true to run it anyway")
-    return rows
+    return turn
+
+
+def in_parts(of: Array, chosen: Array, rounds: int) -> NDArray[np.int64]:
+    """(n,) for each of `of` the part, from 1, of `chosen` that it stands in when this is cut into `rounds`; 0: in none.
+
+    Raises InputError for more rounds than there are to choose from.
+    """
+    if rounds > len(chosen):
+        raise InputError(f"forget.rounds: {len(chosen)} cannot come in {rounds} rounds; ask for fewer rounds")
+    turn = np.zeros(len(of), np.int64)
+    for number, part in enumerate(np.array_split(chosen, rounds), start=1):
+        turn[np.isin(of, part)] = number
+    return turn
 
 
 def held_back(trained: Faces, split: Split) -> NDArray[np.bool_]:

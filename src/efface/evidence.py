@@ -31,8 +31,10 @@ class Evidence:
     """(n,)"""
     group: Array
     """(n,)"""
+    label: Array
+    """(n,) what was to be answered, in words; "" where answers are something else."""
     error: Array
-    """(m, n) the task's main error."""
+    """(m, n) the task's score whose distribution says most."""
     signal: Array
     """(m, n) what betrays a member; lower on members."""
     pictured: Array
@@ -64,23 +66,23 @@ def evidence_path(out: Path, arm: str) -> Path:
 
 
 def collect(
-    splits: Splits, task: Task, outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded], salted: str, *,
-    random: int = 3, changed: int = 2, seed: int = 0,
+    splits: Splits, task: Task, names: Sequence[str], outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded],
+    salted: str, *, random: int = 3, changed: int = 2, seed: int = 0,
 ) -> Evidence:
     """From each group: faces drawn at random from the splits the task pictures, and, where test faces are pictured,
     those whose error changed most.
 
-    outcomes, graded: of every model by name, "original" first, over the same faces in the same order. salted: this
-    run's `salt`.
+    names: of the classes or attributes, if any. outcomes, graded: of every model by name, "original" first, over the
+    same faces in the same order. salted: this run's `salt`.
     """
     models = list(outcomes)
     seen = outcomes[models[0]]
-    error = np.stack([graded[name].scores[task.error] for name in models])
+    error = np.stack([graded[name].scores[task.spread] for name in models])
     rows, why = choose(seen, task.pictured, error, random, changed, np.random.default_rng(seed))
     nearest, found = (matches(splits, list(outcomes.values()), rows) if task.name == "recognition"
                       else (np.zeros(0), np.zeros(0)))
     return Evidence(
-        models=np.array(models), split=seen.split, group=seen.group,
+        models=np.array(models), split=seen.split, group=seen.group, label=in_words(seen.truth, names),
         error=error.astype(np.float32), signal=np.stack([graded[name].signal for name in models]).astype(np.float32),
         pictured=rows, person=np.array([pseudonym(name, salted) for name in seen.identity[rows].tolist()]), why=why,
         images=pictures(splits, seen, rows), truth=seen.truth[rows],
@@ -88,6 +90,15 @@ def collect(
         scored=np.stack([[graded[name].scores[score][rows] for score in task.scores] for name in models]),
         nearest=nearest, found=found,
     )
+
+
+def in_words(truth: Array, names: Sequence[str]) -> Array:
+    """(n,) the class of each face, or the attributes that it has."""
+    if not names:
+        return np.full(len(truth), "")
+    if truth.ndim == 1:
+        return np.array(names)[truth]
+    return np.array([", ".join(name for name, has in zip(names, row, strict=True) if has) or "none" for row in truth])
 
 
 def matches(splits: Splits, outcomes: Sequence[Outcomes], rows: Array) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from efface.augment import Augment, augmented
 from efface.faces import Faces
 
 
@@ -59,10 +60,10 @@ class Feed:
         self._tick = tick
 
     def __call__(
-        self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None, flip: bool = False,
+        self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None, augment: Augment = "none",
     ) -> Iterator[Batch]:
-        """One pass: every face once or, with weights (n,), n draws with replacement in proportion to them; with `flip`,
-        each mirrored or not at random (targets are left as they are).
+        """One pass: every face once or, with weights (n,), n draws with replacement in proportion to them; each changed
+        at random as `augment` says (targets are left as they are).
 
         A last batch of a single face joins no pass: batch normalisation cannot train on it.
         """
@@ -72,7 +73,7 @@ class Feed:
         for start in range(0, len(faces), batch):
             rows = order[start:start + batch]
             if len(rows) > 1 or batch == 1 or len(faces) == 1:
-                yield self.mirrored(self.fetch(faces, rows), start) if flip else self.fetch(faces, rows)
+                yield self.changed(self.fetch(faces, rows), augment, start)
 
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
@@ -82,15 +83,15 @@ class Feed:
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
         return Batch(as_input(faces.images[rows], self.device), targets, rows)
 
-    def mirrored(self, faces: Batch, start: int) -> Batch:
-        """The batch that starts at this place of the present pass, each image mirrored or not."""
-        coins = np.random.default_rng([self.seed, self.passes, start]).random(len(faces.rows)) < 0.5
-        which = torch.from_numpy(coins).to(self.device).view(-1, 1, 1, 1)
-        return replace(faces, images=torch.where(which, faces.images.flip(3), faces.images))
+    def changed(self, faces: Batch, augment: Augment, start: int) -> Batch:
+        """The batch that starts at this place of the present pass, augmented."""
+        if augment == "none":
+            return faces
+        return replace(faces, images=augmented(faces.images, augment, derive(self.seed, self.passes, start)))
 
-    def endless(self, faces: Faces, *, batch: int = 64) -> Iterator[Batch]:
+    def endless(self, faces: Faces, *, batch: int = 64, augment: Augment = "none") -> Iterator[Batch]:
         """Pass after pass."""
-        return itertools.chain.from_iterable(self(faces, batch=batch) for _ in itertools.count())
+        return itertools.chain.from_iterable(self(faces, batch=batch, augment=augment) for _ in itertools.count())
 
     @torch.no_grad()
     def answers(self, model: nn.Module, faces: Faces, *, batch: int = 256) -> NDArray[np.float32]:

@@ -49,7 +49,7 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
     for number, source in enumerate(sources):
         album, signature = load(source, folder, watch)
         table = selected(album.table, source).assign(split_of_source=source.split)
-        faces = as_faces(album, table, task, prefix=f"{number}:" if len(sources) > 1 else "")
+        faces = as_faces(album, table, task, source.label, prefix=f"{number}:" if len(sources) > 1 else "")
         parts.append(faces)
         tables.append(table)
         signatures.append([signature, source.model_dump(mode="json", exclude={"path", "prepare"})])
@@ -67,7 +67,7 @@ def check_paths(plan: Plan) -> None:
              (("path", source.path), ("prepare.detector", source.prepare.get("detector")))]
     named += [(f"verify '{one.name}': {what}", getattr(one, what)) for one in plan.verify
               for what in ("pairs", "bin", "quality")]
-    named += [("forget.quality", plan.forget.quality)]
+    named += [("forget.quality", plan.forget.quality), ("model.pretrained", plan.model.pretrained)]
     for what, path in named:
         if path is not None and not Path(path).exists():
             raise InputError(f"{what} {path} does not exist (paths are from where you stand)")
@@ -135,11 +135,15 @@ def column(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
     return table[name]
 
 
-def as_faces(album: Album, table: pd.DataFrame, task: Task, prefix: str = "") -> Faces:
-    """The rows of `table` (its index tells the row in the album) as the task's faces."""
+def as_faces(
+    album: Album, table: pd.DataFrame, task: Task, labels: Sequence[str] = (), prefix: str = "",
+) -> Faces:
+    """The rows of `table` (its index tells the row in the album) as the task's faces; labels: columns to answer."""
     for name in task.needs:
         column(table, name, f"task '{task.name}'")
-    targets = task.targets(table)
+    for name in labels:
+        column(table, name, "data.label")
+    targets = task.targets(table, labels)
     if bad := task.complaint(targets, album.images.shape):
         row, why = bad
         raise InputError(f"face '{table['key'].iloc[row]}': {why}")

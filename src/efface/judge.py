@@ -13,6 +13,7 @@ from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
 from efface.faces import Array
 from efface.files import save_columns
+from efface.measures.benchmark import benchmark_measures
 from efface.measures.closed_set import closed_set
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure
@@ -24,13 +25,14 @@ from efface.measures.verification import verification
 from efface.observe import observe
 from efface.results import Cost, Evaluation
 from efface.stages import Stage, code_of, signature_of
+from efface.tasks.attributes import class_measures
 from efface.tasks.recognition import recognition_measures
 from efface.watch import Watch
 
 OTHER_SEED = "reference, other seed"
 
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
-          recognition_measures, closed_set, identification, verification)
+          recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 
@@ -44,7 +46,7 @@ def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
     draws = Draws(outcomes[arm.stages[0]])
 
     def measured(stage: Stage, seed: int) -> dict[str, Measure]:
-        before = graded[stage.before] if stage.before and stage.before.before else None
+        before = graded.get(stage.before) if stage.before and stage.before.before else None
         original, reference = graded[arm.stage("original", seed)], graded[arm.stage("reference", seed)]
         return evaluate(graded[stage], original, reference, task, draws, before) | moved(arm, stage)
 
@@ -55,7 +57,7 @@ def judge(arm: Arm, out: Path, watch: Watch) -> list[Evaluation]:
             other = arm.stage("reference", next_seed)
             rows.append(row(arm, other, seed, measured(other, seed), name=OTHER_SEED))
     first = {stage.name: stage for stage in arm.stages if stage.seed == seeds[0]}
-    evidence = collect(arm.splits, task, {name: outcomes[stage] for name, stage in first.items()},
+    evidence = collect(arm.splits, task, arm.names, {name: outcomes[stage] for name, stage in first.items()},
                        {name: graded[stage] for name, stage in first.items()}, salt(out))
     save_columns(evidence, evidence_path(out, arm.name))
     return rows
@@ -93,5 +95,6 @@ def cost(arm: Arm, stage: Stage) -> Cost:
     return Cost(
         seconds=seconds, faces=faces, peak_memory_mib=max(bill["peak_memory_mib"] for bill in paid),
         seconds_of_retraining=None if is_original else seconds / retraining["seconds"],
+        rte=None if is_original else retraining["seconds"] / seconds,
         faces_of_retraining=None if is_original else faces / retraining["faces"],
     )

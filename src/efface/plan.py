@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from efface.errors import InputError, nearest
 
@@ -35,6 +35,8 @@ class Source(Named):
     """One group for all of this source ..."""
     group_by: str | None = None
     """... or the column that holds it (default: a column `group`, where there is one)."""
+    label: tuple[str, ...] = ()
+    """The column that holds what is to be answered (task `classes`), or several of them (`attributes`)."""
     only: dict[str, list[str]] = {}
     """Keep rows whose column has one of these values: {race = ["East Asian", "White"]}."""
     per_person: int | None = Field(default=None, gt=0)
@@ -44,6 +46,11 @@ class Source(Named):
     prepare: dict[str, Any] = {}
     """Settings of `efface prepare`, for a dataset that is photos on disk."""
 
+    @field_validator("label", mode="before")
+    @classmethod
+    def _one_label(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
     @model_validator(mode="after")
     def _one_way_to_group(self) -> Source:
         if self.group is not None and self.group_by is not None:
@@ -52,7 +59,7 @@ class Source(Named):
 
 
 class Forget(Strict):
-    """Who is to be forgotten. Exactly one of `share`, `people`, `file`, `quality`."""
+    """Who is to be forgotten. Exactly one of `share`, `people`, `file`, `quality`, `first`, `where`."""
 
     group: str | None = None
     """Only people of this group."""
@@ -68,16 +75,30 @@ class Forget(Strict):
     """The column of the scores to go by; higher is better."""
     below: float = Field(default=0.35, gt=0, lt=1)
     """With `quality`: the share of the trained photos to forget."""
+    first: int | None = Field(default=None, gt=0)
+    """... or so many trained photos, the first in the order of the data: it may cut through a person ..."""
+    where: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
+    """... or the trained faces whose columns have one of these values: {request = ["forget"]}."""
+    rounds: int = Field(default=1, gt=0)
+    """The request comes in so many parts, one after the other; each method goes on from what it made of those
+    before."""
+    round: int | None = Field(default=None, gt=0)
+    """Which of the rounds an arm stands at; `read_plan` makes an arm of each."""
     whole_group: bool = False
     """Allow a request that leaves no retained face of a group."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Forget:
-        given = [name for name in ("share", "people", "file", "quality") if getattr(self, name) is not None]
+        ways = ("share", "people", "file", "quality", "first", "where")
+        given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of share, people, file, quality; given: {', '.join(given) or 'none'}")
-        if (self.file or self.quality) and self.group is not None:
-            raise ValueError("a file names the people itself: leave out group")
+            raise ValueError(f"give exactly one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
+        if self.group is not None and given[0] not in ("share", "people"):
+            raise ValueError(f"{given[0]} says itself who is meant: leave out group")
+        if self.rounds > 1 and self.quality is not None:
+            raise ValueError("a request by quality comes at once: leave out rounds")
+        if self.round is not None and self.round > self.rounds:
+            raise ValueError(f"round {self.round} of {self.rounds}: there are not so many")
         return self
 
 
@@ -107,10 +128,21 @@ class Split(Strict):
 
 
 class Model(Named):
-    """The network, its own settings, and optionally weights to start from instead of training."""
+    """The network, its own settings, and optionally weights to use instead of training, or to start training from."""
 
     name: str
     weights: Path | None = None
+    pretrained: Path | None = None
+    """Weights that training starts from; of a last layer with another number of classes nothing is taken ..."""
+    pretrained_for: Literal["both", "original"] = "both"
+    """... by the original and the reference alike, or (as some have published it) by the original alone, which makes
+    every comparison with the reference one of recipes too: the report says so."""
+
+    @model_validator(mode="after")
+    def _trained_or_given(self) -> Model:
+        if self.weights is not None and self.pretrained is not None:
+            raise ValueError("weights replace the original's training, pretrained begins it: give one")
+        return self
 
 
 class Verify(Strict):
@@ -139,6 +171,9 @@ class Stage(Named):
 
     use: str
     after: str | None = None
+    public: Literal["public", "strangers"] = "public"
+    """The faces handed to the method as free to use. "strangers" are those that the attack is scored with: some have
+    published such numbers; the row says that it has seen its judges."""
 
 
 class Plan(Strict):
@@ -208,8 +243,18 @@ def read_plan(path: Path) -> dict[str, Plan]:
     arms = raw.pop("arms", {})
     if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
         raise InputError(f"plan {path}: arms must be tables, each laid over the plan: [arms.\"a name\"]")
-    return {name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
-            for name, arm in (arms or {"": {}}).items()}
+    plans = {name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
+             for name, arm in (arms or {"": {}}).items()}
+    return {title: one for name, plan in plans.items() for title, one in in_rounds(name, plan).items()}
+
+
+def in_rounds(name: str, plan: Plan) -> dict[str, Plan]:
+    """An arm per round of a request that comes in several."""
+    if plan.forget.rounds == 1 or plan.forget.round is not None:
+        return {name: plan}
+    return {f"{name}, round {number}".removeprefix(", "):
+            plan.model_copy(update={"forget": plan.forget.model_copy(update={"round": number})})
+            for number in range(1, plan.forget.rounds + 1)}
 
 
 def parse_plan(raw: dict[str, Any], where: str) -> Plan:

@@ -311,6 +311,7 @@ def _assemble(
         "photos": len(photos),
         "refused": dict(zip(photos["key"][~kept], reasons[~kept].tolist(), strict=True)),
         "several_faces": int((faces > 1).sum()),
+        "left_out": photos.attrs.get("left_out", {}),
         "near_duplicates": {"pairs": pairs, "first": examples},
     }
     write_packed(folder, _column(chunks, "images"), table, shape=settings.shape, about=about)

@@ -39,6 +39,8 @@ class Cost(Part):
     seconds_of_retraining: float | None
     """Share of the reference's seconds; None for the original."""
     faces_of_retraining: float | None
+    rte: float | None = None
+    """Run-time efficiency: retraining's seconds over this row's; None for the original."""
 
 
 class Evaluation(Part):
@@ -89,6 +91,12 @@ class Request(Part):
     faces: dict[str, dict[str, int]]
     people: dict[str, dict[str, int]]
     image_shape: tuple[int, int, int]
+    classes: list[str] = []
+    """Of the answers, in their order; empty where answers are something else."""
+    round: int | None = None
+    """Of a request that comes in several: how many of them were asked so far."""
+    warnings: list[str] = []
+    """What must be known before these numbers are believed."""
     pairs: dict[str, int] = {}
     """Pairs of each verification set ..."""
     pairs_left_out: dict[str, int] = {}

@@ -19,6 +19,10 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A weight that may be switched off."""
 Factor = Annotated[float, Field(gt=1)]
 """How many times as much; infinity is no bound."""
+Bound = Annotated[float, Field(gt=0)]
+"""Where something ends; infinity is no bound."""
+Number = Annotated[int, Field(ge=0)]
+"""How many: 0 is none."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole."""
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from efface.augment import Augment
 from efface.faces import Array, Faces
 from efface.feed import Feed, batches_of, derive
 from efface.files import replacing
@@ -19,18 +20,19 @@ from efface.tasks import Task
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
-Optimiser = Literal["adamw", "sgd"]
+Optimiser = Literal["adamw", "sgd", "plain_sgd"]
+"""`sgd` has momentum 0.9, `plain_sgd` none."""
 
 
 def train(
     model: nn.Module, task: Task, faces: Faces, feed: Feed, checkpoint: Path | None = None, *,
     epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
-    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), flip: bool = False,
+    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), augment: Augment = "none",
 ) -> nn.Module:
     """Train `model` on `faces`, and return it.
 
     The learning rate falls by a factor of ten at each of the `milestones` (epochs) or, without any, along a cosine.
-    `sgd` has momentum 0.9; `flip` mirrors faces at random, for tasks whose targets do not mind.
+    `augment` changes faces at random, for tasks whose targets do not mind.
 
     With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
     ends with the same weights as one that was not: the order of the faces and the random numbers of an epoch
@@ -49,7 +51,7 @@ def train(
         for group in steps.param_groups:
             group["lr"] = lr * (0.1 ** sum(epoch >= one for one in milestones) if milestones else
                                 (1 + math.cos(math.pi * epoch / epochs)) / 2)
-        for faces_now in feed(faces, batch=batch, flip=flip):
+        for faces_now in feed(faces, batch=batch, augment=augment):
             descend(steps, task.loss(model, faces_now).mean())
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             with replacing(checkpoint) as part:
@@ -72,33 +74,37 @@ def place_head(model: Recogniser, faces: Faces, feed: Feed) -> Recogniser:
 def make_optimiser(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """An optimiser by its name in a plan."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    if name == "sgd":
-        return torch.optim.SGD(weights, lr, momentum=0.9, weight_decay=weight_decay)
+    if name != "adamw":
+        return torch.optim.SGD(weights, lr, momentum=0.9 if name == "sgd" else 0.0, weight_decay=weight_decay)
     return torch.optim.AdamW(weights, lr, weight_decay=weight_decay)
 
 
 def fit(
     model: nn.Module, task: Task, faces: Faces, feed: Feed, *,
-    lr: float, epochs: int, batch: int, weights: Array | None = None,
+    lr: float, epochs: int, batch: int, weights: Array | None = None, optimiser: Optimiser = "adamw",
+    anneal: bool = True, augment: Augment = "none",
 ) -> nn.Module:
-    """A few more epochs on `faces`, drawn by `weights` (n,) if given, and return the model.
+    """A few more epochs on `faces`, drawn by `weights` (n,) if given, of whatever in the model is trainable.
 
-    The learning rate falls linearly to zero: at a constant rate a short training ends anywhere in the noise around
-    its goal, and two of them differ by more than what is to be measured.
+    The learning rate falls linearly to zero (`anneal`): at a constant rate a short training ends anywhere in the noise
+    around its goal, and two of them differ by more than what is to be measured.
     """
-    optimiser = torch.optim.AdamW(model.parameters(), lr)
-    fall = falling(optimiser, epochs * batches_of(len(faces), batch))
+    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    fall = falling(steps, epochs * batches_of(len(faces), batch), anneal)
     model.train()
     for _ in range(epochs):
-        for faces_now in feed(faces, batch=batch, weights=weights):
-            descend(optimiser, task.loss(model, faces_now).mean())
+        for faces_now in feed(faces, batch=batch, weights=weights, augment=augment):
+            descend(steps, task.loss(model, faces_now).mean())
             fall.step()
     return model
 
 
-def falling(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A schedule, stepped after each step, under which the learning rate falls linearly to zero over `steps`."""
-    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps))
+def falling(
+    optimiser: torch.optim.Optimizer, steps: int, anneal: bool = True,
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule, stepped after each step, under which the learning rate falls linearly to zero over `steps` (or, not
+    annealed, stays)."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps) if anneal else 1.0)
 
 
 def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:

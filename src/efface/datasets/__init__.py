@@ -11,7 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.datasets import agedb, bioid, cuhk, fairface, folder, insightface, lfw, mtfl, orl, synthetic
+from efface.datasets import (
+    agedb,
+    bioid,
+    celeba,
+    cuhk,
+    fairface,
+    folder,
+    insightface,
+    jaffe,
+    lfw,
+    mtfl,
+    mufac,
+    orl,
+    synthetic,
+    utkface,
+)
 from efface.datasets.card import Card
 from efface.errors import InputError, nearest
 from efface.faces import Album
@@ -26,7 +41,8 @@ __all__ = ["GENERATORS", "READERS", "Card", "Generator", "Reader", "reader"]
 class Reader:
     """A dataset on disk. `read(path)` gives a row per photo: `key` (unique), `path` (absolute), `person`, the eye
     centres (`efface.faces.EYES`, pixels of the photo, subject's left first) where annotated, and the dataset's own
-    labels."""
+    labels. Photos that the dataset names but a reader had to leave out stand in the table's `attrs["left_out"]`, with
+    the reason by name."""
 
     card: Card
     read: Callable[[Path], pd.DataFrame]
@@ -43,13 +59,18 @@ class Generator:
 READERS = {
     "agedb": Reader(agedb.CARD, agedb.read),
     "bioid": Reader(bioid.CARD, bioid.read),
+    "celeba": Reader(celeba.CELEBA, celeba.read_celeba),
+    "celeba_hq": Reader(celeba.CELEBA_HQ, celeba.read_celeba_hq),
     "cuhk": Reader(cuhk.CARD, cuhk.read),
     "fairface": Reader(fairface.CARD, fairface.read),
     "folder": Reader(folder.CARD, folder.read),
     "insightface": Reader(insightface.CARD, insightface.read),
+    "jaffe": Reader(jaffe.CARD, jaffe.read),
     "lfw": Reader(lfw.CARD, lfw.read),
     "mtfl": Reader(mtfl.CARD, mtfl.read),
+    "mufac": Reader(mufac.CARD, mufac.read),
     "orl": Reader(orl.CARD, orl.read),
+    "utkface": Reader(utkface.CARD, utkface.read),
 }
 
 GENERATORS = {"synthetic": Generator(synthetic.CARD, synthetic.synthetic)}

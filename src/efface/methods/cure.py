@@ -31,7 +31,7 @@ from efface.errors import InputError
 from efface.faces import Array, Material
 from efface.feed import Feed, derive
 from efface.methods.clusters import Clustering, cluster, farthest, matched
-from efface.methods.teaching import both, require_embeddings, side_by_side, steps_of, teacher_of
+from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 from efface.train import Optimiser, descend, falling, make_optimiser
@@ -51,7 +51,6 @@ def cure(
 ) -> nn.Module:
     """Send forgotten faces to the farthest cluster and away from themselves and the retained, and hold the retained.
     Needs: both, without any label."""
-    require_embeddings(task, "cure")
     teacher = teacher_of(model, material, feed)
     _, retained_centroids = cluster(teacher.retain, "kmeans", retain_clusters, derive(feed.seed, "retain clusters"))
     kept = torch.from_numpy(retained_centroids).to(feed.device)

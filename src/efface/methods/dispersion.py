@@ -15,7 +15,7 @@ from torch.nn import functional
 from efface.faces import Material
 from efface.feed import Feed, derive
 from efface.methods.clusters import cluster
-from efface.methods.teaching import both, require_embeddings, side_by_side, steps_of, teacher_of
+from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 from efface.train import Optimiser, descend, falling, make_optimiser
@@ -27,7 +27,6 @@ def dispersion(
     sharpness: Positive = 2.0, hold: Strength = 1.0,
 ) -> nn.Module:
     """Spread each cluster of the forgotten and hold the retained (`hold`). Needs: both, without labels."""
-    require_embeddings(task, "dispersion")
     teacher = teacher_of(model, material, feed)
     labels, _ = cluster(teacher.forget, "kmeans", clusters, derive(feed.seed, "clusters"))
     who = torch.from_numpy(labels).to(feed.device)

@@ -1,23 +1,26 @@
 """Fine-tune: train on, with the retained faces only, and let the forgotten fade.
 
 The baseline of every unlearning paper (Golatkar et al., CVPR 2020, arXiv:1911.04933); also the stabilising
-step of the eye-localisation study. Ours anneals the learning rate to zero.
+step of the eye-localisation study. Ours anneals the learning rate to zero, unless told otherwise.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
+from efface.augment import Augment
 from efface.faces import Material
 from efface.feed import Feed
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import fit
+from efface.train import Optimiser, fit
 
 
 def finetune(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
+    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32, optimiser: Optimiser = "adamw", anneal: bool = True,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Train on the retained faces only. Needs: retained faces with labels."""
-    return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch)
+    return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, optimiser=optimiser,
+               anneal=anneal, augment=augment)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from efface.faces import Array, Material
 from efface.feed import Feed, derive
-from efface.methods.teaching import require_embeddings, side_by_side, steps_of, teacher_of
+from efface.methods.teaching import side_by_side, steps_of, teacher_of
 from efface.settings import Count, Positive
 from efface.tasks import Task
 from efface.train import Optimiser, descend, falling, make_optimiser
@@ -31,7 +31,6 @@ def laf(
 ) -> nn.Module:
     """Move forgotten embeddings from one autoencoder to the other, and hold the retained. Needs: both, without
     labels."""
-    require_embeddings(task, "laf")
     teacher = teacher_of(model, material, feed)
     of_retained, of_forgotten = (
         fitted(Autoencoder(seen.shape[1], hidden, latent).to(feed.device), seen, autoencoder_steps, autoencoder_lr,

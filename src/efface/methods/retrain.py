@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from efface.augment import Augment
 from efface.faces import Material
 from efface.feed import Feed
 from efface.models.reset import reinitialise
@@ -19,8 +20,8 @@ from efface.train import Optimiser, train
 def retrain(
     model: nn.Module, task: Task, material: Material, feed: Feed, *,
     epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
-    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), flip: bool = False,
+    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), augment: Augment = "none",
 ) -> nn.Module:
     """Initialise the model anew and train it on the retained faces alone. Needs: retained faces with labels."""
     return train(reinitialise(model), task, material.retain, feed, epochs=epochs, lr=lr, batch=batch,
-                 weight_decay=weight_decay, optimiser=optimiser, milestones=milestones, flip=flip)
+                 weight_decay=weight_decay, optimiser=optimiser, milestones=milestones, augment=augment)

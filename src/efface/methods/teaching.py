@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from efface.errors import InputError
 from efface.faces import Array, Material
 from efface.feed import Batch, Feed, batches_of
-from efface.tasks import Task
+
+EpochOf = Literal["forget", "retain"]
+"""Which faces one epoch passes over once."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,3 @@ def nudge(model: nn.Module, seed: int, by: float = 1e-3) -> None:
         if weight.requires_grad:
             noise = torch.randn(weight.shape, generator=rng).to(weight.device)
             weight.add_(by * weight.square().mean().sqrt() * noise)
-
-
-def require_embeddings(task: Task, name: str) -> None:
-    """Raise InputError for a task whose answers are no embeddings."""
-    if task.name != "recognition":
-        raise InputError(f"{name} moves embeddings, which task '{task.name}' has none of: use it with recognition")

@@ -17,7 +17,7 @@ from torch.nn import functional
 from efface.faces import Material
 from efface.feed import Feed, derive
 from efface.methods.clusters import cluster
-from efface.methods.teaching import require_embeddings, steps_of, teacher_of
+from efface.methods.teaching import steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
 from efface.train import Optimiser, descend, falling, make_optimiser
@@ -31,7 +31,6 @@ def unsir(
 ) -> nn.Module:
     """Learn noise far from each cluster of the forgotten, pull it there, then repair for a `repair` share of the
     epochs. Needs: both, without labels."""
-    require_embeddings(task, "unsir")
     teacher = teacher_of(model, material, feed)
     _, centroids = cluster(teacher.forget, "kmeans", clusters, derive(feed.seed, "clusters"))
     centre = functional.normalize(torch.from_numpy(centroids).to(feed.device)).repeat_interleave(noises, 0)

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from efface.models.pointwise import Pointwise
 from efface.models.reset import draw
 
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3),
@@ -30,7 +31,7 @@ class Block(nn.Module):
         self.prelu = nn.PReLU(after)
         self.conv2 = nn.Conv2d(after, after, 3, stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(after)
-        self.downsample = (nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+        self.downsample = (nn.Sequential(Pointwise(before, after, stride), nn.BatchNorm2d(after))
                            if stride > 1 or before != after else None)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -70,6 +70,20 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model
 
 
+def start_from(model: nn.Module, path: Path) -> nn.Module:
+    """`model` with the weights of a file but for its last layer, where that has another number of outputs.
+
+    Raises InputError when anything else does not fit.
+    """
+    weights, wanted = read_weights(path)[0], model.state_dict()
+    last = list(wanted)[-1].rpartition(".")[0]
+    fitting = {name: tensor for name, tensor in weights.items()
+               if not (name.startswith(f"{last}.") and name in wanted and tensor.shape != wanted[name].shape)}
+    own = {name: tensor for name, tensor in wanted.items() if name not in fitting and name.startswith(f"{last}.")}
+    put({**fitting, **own}, model, path)
+    return model
+
+
 def is_backbone(names: Iterable[str]) -> bool:
     """Whether weights with these names are of a backbone alone, so that a recogniser's head must be placed."""
     return not all(name.startswith(("backbone.", "head.")) for name in names)

@@ -33,8 +33,10 @@ def markdown(results: Results) -> str:
             ]))
         parts.append("\n".join(lines))
         if headline := headline_of(TASKS[request.task], request):
-            table = [_row(["model", *(title for _, title in headline)]), _row(["---"] * (1 + len(headline)))]
-            table += [_row([one.method, *(words.interval(one.measures.get(name)) for name, _ in headline)])
+            table = [_row(["model", *(title for _, title in headline), "faster than retraining"]),
+                     _row(["---"] * (2 + len(headline)))]
+            table += [_row([one.method, *(words.interval(one.measures.get(name)) for name, _ in headline),
+                            words.times_faster(bills[one.method].rte)])
                       for one in results.summaries if one.arm == request.arm]
             parts.append("\n".join(table))
     return "\n\n".join(parts)

@@ -59,13 +59,18 @@ class ArmView:
     headline: list[tuple[str, list[tuple[str, str]]]]
     """What the field looks at first: a row per model, (value, interval) in each cell."""
     headline_head: list[str]
+    headline_title: str
+    headline_about: str
     matches: list[tuple[str, list[pictures.Picture]]]
+    labelled: list[pictures.Picture]
     overlays: list[pictures.Picture]
     overlay_models: list[tuple[str, str, str]]
     anonymised: list[tuple[str, list[pictures.Picture]]]
     styles: list[pictures.Picture]
     errors: Markup
+    spread: str
     losses: Markup
+    by_class: Markup
     table: list[tuple[str, list[str]]]
     table_head: list[str]
 
@@ -83,6 +88,7 @@ def page(results: Results, out: Path) -> str:
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
         interval=words.interval,
+        drift=Markup(drift(results)),
         plan=json.dumps(results.plan, indent=2),
         words=words.STANDING_WORDS,
     )
@@ -103,22 +109,53 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
     headline = headline_of(task, request)
     return ArmView(
-        headline=[(name, [words.value_and_span(one.measures.get(measure)) for measure, _ in headline])
+        headline=[(name, [*(words.value_and_span(one.measures.get(measure)) for measure, _ in headline),
+                          (words.times_faster(made[name].cost.rte), "")])
                   for name, one in summaries.items()] if headline else [],
-        headline_head=[title for _, title in headline],
+        headline_head=[*(title for _, title in headline), "faster than retraining"],
+        headline_title=task.headline_title, headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
         name=request.arm, request=request, asked=asked(request, task.about), signal=task.signal.about,
         happened=happened(summaries, task.error, request, [group for group, _ in groups]), groups=groups, rows=rows,
+        labelled=pictures.labelled(evidence, shown, request.classes) if request.classes else [],
         overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
         overlay_models=[(role, name, colour) for (role, colour), name in
                         zip(OVERLAY.items(), shown, strict=False)],
         anonymised=[(pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist()))
                     for k in faces] if request.task == "eyes" else [],
         styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
-        errors=Markup(plots.error_distributions(evidence, task.error.replace("_", " "))),
+        errors=Markup(plots.error_distributions(evidence, task.spread.replace("_", " "))),
+        spread=task.spread.replace("_", " "),
+        by_class=Markup(plots.losses_by_class(evidence) if request.classes else ""),
         losses=Markup(plots.signal_distributions(evidence, task.signal.about)),
         table_head=list(summaries), table=everything(summaries, made),
     )
+
+
+def drift(results: Results) -> str:
+    """What became of everything round by round, where a request came in rounds; of the first arm that has them."""
+    arms: dict[str, list[Request]] = {}
+    for request in results.requests:
+        if request.round is not None:
+            arms.setdefault(request.arm.rpartition("round ")[0], []).append(request)
+    if not arms:
+        return ""
+    requests = sorted(next(iter(arms.values())), key=lambda request: request.round or 0)
+    error = TASKS[requests[0].task].error
+    told = {f"{error.replace('_', ' ')} on test faces": f"{error}/test/all",
+            f"{error.replace('_', ' ')} on all forgotten so far": f"{error}/forget/all",
+            "attack AUC on all forgotten so far": "membership/auc/photo"}
+    rows = {request.arm: {one.method: one for one in results.summaries if one.arm == request.arm}
+            for request in requests}
+    models = [name for name in rows[requests[0].arm] if name != OTHER_SEED]
+
+    def value(arm: str, model: str, measure: str) -> float | None:
+        record = rows[arm][model].measures.get(measure)
+        return record.value if record else None
+
+    return plots.drift([request.round or 0 for request in requests], {
+        title: {model: [value(request.arm, model, measure) for request in requests] for model in models}
+        for title, measure in told.items()})
 
 
 def headline_of(task: Task, request: Request) -> list[tuple[str, str]]:
@@ -217,7 +254,7 @@ def glance(
             marks.append(Mark(change.value, change.low, change.high, colour, without.value if without else None))
         paid.append((group, colour, words.interval(change, percent=True)))
     cost = made[one.method].cost
-    depth = 0 if one.method in OTHERS else len(made[one.method].stages) - 1
+    depth = 0 if one.method in OTHERS else len({*made[one.method].stages} - {one.method}) - 1
     drawn = ""
     if way.value is not None and way.low is not None and way.high is not None:
         drawn = strip([Mark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)

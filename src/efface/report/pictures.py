@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import special
 
 from efface.anonymize import blur, cover, pixelate
 from efface.evidence import Evidence
@@ -44,6 +45,29 @@ def overlays(evidence: Evidence, models: dict[str, str]) -> list[Picture]:
         )
         for k in range(len(evidence.pictured))
     ]
+
+
+def labelled(evidence: Evidence, models: dict[str, str], names: list[str]) -> list[Picture]:
+    """Every pictured face with what it is and what each model answered, and how sure it was. models: name to colour;
+    names: of the classes or attributes."""
+    places = {name: evidence.models.tolist().index(name) for name in models}
+    return [
+        Picture(
+            drawn(evidence.images[k], None, []), caption(evidence, k),
+            [("transparent", f"is: {evidence.label[evidence.pictured[k]]}"),
+             *((models[name], answer_in_words(evidence.answers[place, k], names, evidence.truth.ndim == 1))
+               for name, place in places.items())],
+        )
+        for k in range(len(evidence.pictured))
+    ]
+
+
+def answer_in_words(logits: Array, names: list[str], one_of_several: bool) -> str:
+    """The most likely class and its probability, or the attributes found likelier than not."""
+    if one_of_several:
+        chance = special.softmax(logits)
+        return f"{names[int(chance.argmax())]} ({100 * chance.max():.0f}%)"
+    return ", ".join(name for name, logit in zip(names, logits, strict=True) if logit > 0) or "none"
 
 
 def matches(evidence: Evidence) -> list[tuple[str, list[Picture]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from efface.evidence import Evidence
 from efface.faces import Array
 from efface.report.marks import COLOURS
+from efface.tasks.attributes import in_order
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
@@ -66,6 +67,47 @@ def signal_distributions(evidence: Evidence, about: str) -> str:
     return _panels(evidence.models, draw, f"{about} (left: treated as known)", "faces", same_height=False)
 
 
+def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
+    """Losses of the forgotten beside those of strangers, class by class: a panel per model, at most so many points of
+    each class and side, a bar at each median (as PIU-FR's figures 2 to 4)."""
+    sides = (("strangers", "#888888", -0.2), ("forget", COLOURS[1], 0.2))
+    rows = {split: np.flatnonzero(evidence.split == split) for split, _, _ in sides}
+    names = in_order(np.unique(evidence.label[np.concatenate(list(rows.values()))]).tolist())
+    top = float(np.quantile(evidence.error[:, np.concatenate(list(rows.values()))], 0.99))
+    rng = np.random.default_rng(seed)
+
+    def draw(axis: Any, model: int) -> None:
+        for split, colour, shift in sides:
+            for place, name in enumerate(names):
+                losses = evidence.error[model, rows[split][evidence.label[rows[split]] == name]]
+                if not len(losses):
+                    continue
+                some = rng.permutation(losses)[:shown]
+                axis.scatter(place + shift + rng.uniform(-0.14, 0.14, len(some)), some, s=2, color=colour, alpha=0.5,
+                             linewidths=0, rasterized=True)
+                axis.hlines(np.median(losses), place + shift - 0.17, place + shift + 0.17, color=colour, linewidth=2)
+            axis.plot([], [], color=colour, linewidth=2, label="forgotten" if split == "forget" else split)
+        axis.set_ylim(0, top)
+        axis.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=7)
+
+    return _panels(evidence.models, draw, "", "loss", same_height=True)
+
+
+def drift(rounds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
+    """A panel per measure, a line per model over the rounds of a request. panels: title to model to values."""
+
+    def draw(axis: Any, place: int) -> None:
+        for number, (model, values) in enumerate(panels[titles[place]].items()):
+            known = [np.nan if value is None else value for value in values]
+            axis.plot(rounds, known, marker="o", markersize=3, linewidth=1.5, label=model,
+                      color="#222222" if model == "original" else COLOURS[number % len(COLOURS)],
+                      linestyle=("-", "--", ":")[number // len(COLOURS) % 3])
+        axis.set_xticks(rounds)
+
+    titles = list(panels)
+    return _panels(np.array(titles), draw, "round", "", same_height=False)
+
+
 def _cumulative(values: Array) -> tuple[Array, Array]:
     ordered = np.sort(values)
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
@@ -91,11 +133,12 @@ def _panels(models: Array, draw: Callable[[Any, int], None], x_label: str, y_lab
             axis.set_title(str(models[place]), fontsize=10)
             axis.tick_params(labelbottom=True)
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
-        figure.supxlabel(x_label, fontsize=10)
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), frameon=False)
+        if x_label:
+            figure.supxlabel(x_label, fontsize=10)
         figure.supylabel(y_label, fontsize=10)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue())
 
 

@@ -67,6 +67,11 @@ def value_and_span(record: MeasureRecord | None) -> tuple[str, str]:
     return value, span
 
 
+def times_faster(rte: float | None) -> str:
+    """12×: how many times as fast as retraining; a dash for the original."""
+    return "–" if rte is None else f"{rte:.0f}×" if rte >= 10 else f"{rte:.1f}×"
+
+
 def paid(measures: Mapping[str, MeasureRecord], score: str, group: str, against: str = "original") -> str:
     """Whether a group's error grew beyond doubt: `+12%`, or `no change beyond noise`."""
     change = measures.get(f"increase/{score}/against {against}/{group}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from efface.tasks.attributes import ATTRIBUTES, CLASSES
 from efface.tasks.eyes import EYE_CENTRES
 from efface.tasks.recognition import RECOGNITION
 from efface.tasks.task import Score, Task
@@ -9,6 +10,8 @@ from efface.tasks.task import Score, Task
 TASKS: dict[str, Task] = {
     "eyes": EYE_CENTRES,
     "recognition": RECOGNITION,
+    "classes": CLASSES,
+    "attributes": ATTRIBUTES,
 }
 
 __all__ = ["TASKS", "Score", "Task"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def eye_targets(table: pd.DataFrame) -> Array:
+def eye_targets(table: pd.DataFrame, _labels: Sequence[str]) -> Array:
     """Eye centres (n, 2, 2) float32 in pixels."""
     return table[EYES].to_numpy(np.float32).reshape(-1, 2, 2)
 
@@ -35,9 +36,9 @@ def misplaced_eye(targets: Array, shape: tuple[int, ...]) -> tuple[int, str] | N
                          f"the {width}x{height} picture")
 
 
-def as_they_are(splits: Splits) -> tuple[Splits, int]:
+def as_they_are(splits: Splits, _labels: Sequence[str]) -> tuple[Splits, tuple[str, ...]]:
     """Eyes are where they are, whoever is forgotten."""
-    return splits, 0
+    return splits, ()
 
 
 def squared_distance(outputs: Tensor, others: Tensor) -> Tensor:
@@ -85,6 +86,7 @@ EYE_CENTRES = Task(
     name="eyes",
     about="find the centres of both eyes",
     needs=tuple(EYES),
+    labels="none",
     targets=eye_targets,
     complaint=misplaced_eye,
     settle=as_they_are,
@@ -102,6 +104,7 @@ EYE_CENTRES = Task(
                                                     "predicted eyes hides"),
     },
     error="normalised_error",
+    spread="normalised_error",
     price="mse",
     signal=Score(log_squared_error, "as retrained", "log loss"),
     pictured=("test", "forget"),

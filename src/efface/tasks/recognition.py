@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,23 +17,19 @@ from efface.measures.draws import Draws, Measure
 from efface.measures.identification import identification
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import verification
-from efface.tasks.task import Score, Task
+from efface.tasks.task import Score, Task, nothing_wrong
 from efface.vectors import units
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def nobody_yet(table: pd.DataFrame) -> Array:
+def nobody_yet(table: pd.DataFrame, _labels: Sequence[str]) -> Array:
     """Before the people are divided nobody has a number: (n,) -1."""
     return np.full(len(table), -1, np.int64)
 
 
-def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
-    """A person can be anybody."""
-
-
-def number_the_trained(splits: Splits) -> tuple[Splits, int]:
+def number_the_trained(splits: Splits, _labels: Sequence[str]) -> tuple[Splits, tuple[str, ...]]:
     """Give each person a model is trained on a number, sorted by name; -1 stays with everybody else."""
     trained = np.unique(np.concatenate([splits.forget.identities, splits.retain.identities]))
 
@@ -40,7 +37,7 @@ def number_the_trained(splits: Splits) -> tuple[Splits, int]:
         place = np.searchsorted(trained, faces.identities).clip(max=len(trained) - 1)
         return replace(faces, targets=np.where(trained[place] == faces.identities, place, -1).astype(np.int64))
 
-    return Splits(**{name: numbered(faces) for name, faces in splits.items()}), len(trained)
+    return Splits(**{name: numbered(faces) for name, faces in splits.items()}), tuple(trained.tolist())
 
 
 def margin_loss(model: nn.Module, faces: Batch) -> Tensor:
@@ -122,11 +119,18 @@ HEADLINE = (
 )
 """Verification sets are added by the plan's own names."""
 
+EXPLAINED = (
+    "UES rewards a wrong answer through the model's own head, so it never stands alone: a fresh head fitted to the "
+    "same embeddings, being found from photos no model was trained on, and people never seen tell whether anything was "
+    "forgotten, or only renamed. The goal of influence removed is the reference's row; of being unrecognisable, zero."
+)
+
 
 RECOGNITION = Task(
     name="recognition",
     about="recognise faces",
     needs=(),
+    labels="none",
     targets=nobody_yet,
     complaint=nothing_wrong,
     settle=number_the_trained,
@@ -139,9 +143,12 @@ RECOGNITION = Task(
         "compactness": Score(compactness, "none", "mean cosine between a photo and the same person's other photos"),
     },
     error="lookalikes",
+    spread="lookalikes",
     price="lookalikes",
     signal=Score(looseness, "as retrained", "log distance between a person's photos"),
     pictured=("forget_unseen", "retain_unseen"),
     headline=HEADLINE,
+    headline_title="Through the head, without it, and from photos no model was trained on",
+    headline_about=EXPLAINED,
     more=recognition_measures,
 )

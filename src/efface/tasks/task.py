@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -28,6 +28,10 @@ class Score:
     """One sentence for a reader who is not an engineer."""
 
 
+def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
+    """Any target can be right."""
+
+
 def nothing_more(_now: Outcomes, _original: Outcomes, _draws: Draws) -> dict[str, Measure]:
     """No measure beyond those of every task."""
     return {}
@@ -41,13 +45,15 @@ class Task:
     about: str
     needs: tuple[str, ...]
     """Columns an album must have."""
-    targets: Callable[[pd.DataFrame], Array]
-    """What is to be answered for each row of an album's table."""
+    labels: Literal["none", "one", "several"]
+    """How many columns a plan's `data.label` names, where what is to be answered is the plan's choice."""
+    targets: Callable[[pd.DataFrame, Sequence[str]], Array]
+    """(an album's table, the plan's labels) to what is to be answered for each row."""
     complaint: Callable[[Array, tuple[int, ...]], tuple[int, str] | None]
     """(targets, shape of the images (n, c, h, w)) to the first row that cannot be right, and why."""
-    settle: Callable[[Splits], tuple[Splits, int]]
-    """What can only be said once the people are divided: the splits with their final targets, and how many classes a
-    network must tell apart (0: none)."""
+    settle: Callable[[Splits, Sequence[str]], tuple[Splits, tuple[str, ...]]]
+    """What can only be said once the people are divided: (splits, the plan's labels) to the splits with their final
+    targets, and the names of what a network must tell apart, one per output (none: it answers with something else)."""
     models: tuple[str, ...]
     """Names of the networks that answer this task."""
     loss: Callable[[nn.Module, Batch], Tensor]
@@ -58,6 +64,8 @@ class Task:
     """What is reported, face by face."""
     error: str
     """Name of the score that stands for all: the lower the better."""
+    spread: str
+    """Name of the score whose whole distribution says most; where it grew most is worth a look."""
     price: str
     """Name of the score whose increase the field reports as harm."""
     signal: Score
@@ -66,5 +74,8 @@ class Task:
     """Splits from which a report shows faces."""
     headline: tuple[tuple[str, str], ...] = ()
     """(measure, what to call it in a table's head): what the field looks at first, beside what every task reports."""
+    headline_title: str = ""
+    headline_about: str = ""
+    """What a reader must know not to be misled by these."""
     more: Callable[[Outcomes, Outcomes, Draws], dict[str, Measure]] = nothing_more
     """(model's, original's outcomes, draws) to what else the field measures on this task."""

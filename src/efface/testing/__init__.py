@@ -27,8 +27,13 @@ from efface.train import train
 SMALLEST_MODEL: dict[str, tuple[str, dict[str, Any]]] = {
     "eyes": ("eyenet", {"widths": (4, 6, 8), "hidden": 8}),
     "recognition": ("iresnet", {"depth": 10, "width": 4, "dimensions": 8, "scale": 16.0}),
+    "classes": ("resnet18", {"width": 4, "stem": "small"}),
+    "attributes": ("resnet18", {"width": 4, "stem": "small"}),
 }
 """The network each task is checked with."""
+
+LABELS: dict[str, tuple[str, ...]] = {"none": (), "one": ("age",), "several": ("smile", "glasses")}
+"""What is asked of the synthetic faces."""
 
 
 def check_method(method: Method, task: str = "eyes", **settings: Any) -> None:
@@ -60,12 +65,12 @@ def check_method(method: Method, task: str = "eyes", **settings: Any) -> None:
 def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     """A few synthetic people divided as a request would, and a model trained on them for a moment."""
     name, settings = SMALLEST_MODEL[task.name]
-    source = Source(name="synthetic")
+    source = Source(name="synthetic", label=LABELS[task.labels])
     album: Album = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
-    faces = as_faces(album, selected(album.table, source), task)
-    splits, classes = task.settle(divide(faces, Split(), Forget(group="B", share=0.5)))
+    faces = as_faces(album, selected(album.table, source), task, source.label)
+    splits, names = task.settle(divide(faces, Split(), Forget(group="B", share=0.5)), source.label)
     with held_still(torch.device("cpu"), 1):
-        untrained = MODELS[name](faces.shape, classes, **settings)
+        untrained = MODELS[name](faces.shape, len(names), **settings)
         model = train(untrained, task, splits.retain, Feed(torch.device("cpu"), 0), epochs=2)
     return splits, model
 

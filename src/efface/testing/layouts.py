@@ -60,3 +60,43 @@ def write_bin(path: Path, images: NDArray[np.uint8], same: Sequence[bool], *, ar
     files = [picture_file(image) for image in images]
     bins = [np.frombuffer(one, np.uint8) for one in files] if arrays else files
     path.write_bytes(pickle.dumps((bins, list(same)), protocol=2))
+
+
+def write_mufac(folder: Path, images: dict[str, NDArray[np.uint8]], families: dict[str, Sequence[tuple[str, str, str]]],
+                ) -> None:
+    """MUFAC's tree: of each part (train, val, test) images (n, 3, h, w) and (family, member, class a to h) of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part, people in families.items():
+        (folder / f"{part}_images").mkdir(exist_ok=True)
+        lines = ["family_id,person_id,age_class,image_path"]
+        for number, (image, (family, member, age)) in enumerate(zip(images[part], people, strict=True)):
+            name = f"{family}_AGE_{member}_{18 + number}_{age}{number}.{'JPG' if number % 5 == 0 else 'jpg'}"
+            (folder / f"{part}_images" / name).write_bytes(picture_file(image))
+            lines.append(f"{family},{member},{age},{name}")
+        (folder / f"custom_{part}_dataset.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_celeba_hq(folder: Path, images: NDArray[np.uint8], people: Sequence[int], attributes: NDArray[np.int64],
+                    names: Sequence[str]) -> None:
+    """CelebA-HQ's tree of images (n, 3, h, w), the number of each person and attributes (n, a) of -1 and 1."""
+    photos = folder / "CelebAMask-HQ" / "CelebA-HQ-img"
+    photos.mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(images):
+        (photos / f"{number}.jpg").write_bytes(picture_file(image))
+    (folder / "CelebA-HQ-identity.txt").write_text(
+        "".join(f"{number}.jpg {person}\n" for number, person in enumerate(people)), encoding="ascii")
+    rows = [f"{number}.jpg  {'  '.join(map(str, row))}" for number, row in enumerate(attributes.tolist())]
+    (folder / "CelebA-HQ-attribute.txt").write_text(
+        "\n".join([str(len(rows)), " ".join(names), *rows]) + "\n", encoding="ascii")
+
+
+def write_jaffe(folder: Path, images: NDArray[np.uint8], people: Sequence[str], expressions: Sequence[str]) -> None:
+    """JAFFE's files of grey images (n, h, w), every seventh with a palette."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    times: dict[tuple[str, str], int] = {}
+    for number, (image, person, expression) in enumerate(zip(images, people, expressions, strict=True)):
+        times[person, expression] = times.get((person, expression), 0) + 1
+        photo = Image.fromarray(image).convert("P" if number % 7 == 0 else "L")
+        photo.save(folder / f"{person}.{expression}{times[person, expression]}.{number + 1}.tiff")

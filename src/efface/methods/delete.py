@@ -1,0 +1,36 @@
+"""DELETE: answer the forgotten as the original did, less their own class.
+
+Zhou et al., Decoupled Distillation to Erase, CVPR 2025, arXiv:2503.23751. The original's logits with the face's own
+class taken out are the target; no retained face is needed. Made for forgetting whole classes: where others of the class
+are kept, an answer that never names the right class is itself a trace. As an option of theirs, statistics of batch
+normalisation stay as they are.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from efface.faces import Material
+from efface.feed import Feed, batches_of
+from efface.settings import Count, Positive
+from efface.tasks import Task
+from efface.train import Optimiser, descend, falling, make_optimiser
+
+
+def delete(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 1e-3, epochs: Count = 5, batch: Count = 64, optimiser: Optimiser = "sgd", anneal: bool = True,
+    hold_statistics: bool = True,
+) -> nn.Module:
+    """Distil the original without the face's own class into the forgotten. Needs: the forgotten alone, with labels."""
+    answers = torch.from_numpy(feed.answers(model, material.forget)).to(feed.device)
+    steps = make_optimiser(optimiser, model, lr, 0.0)
+    fall = falling(steps, epochs * batches_of(len(material.forget), batch), anneal)
+    model.train(not hold_statistics)
+    for _ in range(epochs):
+        for faces in feed(material.forget, batch=batch):
+            without = answers[faces.rows].scatter(1, faces.targets[:, None], -1e10)
+            descend(steps, task.divergence(model(faces.images), without).mean())
+            fall.step()
+    return model

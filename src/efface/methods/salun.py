@@ -1,0 +1,45 @@
+"""SalUn: random labels for the forgotten, learned by the weights that matter to them alone.
+
+Fan et al., SalUn, ICLR 2024, arXiv:2310.12508. The `share` of all weights with the largest gradient of the forgotten's
+loss may move; random labels on the forgotten and the right ones on the retained are learned with those. Ours differs:
+both are mixed in every step (published: one after the other in each epoch), the learning rate falls to zero, and there
+is no weight decay, which would move the others too.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from efface.augment import Augment
+from efface.faces import Material, together
+from efface.feed import Feed, batches_of, derive
+from efface.methods.gradients import mean_gradient, strongest
+from efface.methods.relabel import mislabelled
+from efface.settings import Count, Positive, Share
+from efface.tasks import Task
+from efface.train import Optimiser, falling, make_optimiser
+
+
+def salun(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    share: Share = 0.5, lr: Positive = 0.013, epochs: Count = 10, batch: Count = 64, optimiser: Optimiser = "sgd",
+    anneal: bool = True, augment: Augment = "none",
+) -> nn.Module:
+    """Learn random other labels of the forgotten and those of the retained with the most salient weights. Needs: both,
+    with labels."""
+    gradient = mean_gradient(model, task, material.forget, feed, batch)
+    salient = strongest({name: values.abs() for name, values in gradient.items()}, share)
+    mixed = together(mislabelled(material, derive(feed.seed, "labels")), material.retain)
+    steps = make_optimiser(optimiser, model, lr, 0.0)
+    fall = falling(steps, epochs * batches_of(len(mixed), batch), anneal)
+    model.train()
+    for _ in range(epochs):
+        for faces in feed(mixed, batch=batch, augment=augment):
+            steps.zero_grad()
+            task.loss(model, faces).mean().backward()  # type: ignore[no-untyped-call]
+            for name, weight in model.named_parameters():
+                if weight.grad is not None:
+                    weight.grad.mul_(salient[name])
+            steps.step()
+            fall.step()
+    return model

@@ -1,0 +1,50 @@
+"""The MUFAC benchmark's UNSIR: noise whose answers are unlike the forgotten's is learned as if it were the retained.
+
+Choi and Na, arXiv:2311.02240, whose code differs from UNSIR's (`unsir_official`): noise starts from N(0, 1), is moved
+by a few steps of Adam so that the model answers it unlike a batch of the forgotten, is cut to the range of pixels, and
+is then trained on under a retained batch's labels, beside that batch. An epoch is as many pairs of whole batches as the
+shorter side has. Its stage 2 is one epoch of `finetune`, which a plan writes `after` it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from efface.faces import Material
+from efface.feed import Batch, Feed
+from efface.settings import Count, Positive
+from efface.tasks import Task
+from efface.train import Optimiser, descend, make_optimiser
+
+
+def unsir_benchmark(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 1e-3, epochs: Count = 2, batch: Count = 64, optimiser: Optimiser = "plain_sgd",
+    noise_steps: Count = 5, noise_lr: Positive = 0.01,
+) -> nn.Module:
+    """Learn retained labels on noise unlike the forgotten, beside the retained. Needs: both, labels of the retained."""
+    steps = make_optimiser(optimiser, model, lr, 0.0)
+    size = min(batch, len(material.forget), len(material.retain))
+    model.train()
+    for _ in range(epochs):
+        for retained, forgotten in zip(feed(material.retain, batch=size), feed(material.forget, batch=size),
+                                       strict=False):
+            if len(retained.rows) == len(forgotten.rows) == size:
+                noise = unlike(model, forgotten, noise_steps, noise_lr)
+                as_retained = Batch(noise, retained.targets, retained.rows)
+                descend(steps, task.loss(model, as_retained).mean() + task.loss(model, retained).mean())
+    return model
+
+
+def unlike(model: nn.Module, forgotten: Batch, steps: int, lr: float) -> Tensor:
+    """(b, c, h, w) noise, a pixel in 0 to 1 while it is learned, that the model answers unlike the forgotten."""
+    with torch.no_grad():
+        answers = model(forgotten.images)
+    noise = torch.randn_like(forgotten.images).requires_grad_(True)
+    learner = torch.optim.Adam([noise], lr)
+    for _ in range(steps):
+        alike = -(model(2 * noise - 1) - answers).square().mean()
+        (noise.grad,) = torch.autograd.grad(alike, noise)
+        learner.step()
+    return (2 * noise.detach().clamp(0, 1) - 1).contiguous(memory_format=torch.channels_last)

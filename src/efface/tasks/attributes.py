@@ -1,0 +1,234 @@
+"""Age and attributes: classes that are not people. One of several (`classes`), or several yes or no (`attributes`).
+
+Forgetting here is about people whose label everybody shares: a model that never saw them still answers most of them
+rightly, so accuracy on the forgotten has no zero to go to, and the reference says where it belongs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efface.errors import InputError
+from efface.faces import Array, Faces, Splits
+from efface.feed import Batch
+from efface.measures.benchmark import benchmark_measures
+from efface.measures.draws import Draws, Measure
+from efface.measures.outcomes import Outcomes
+from efface.tasks.task import Score, Task, nothing_wrong
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+YES, NO = ("1", "1.0", "true", "yes"), ("-1", "-1.0", "0", "0.0", "false", "no")
+
+
+def one_label(table: pd.DataFrame, columns: Sequence[str]) -> Array:
+    """(n,) str: what stands in the one column, until `number_the_classes` gives each value a number."""
+    return table[columns[0]].astype(str).to_numpy(str)
+
+
+def yes_or_no(table: pd.DataFrame, columns: Sequence[str]) -> Array:
+    """(n, a) float32: 1 for yes, 0 for no.
+
+    Raises InputError for a value that is neither 1, -1, 0, true, false, yes nor no.
+    """
+    words = np.stack([table[name].astype(str).str.strip().str.lower() for name in columns], axis=1)
+    yes, no = np.isin(words, YES), np.isin(words, NO)
+    for row, column in np.argwhere(~yes & ~no)[:1]:
+        raise InputError(f"face '{table['key'].iloc[row]}': {columns[column]} is '{words[row, column]}', neither yes "
+                         "nor no (1, -1, 0, true, false, yes, no); for a label of several values use task 'classes'")
+    return yes.astype(np.float32)
+
+
+def in_order(values: Sequence[str]) -> list[str]:
+    """Class names by the first number in each, then by the alphabet: 7-12 before 13-19."""
+    def place(value: str) -> tuple[float, str]:
+        number = re.search(r"\d+", value)
+        return (float(number[0]) if number else np.inf, value)
+
+    return sorted(values, key=place)
+
+
+def number_the_classes(splits: Splits, _columns: Sequence[str]) -> tuple[Splits, tuple[str, ...]]:
+    """Give each value that a model is trained on a number, in order.
+
+    Raises InputError for fewer than two classes, and for a face nobody trained on whose class nobody trained on has.
+    """
+    trained = np.concatenate([splits.forget.targets, splits.retain.targets])
+    names = in_order(np.unique(trained).tolist())
+    if len(names) < 2:
+        raise InputError(f"every trained face has the label '{names[0]}': there is nothing to tell apart; give another "
+                         "label, or select other faces")
+    number = {name: place for place, name in enumerate(names)}
+
+    def numbered(name: str, faces: Faces) -> Faces:
+        for key, label in zip(faces.keys, faces.targets, strict=True):
+            if label not in number:
+                raise InputError(f"face '{key}' in {name} has the label '{label}', which no trained face has: leave it "
+                                 "out with data.only, or divide the people otherwise (split.seed)")
+        return replace(faces, targets=np.array([number[label] for label in faces.targets.tolist()], np.int64))
+
+    return Splits(**{name: numbered(name, faces) for name, faces in splits.items()}), tuple(names)
+
+
+def attributes_as_they_are(splits: Splits, columns: Sequence[str]) -> tuple[Splits, tuple[str, ...]]:
+    """An attribute is its own column."""
+    return splits, tuple(columns)
+
+
+def cross_entropy(model: nn.Module, faces: Batch) -> Tensor:
+    """Cross-entropy of the classes."""
+    return functional.cross_entropy(model(faces.images), faces.targets, reduction="none")
+
+
+def binary_cross_entropy(model: nn.Module, faces: Batch) -> Tensor:
+    """Cross-entropy of each attribute, their mean."""
+    return functional.binary_cross_entropy_with_logits(model(faces.images), faces.targets, reduction="none").mean(1)
+
+
+def kullback_leibler(outputs: Tensor, others: Tensor) -> Tensor:
+    """KL(softmax(others) || softmax(outputs)): zero where both answer alike, unbounded."""
+    ours, theirs = outputs.log_softmax(1), others.log_softmax(1)
+    return (theirs.exp() * (theirs - ours)).sum(1)
+
+
+def binary_kullback_leibler(outputs: Tensor, others: Tensor) -> Tensor:
+    """The same for each attribute, their mean."""
+    sign = torch.tensor([1.0, -1.0], device=outputs.device)
+    ours, theirs = functional.logsigmoid(outputs[..., None] * sign), functional.logsigmoid(others[..., None] * sign)
+    return (theirs.exp() * (theirs - ours)).sum(2).mean(1)
+
+
+def class_loss(outcomes: Outcomes) -> Array:
+    """As `cross_entropy`, on arrays."""
+    logs = special.log_softmax(np.asarray(outcomes.answers, np.float64), axis=1)
+    loss: Array = -logs[np.arange(len(logs)), outcomes.truth]
+    return loss
+
+
+def attribute_loss(outcomes: Outcomes) -> Array:
+    """As `binary_cross_entropy`, on arrays."""
+    loss: Array = np.logaddexp(0, -signed(outcomes)).mean(1)
+    return loss
+
+
+def signed(outcomes: Outcomes) -> Array:
+    """(n, a) the logits towards what is true."""
+    towards: Array = np.asarray(outcomes.answers, np.float64) * (2 * outcomes.truth - 1)
+    return towards
+
+
+def among_first(outcomes: Outcomes, places: int) -> Array:
+    """(n,) 1.0 where fewer than `places` other classes were found at least as likely as the true one."""
+    answers = np.asarray(outcomes.answers, np.float64)
+    own = answers[np.arange(len(answers)), outcomes.truth]
+    right: Array = ((answers >= own[:, None]).sum(1) <= places).astype(np.float64)
+    return right
+
+
+def attributes_right(outcomes: Outcomes) -> Array:
+    """(n,) share of the attributes answered rightly."""
+    share: Array = (signed(outcomes) > 0).mean(1)
+    return share
+
+
+def unsure_of_class(outcomes: Outcomes) -> Array:
+    """Minus the logit-scaled confidence, log p(true) - log(1 - p(true)) (Carlini et al., S&P 2022, section IV.B)."""
+    answers = np.asarray(outcomes.answers, np.float64)
+    rows = np.arange(len(answers))
+    others = answers.copy()
+    others[rows, outcomes.truth] = -np.inf
+    unsure: Array = special.logsumexp(others, axis=1) - answers[rows, outcomes.truth]
+    return unsure
+
+
+def unsure_of_attributes(outcomes: Outcomes) -> Array:
+    """The same for each attribute, which is minus its logit towards the truth; their mean."""
+    unsure: Array = -signed(outcomes).mean(1)
+    return unsure
+
+
+def class_measures(now: Outcomes, _original: Outcomes, draws: Draws) -> dict[str, Measure]:
+    """The benchmark's measures of one-of-several."""
+    return benchmark_measures(now, class_loss(now), among_first(now, 1), draws)
+
+
+def attribute_measures(now: Outcomes, _original: Outcomes, draws: Draws) -> dict[str, Measure]:
+    """The benchmark's measures of yes-or-no."""
+    return benchmark_measures(now, attribute_loss(now), attributes_right(now), draws)
+
+
+HEADLINE = (
+    ("accuracy/test/all", "test accuracy"),
+    ("accuracy/retain/all", "accuracy on the retained"),
+    ("accuracy/forget/all", "accuracy on the forgotten"),
+    ("benchmark/attack", "benchmark's attack"),
+    ("benchmark/forgetting", "forgetting score"),
+    ("benchmark/nomus", "NoMUS"),
+    ("benchmark/js", "JS of losses, forgotten and strangers"),
+)
+
+EXPLAINED = (
+    "NoMUS is the benchmark's score, the mean of test accuracy and 1 − 2·|attack − ½|. It never stands alone: an "
+    "answer that treats everybody alike pleases its attack, so the reference's row is the goal, not the highest "
+    "number. A difference smaller than the floor of the forgetting score (what two groups that nobody can tell apart "
+    "would show) means nothing."
+)
+
+CLASSES = Task(
+    name="classes",
+    about="tell which class a face is of",
+    needs=(),
+    labels="one",
+    targets=one_label,
+    complaint=nothing_wrong,
+    settle=number_the_classes,
+    models=("resnet18",),
+    loss=cross_entropy,
+    divergence=kullback_leibler,
+    scores={
+        "error": Score(lambda outcomes: 1 - among_first(outcomes, 1), "low",
+                       "share of faces whose class is answered wrongly"),
+        "accuracy": Score(lambda outcomes: among_first(outcomes, 1), "high",
+                          "share of faces whose class is answered rightly"),
+        "top2": Score(lambda outcomes: among_first(outcomes, 2), "high", "share of faces whose class is among the two "
+                                                                         "found most likely"),
+        "loss": Score(class_loss, "low", "cross-entropy"),
+    },
+    error="error",
+    spread="loss",
+    price="error",
+    signal=Score(unsure_of_class, "as retrained", "logit-scaled loss"),
+    pictured=("test", "forget"),
+    headline=HEADLINE,
+    headline_title="By the benchmark's measures",
+    headline_about=EXPLAINED,
+    more=class_measures,
+)
+
+ATTRIBUTES = replace(
+    CLASSES,
+    name="attributes",
+    about="tell which attributes a face has",
+    labels="several",
+    targets=yes_or_no,
+    settle=attributes_as_they_are,
+    loss=binary_cross_entropy,
+    divergence=binary_kullback_leibler,
+    scores={
+        "error": Score(lambda outcomes: 1 - attributes_right(outcomes), "low", "share of attributes answered wrongly"),
+        "accuracy": Score(attributes_right, "high", "share of attributes answered rightly"),
+        "loss": Score(attribute_loss, "low", "mean cross-entropy of the attributes"),
+    },
+    signal=Score(unsure_of_attributes, "as retrained", "logit-scaled loss"),
+    more=attribute_measures,
+)
