@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow lint eyes recognition ablation picture clean
+.PHONY: setup demo test slow lint eyes recognition ablation attributes picture clean
 
 setup: .venv/ready
 
@@ -35,6 +35,10 @@ recognition: setup
 
 ablation: setup
 	$(BIN)/efface run plans/cure_ablation.toml --out runs/cure_ablation
+
+# PIU-FR and the whole family of baselines on ages, on the real faces in ../shared (under an hour on 2 cores).
+attributes: setup
+	$(BIN)/efface run plans/attributes.toml --out runs/attributes
 
 # The picture in the README: the top of the demo's report, by Debian's chromium.
 picture: demo

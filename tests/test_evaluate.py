@@ -222,8 +222,8 @@ def test_eyes_that_are_found_are_covered_and_eyes_far_off_are_not() -> None:
 def test_targets_are_the_subjects_left_eye_first_x_before_y() -> None:
     row = {"right_y": 12, "other": 0, "left_x": 30, "left_y": 11, "right_x": 10}
     table = pd.DataFrame([row])
-    assert eye_targets(table).tolist() == [[[30, 11], [10, 12]]]
-    assert eye_targets(table).dtype == np.float32
+    assert eye_targets(table, ()).tolist() == [[[30, 11], [10, 12]]]
+    assert eye_targets(table, ()).dtype == np.float32
 
 
 @pytest.mark.parametrize(

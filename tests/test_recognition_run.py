@@ -185,9 +185,10 @@ def test_a_source_may_stand_in_one_split_as_a_whole() -> None:
 
 
 def test_trained_people_are_numbered_and_nobody_else() -> None:
-    splits, classes = number_the_trained(divide(faces_of({"A": 30}, photos=4), Split(held_back=1), Forget(share=0.5)))
+    divided = divide(faces_of({"A": 30}, photos=4), Split(held_back=1), Forget(share=0.5))
+    splits, names = number_the_trained(divided, ())
     trained = sorted({*splits.forget.identities.tolist(), *splits.retain.identities.tolist()})
-    assert classes == len(trained)
+    assert list(names) == trained
     for part in (splits.forget, splits.forget_unseen, splits.retain, splits.retain_unseen):
         assert [trained[number] for number in part.targets.tolist()] == part.identities.tolist()
     assert set(splits.strangers.targets.tolist()) | set(splits.test.targets.tolist()) == {-1}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,15 +15,15 @@ Augment = Literal["none", "flip", "benchmark"]
 brightness, contrast and saturation by up to a fifth. For tasks whose targets do not move with the picture."""
 
 
-def augmented(images: Tensor, how: Augment, seed: int) -> Tensor:
-    """Images (b, c, h, w) in [-1, 1], each changed by its own draw from `seed`; torch's own random state stays."""
+def augmented(images: Tensor, how: Augment, rng: np.random.Generator) -> Tensor:
+    """Images (b, c, h, w) in [-1, 1], each changed by its own draw; torch's own random state stays."""
     if how == "none":
         return images
+    if how == "flip":
+        mirrored = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device).view(-1, 1, 1, 1)
+        return torch.where(mirrored, images.flip(3), images)
     with torch.random.fork_rng([images.device] if images.is_cuda else []):
-        torch.manual_seed(seed)
-        if how == "flip":
-            mirrored = (torch.rand(len(images)) < 0.5).to(images.device).view(-1, 1, 1, 1)
-            return torch.where(mirrored, images.flip(3), images)
+        torch.manual_seed(int(rng.integers(2**31)))
         changed = benchmark(images.shape[1])((images + 1) / 2)
     return (2 * changed - 1).contiguous(memory_format=torch.channels_last)
 

@@ -45,6 +45,12 @@ def as_input(images: NDArray[Any], device: torch.device) -> Tensor:
     return (tensor.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
+def answering_batch(device: torch.device) -> int:
+    """Faces at a time where nothing is learned: on a CPU as many as stay in its cache (64 faces of 36 pixels were
+    answered 1.7 times as fast as 256), elsewhere enough to keep it busy."""
+    return 64 if device.type == "cpu" else 512
+
+
 class Feed:
     """Batches of faces, each pass shuffled from (seed, number of the pass).
 
@@ -85,19 +91,19 @@ class Feed:
 
     def changed(self, faces: Batch, augment: Augment, start: int) -> Batch:
         """The batch that starts at this place of the present pass, augmented."""
-        if augment == "none":
-            return faces
-        return replace(faces, images=augmented(faces.images, augment, derive(self.seed, self.passes, start)))
+        rng = np.random.default_rng([self.seed, self.passes, start])
+        return replace(faces, images=augmented(faces.images, augment, rng))
 
     def endless(self, faces: Faces, *, batch: int = 64, augment: Augment = "none") -> Iterator[Batch]:
         """Pass after pass."""
         return itertools.chain.from_iterable(self(faces, batch=batch, augment=augment) for _ in itertools.count())
 
     @torch.no_grad()
-    def answers(self, model: nn.Module, faces: Faces, *, batch: int = 256) -> NDArray[np.float32]:
+    def answers(self, model: nn.Module, faces: Faces) -> NDArray[np.float32]:
         """(n, ...) what a model in evaluation mode answers to each face, in order: computed once, kept in a file
         without a name that goes with the process."""
         model.eval()
+        batch = answering_batch(self.device)
         kept: NDArray[np.float32] | None = None
         for start in range(0, len(faces), batch):
             answer = model(self.fetch(faces, np.arange(start, min(start + batch, len(faces)))).images).cpu().numpy()

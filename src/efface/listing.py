@@ -8,7 +8,7 @@ from typing import Any
 
 from efface.datasets import GENERATORS, READERS, Card
 from efface.errors import InputError, nearest
-from efface.methods import METHODS
+from efface.methods import METHODS, tasks_of
 from efface.settings import defaults, summary
 from efface.tasks import TASKS
 
@@ -23,6 +23,9 @@ MEASURES = {
     "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
                                                  "method added",
     "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
+    "benchmark/attack, benchmark/forgetting, benchmark/nomus": "classes and attributes: MUFAC's attack by logistic "
+                                                               "regression on losses, its forgetting score with the "
+                                                               "floor for so many faces, NoMUS; JS of the losses",
     "head/..., fresh head/..., rows deleted/...": "recognition: accuracy, UES and CURE's other measures through the "
                                                   "model's head, through one fitted anew, and with rows deleted",
     "rank1/..., tar_at_RATE_far/...": "the forgotten, the retained and strangers found again by held-back photos",
@@ -51,19 +54,33 @@ def listing(what: str) -> str:
 
 
 def methods_short() -> str:
-    return _aligned({name: summary(METHODS[name]) for name in METHODS})
+    return _aligned({name: about_and_needs(name)[0] for name in METHODS})
 
 
 def methods() -> str:
-    return "\n\n".join(map(method, METHODS))
+    """The reference page: who needs what and works where at a glance, then a page for each."""
+    needs = _aligned({name: about_and_needs(name)[1] for name in METHODS})
+    on = {name: " ".join(task if task in tasks_of(name) else "·" * len(task) for task in TASKS) for name in METHODS}
+    return "\n\n".join([f"What each needs\n{_indented(needs)}", f"Which tasks each works on\n{_indented(_aligned(on))}",
+                        *map(method, METHODS)])
 
 
 def method(name: str) -> str:
     """A method's page: what it does, needs and cites, and its settings."""
     function = METHODS[name]
+    about, needs = about_and_needs(name)
     settings = ", ".join(f"{key} = {value!r}" for key, value in defaults(function).items()) or "none"
     source = inspect.getdoc(inspect.getmodule(function)) or ""
-    return f"{name}\n" + _indented(f"{summary(function)}\nsettings: {settings}\n\n{source}")
+    lines = [about, f"needs: {needs}", f"works on: {', '.join(tasks_of(name))}", f"settings: {settings}", "", source]
+    return f"{name}\n" + _indented("\n".join(lines))
+
+
+def about_and_needs(name: str) -> tuple[str, str]:
+    """The two parts of a method's first paragraph."""
+    about, _, needs = summary(METHODS[name]).partition(" Needs: ")
+    if needs.startswith("both"):
+        needs = needs.replace("both", "forgotten and retained faces", 1)
+    return about, needs.removesuffix(".")
 
 
 def tasks() -> str:

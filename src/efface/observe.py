@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from efface.faces import Array, Images, Splits
-from efface.feed import as_input
+from efface.feed import answering_batch, as_input
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import SPLITS
 from efface.models.recogniser import Recogniser
@@ -54,8 +54,9 @@ def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> A
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Images, device: torch.device, *, batch: int = 256, flip: bool = False) -> Array:
+def answers(model: nn.Module, images: Images, device: torch.device, *, flip: bool = False) -> Array:
     """(n, ...) the model's outputs in evaluation mode, for the images or their mirror images."""
     model.eval()
+    batch = answering_batch(device)
     batches = (as_input(images[start:start + batch], device) for start in range(0, len(images), batch))
     return np.concatenate([model(one.flip(3) if flip else one).cpu().numpy() for one in batches])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,8 +62,9 @@ def write_bin(path: Path, images: NDArray[np.uint8], same: Sequence[bool], *, ar
     path.write_bytes(pickle.dumps((bins, list(same)), protocol=2))
 
 
-def write_mufac(folder: Path, images: dict[str, NDArray[np.uint8]], families: dict[str, Sequence[tuple[str, str, str]]],
-                ) -> None:
+def write_mufac(
+    folder: Path, images: Mapping[str, NDArray[np.uint8]], families: Mapping[str, Sequence[tuple[str, str, str]]],
+) -> None:
     """MUFAC's tree: of each part (train, val, test) images (n, 3, h, w) and (family, member, class a to h) of each."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, people in families.items():
@@ -76,8 +77,9 @@ def write_mufac(folder: Path, images: dict[str, NDArray[np.uint8]], families: di
         (folder / f"custom_{part}_dataset.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_celeba_hq(folder: Path, images: NDArray[np.uint8], people: Sequence[int], attributes: NDArray[np.int64],
-                    names: Sequence[str]) -> None:
+def write_celeba_hq(
+    folder: Path, images: NDArray[np.uint8], people: Sequence[int], attributes: NDArray[np.int64], names: Sequence[str],
+) -> None:
     """CelebA-HQ's tree of images (n, 3, h, w), the number of each person and attributes (n, a) of -1 and 1."""
     photos = folder / "CelebAMask-HQ" / "CelebA-HQ-img"
     photos.mkdir(parents=True, exist_ok=True)
