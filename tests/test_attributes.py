@@ -1,5 +1,7 @@
 """Classes and attributes: the network has torchvision's names, losses are the libraries', labels are read as meant."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,16 @@ def test_a_narrow_pointwise_convolution_is_the_same_sum() -> None:
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(3, 4, 7, 8)
     assert torch.allclose(ours(images), theirs(images), atol=1e-6)
+
+
+def test_a_narrow_network_trains_on_two_threads() -> None:
+    """In a process of its own: where the fault strikes, the process dies."""
+    code = ("import torch; from efface.models.resnet import resnet18; torch.set_num_threads(2)\n"
+            "model = resnet18((1, 24, 24), 5, width=4, stem='small').to(memory_format=torch.channels_last)\n"
+            "for step in range(40):\n"
+            "    images = torch.randn(32 - 3 * (step % 2), 1, 24, 24).contiguous(memory_format=torch.channels_last)\n"
+            "    model(images).square().mean().backward()\n")
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_pretrained_network_lends_all_but_a_last_layer_that_does_not_fit(tmp_path: Any) -> None:

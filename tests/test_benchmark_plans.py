@@ -68,6 +68,8 @@ def counted(results: Results, arm: str, part: str) -> int:
     return sum(request.faces.get(part, {}).values())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_mufac_as_published_and_by_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mufac_folder(tmp_path / "data" / "mufac")
     results = run_small("mufac.toml", tmp_path, monkeypatch)
@@ -84,6 +86,8 @@ def test_mufac_as_published_and_by_person(tmp_path: Path, monkeypatch: pytest.Mo
     assert {"SCRUB", "PIU-FR stage 2", "GLI"} <= {one.method for one in results.evaluations}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_mucac_all_three_and_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mucac_folder(tmp_path / "data" / "mucac")
     results = run_small("mucac.toml", tmp_path, monkeypatch, "all three, as published", "sex, clean")

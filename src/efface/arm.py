@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from efface.augment import augmented
 from efface.bind import Bound, BoundStage
 from efface.datasets import GENERATORS, READERS
 from efface.divide import divide
@@ -102,7 +103,7 @@ def line_up(
     own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
     ingredients = [
         gathered.signature, task.name, bound.plan.model.name, bound.model_settings,
-        code_of(train, Feed, bound.build, task.loss, *own), machine.versions["torch"], machine.device, machine.threads,
+        code_of(train, Feed, augmented, bound.build, task.loss, *own), machine.versions["torch"], machine.device, machine.threads,
     ]
 
     def trained(name: str, faces: Faces, pretrained: Path | None) -> Stage:

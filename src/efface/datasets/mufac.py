@@ -57,12 +57,13 @@ def read_part(path: Path, part: str, file: Path) -> pd.DataFrame:
         raise InputError(f"{file}: age_class of '{labels['image_path'][place]}' is '{labels['age_class'][place]}': "
                          f"expected {', '.join(AGES)}")
     names = labels["image_path"].str.strip()
+    stems = names.map(lambda name: Path(name).stem)
     families = labels["family_id"].str.strip()
     number = {family: place for place, family in enumerate(sorted(families.unique()))}
     third = families.map(number) % 3 == 0
     return pd.DataFrame(
         {
-            "key": [f"{part}/{Path(name).stem}" for name in names],
+            "key": f"{part}/" + stems.where(~stems.duplicated(keep=False), names),
             "path": [str((path / f"{part}_images" / Path(name).name).absolute()) for name in names],
             "person": families + "_" + labels["person_id"].str.strip(),
             "age": classes.map(AGES),
