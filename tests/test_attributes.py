@@ -15,12 +15,14 @@ from torch.nn import functional
 from conftest import answered, faces_of, refusal
 from efface.augment import augmented
 from efface.bind import bind
+from efface.evidence import in_words
 from efface.faces import Faces, Splits
 from efface.feed import Batch, Feed
 from efface.models.load import save_weights, start_from
 from efface.models.pointwise import Pointwise
 from efface.models.resnet import ResNet18, resnet18
 from efface.plan import parse_plan
+from efface.report.pictures import answer_in_words
 from efface.tasks import TASKS
 from efface.tasks.attributes import in_order, number_the_classes, unsure_of_class, yes_or_no
 
@@ -255,3 +257,15 @@ def test_starting_afresh_draws_from_the_same_distribution_as_the_first_time() ->
     first = float(model.state_dict()["layer4.1.conv2.weight"].std())
     model.reset_parameters()
     assert float(model.state_dict()["layer4.1.conv2.weight"].std()) == pytest.approx(first, rel=0.02)
+
+
+# In words
+
+
+def test_truth_and_answers_in_words() -> None:
+    assert in_words(np.array([1, 0]), ("young", "old")).tolist() == ["old", "young"]
+    assert in_words(np.array([[1.0, 1], [0, 0]]), ("Male", "Young")).tolist() == ["Male, Young", "none"]
+    assert in_words(np.zeros((2, 2, 2)), ()).tolist() == ["", ""]
+    assert answer_in_words(np.array([0.0, np.log(3)]), ["young", "old"], one_of_several=True) == "old (75%)"
+    assert answer_in_words(np.array([2.0, -1]), ["Male", "Young"], one_of_several=False) == "Male"
+    assert answer_in_words(np.array([-2.0, -1]), ["Male", "Young"], one_of_several=False) == "none"

@@ -103,7 +103,8 @@ def line_up(
     own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
     ingredients = [
         gathered.signature, task.name, bound.plan.model.name, bound.model_settings,
-        code_of(train, Feed, augmented, bound.build, task.loss, *own), machine.versions["torch"], machine.device, machine.threads,
+        code_of(train, Feed, augmented, bound.build, task.loss, *own), machine.versions["torch"], machine.device,
+        machine.threads,
     ]
 
     def trained(name: str, faces: Faces, pretrained: Path | None) -> Stage:
