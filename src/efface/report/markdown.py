@@ -33,10 +33,10 @@ def markdown(results: Results) -> str:
             ]))
         parts.append("\n".join(lines))
         if headline := headline_of(TASKS[request.task], request):
-            table = [_row(["model", *(title for _, title in headline), "faster than retraining"]),
-                     _row(["---"] * (2 + len(headline)))]
+            head = ["model", *(title for _, title in headline), *([words.FASTER] if request.classes else [])]
+            table = [_row(head), _row(["---"] * len(head))]
             table += [_row([one.method, *(words.interval(one.measures.get(name)) for name, _ in headline),
-                            words.times_faster(bills[one.method].rte)])
+                            *([words.times_faster(bills[one.method].rte)] if request.classes else [])])
                       for one in results.summaries if one.arm == request.arm]
             parts.append("\n".join(table))
     return "\n\n".join(parts)

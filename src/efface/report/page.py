@@ -88,7 +88,7 @@ def page(results: Results, out: Path) -> str:
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
         interval=words.interval,
-        drift=Markup(drift(results)),
+        drifts=[(name, Markup(drift(results, requests))) for name, requests in in_rounds(results).items()],
         plan=json.dumps(results.plan, indent=2),
         words=words.STANDING_WORDS,
     )
@@ -110,9 +110,9 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     headline = headline_of(task, request)
     return ArmView(
         headline=[(name, [*(words.value_and_span(one.measures.get(measure)) for measure, _ in headline),
-                          (words.times_faster(made[name].cost.rte), "")])
+                          *([(words.times_faster(made[name].cost.rte), "")] if request.classes else [])])
                   for name, one in summaries.items()] if headline else [],
-        headline_head=[*(title for _, title in headline), "faster than retraining"],
+        headline_head=[*(title for _, title in headline), *([words.FASTER] if request.classes else [])],
         headline_title=task.headline_title, headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
         name=request.arm, request=request, asked=asked(request, task.about), signal=task.signal.about,
@@ -132,15 +132,17 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     )
 
 
-def drift(results: Results) -> str:
-    """What became of everything round by round, where a request came in rounds; of the first arm that has them."""
+def in_rounds(results: Results) -> dict[str, list[Request]]:
+    """The rounds of every request that came in several, by the name of its arm less the round."""
     arms: dict[str, list[Request]] = {}
     for request in results.requests:
         if request.round is not None:
-            arms.setdefault(request.arm.rpartition("round ")[0], []).append(request)
-    if not arms:
-        return ""
-    requests = sorted(next(iter(arms.values())), key=lambda request: request.round or 0)
+            arms.setdefault(request.arm.rpartition("round ")[0].removesuffix(", "), []).append(request)
+    return arms
+
+
+def drift(results: Results, requests: Sequence[Request]) -> str:
+    """What became of everything, round by round."""
     error = TASKS[requests[0].task].error
     told = {f"{error.replace('_', ' ')} on test faces": f"{error}/test/all",
             f"{error.replace('_', ' ')} on all forgotten so far": f"{error}/forget/all",

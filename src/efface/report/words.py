@@ -67,6 +67,9 @@ def value_and_span(record: MeasureRecord | None) -> tuple[str, str]:
     return value, span
 
 
+FASTER = "faster than retraining"
+
+
 def times_faster(rte: float | None) -> str:
     """12×: how many times as fast as retraining; a dash for the original."""
     return "–" if rte is None else f"{rte:.0f}×" if rte >= 10 else f"{rte:.1f}×"
