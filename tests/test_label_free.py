@@ -235,8 +235,8 @@ def test_scrub_steps_away_then_back_and_stops_stepping_away(problem: tuple[Split
 
     batch = len(splits.forget)
     scrub(copy.deepcopy(original), TASK, splits.material, Recording(CPU, 0), epochs=3, max_epochs=2, batch=batch)
-    assert seen[:2] == ["away", "back"]  # the teacher's answers
-    assert seen[2:] == ["away", "back", "away", "back", "back"]
+    assert sorted(set(seen[:-5])) == ["away", "back"]  # the teacher's answers
+    assert seen[-5:] == ["away", "back", "away", "back", "back"]
 
 
 @pytest.mark.parametrize("name", ["cure", "scrub", "bad_teacher", "unsir", "laf", "dispersion"])

@@ -59,7 +59,7 @@ def plan_in(folder: Path, **changes: Any) -> dict[str, Any]:
         "verify": [{"name": "pairs", "pairs": str(folder / "pairs.txt")},
                    {"name": "bin", "bin": str(folder / "x.bin")}],
         "model": {"name": "iresnet", "depth": 10, "width": 4, "dimensions": 16, "scale": 16.0},
-        "train": {"epochs": 6, "batch": 16, "optimiser": "sgd", "lr": 0.05, "milestones": [4], "flip": True},
+        "train": {"epochs": 6, "batch": 16, "optimiser": "sgd", "lr": 0.05, "milestones": [4], "augment": "flip"},
         "methods": {"cure": {"epochs": 2, "clusters": 4, "retain_clusters": 8}, "scrub": {"epochs": 2}},
     }
     return overlaid(plan, changes)
