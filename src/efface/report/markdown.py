@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from efface.report import words
-from efface.report.page import group_names, headline_of
+from efface.report.page import faster, group_names, headline_of
 from efface.results import Results
 from efface.tasks import TASKS
 
@@ -36,7 +36,8 @@ def markdown(results: Results) -> str:
             head = ["model", *(title for _, title in headline), *([words.FASTER] if request.classes else [])]
             table = [_row(head), _row(["---"] * len(head))]
             table += [_row([one.method, *(words.interval(one.measures.get(name)) for name, _ in headline),
-                            *([words.times_faster(bills[one.method].rte)] if request.classes else [])])
+                            *([words.times_faster(faster(results, request.arm, one.method))]
+                              if request.classes else [])])
                       for one in results.summaries if one.arm == request.arm]
             parts.append("\n".join(table))
     return "\n\n".join(parts)

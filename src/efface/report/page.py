@@ -110,7 +110,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     headline = headline_of(task, request)
     return ArmView(
         headline=[(name, [*(words.value_and_span(one.measures.get(measure)) for measure, _ in headline),
-                          *([(words.times_faster(made[name].cost.rte), "")] if request.classes else [])])
+                          *([(words.times_faster(faster(results, request.arm, name)), "")] if request.classes else [])])
                   for name, one in summaries.items()] if headline else [],
         headline_head=[*(title for _, title in headline), *([words.FASTER] if request.classes else [])],
         headline_title=task.headline_title, headline_about=task.headline_about,
@@ -158,6 +158,14 @@ def drift(results: Results, requests: Sequence[Request]) -> str:
     return plots.drift([request.round or 0 for request in requests], {
         title: {model: [value(request.arm, model, measure) for request in requests] for model in models}
         for title, measure in told.items()})
+
+
+def faster(results: Results, arm: str, method: str) -> float | None:
+    """Retraining's seconds over a row's, each summed over the seeds; None for the original."""
+    costs = [one.cost for one in results.evaluations if (one.arm, one.method) == (arm, method)]
+    if any(cost.rte is None for cost in costs):
+        return None
+    return sum((cost.rte or 0) * cost.seconds for cost in costs) / sum(cost.seconds for cost in costs)
 
 
 def headline_of(task: Task, request: Request) -> list[tuple[str, str]]:
