@@ -8,6 +8,7 @@ arXiv:2311.02240: an attack by logistic regression on losses, the forgetting sco
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +27,16 @@ WEIGHTS = (0.25, 0.5, 0.75)
 """Of utility in NoMUS; 0.5 is the published one."""
 
 
-def forgetting_score(attack: float | Vector) -> float | Vector:
+Number = TypeVar("Number", float, Vector)
+"""One value, or a vector of it and its replicates."""
+
+
+def forgetting_score(attack: Number) -> Number:
     """|accuracy of the attack - 0.5|: 0 where it cannot tell, 0.5 where it always can. Lower is better."""
-    return np.abs(attack - 0.5)
+    return abs(attack - 0.5)
 
 
-def nomus(accuracy: float | Vector, forgetting: float | Vector, weight: float = 0.5) -> float | Vector:
+def nomus(accuracy: Number, forgetting: Number, weight: float = 0.5) -> Number:
     """weight * accuracy + (1 - weight) * (1 - 2 * forgetting); higher is better (normalised machine unlearning score).
 
     With equal weights it is also PIU-FR's final score.
@@ -52,7 +57,7 @@ def benchmark_measures(outcomes: Outcomes, loss: Array, right: Array, draws: Dra
     both = np.concatenate([members, others])
     weights = draws.weights[:REPLICATES + 1, draws.cluster[both]].astype(np.float64)
     attack = replicated_attack(loss[members], loss[others], weights)
-    forgetting = np.abs(attack - 0.5)
+    forgetting = forgetting_score(attack)
     utility = draws.means(right, outcomes.rows("test"))[:REPLICATES + 1]
     expected, highest = noise_floor(len(members), len(others))
     floor = f"two groups of {len(members)} and {len(others)} that nobody can tell apart"
@@ -69,7 +74,7 @@ def benchmark_measures(outcomes: Outcomes, loss: Array, right: Array, draws: Dra
     }
     for weight in WEIGHTS:
         name = "benchmark/nomus" if weight == 0.5 else f"benchmark/nomus, utility weighs {weight:g}"
-        found[name] = measure(weight * utility + (1 - weight) * (1 - 2 * forgetting), "high",
+        found[name] = measure(nomus(utility, forgetting, weight), "high",
                               f"NoMUS: {weight:g} of the test accuracy and {1 - weight:g} of 1 - 2 * forgetting score"
                               + (" (PIU-FR's final score)" if weight == 0.5 else ""))
     return found
@@ -163,7 +168,7 @@ def noise_floor(members: int, others: int, times: int = 400) -> tuple[float, flo
         loss = rng.normal(size=members + others)
         accuracy = [weighted_score(loss, member, np.ones((1, len(loss))), train, test)[0]
                     for train, test in ten_splits(members, others)]
-        scores.append(abs(float(np.mean(accuracy)) - 0.5))
+        scores.append(forgetting_score(float(np.mean(accuracy))))
     return float(np.mean(scores)), float(np.quantile(scores, 0.95))
 
 

@@ -22,7 +22,7 @@ from torch import nn
 
 from efface.errors import InputError
 from efface.faces import Faces, Material
-from efface.feed import Batch, Feed, batches_of, derive
+from efface.feed import Feed, batches_of, derive
 from efface.methods.matching import like_the_forgotten
 from efface.methods.teaching import EpochOf, nudge, teacher_of
 from efface.settings import Bound, Count, Positive, Strength
@@ -89,5 +89,4 @@ def rewound(passed: list[nn.Module], task: Task, material: Material, feed: Feed)
 def losses(model: nn.Module, task: Task, faces: Faces, feed: Feed) -> torch.Tensor:
     """(n,) what a model in evaluation mode loses on each face."""
     model.eval()
-    batches: list[Batch] = list(feed(faces, batch=256))
-    return torch.cat([task.loss(model, one) for one in batches])
+    return torch.cat([task.loss(model, one) for one in feed(faces, batch=256)])
