@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 from conftest import outcomes_of
 from efface.files import load_columns, save_columns
+from efface.measures.attacks import Sides, auc, caught_at, mix
 from efface.measures.cost import weights_moved
 from efface.measures.draws import Draws, Measure, measure
 from efface.measures.fairness import disparity, harmed_group, increase, main_group, means_on_test, price
-from efface.measures.memory import auc, caught_at, forgetting, membership, mix
+from efface.measures.memory import forgetting, membership
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import groups_of, utility
 
@@ -173,7 +174,8 @@ def attacked(seed: int) -> tuple[Floats, Floats, Floats, Floats]:
 @pytest.mark.parametrize("seed", range(3))
 def test_auc_is_that_of_scikit_learn_and_of_a_double_loop(seed: int) -> None:
     low, low_weights, high, high_weights = attacked(seed)
-    for found, ours, theirs in zip(auc(low, low_weights, high, high_weights), low_weights, high_weights, strict=True):
+    aucs = auc(Sides(-low, -high, low_weights, high_weights))
+    for found, ours, theirs in zip(aucs, low_weights, high_weights, strict=True):
         won = sum(
             a * b * ((x < y) + (x == y) / 2)
             for x, a in zip(low, ours, strict=True)
@@ -189,7 +191,7 @@ def test_auc_is_that_of_scikit_learn_and_of_a_double_loop(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_caught_at_is_that_of_a_search_through_all_thresholds(seed: int, rate: float) -> None:
     members, member_weights, others, other_weights = attacked(seed)
-    found = caught_at(rate, members, member_weights, others, other_weights)
+    found = caught_at(rate, Sides(-members, -others, member_weights, other_weights))
     for share, ours, theirs in zip(found, member_weights, other_weights, strict=True):
         allowed = [limit for limit in others if theirs[others < limit].sum() <= rate * theirs.sum()]
         assert share == pytest.approx(ours[members < max(allowed)].sum() / ours.sum())
@@ -198,8 +200,9 @@ def test_caught_at_is_that_of_a_search_through_all_thresholds(seed: int, rate: f
 def test_caught_at_one_percent_of_a_hundred_strangers_lets_one_be_accused() -> None:
     members, others = np.array([-1.0, 0.5, 1.5, 2.5]), np.arange(100.0)
     ones = [np.ones((1, len(values))) for values in (members, others)]
-    assert caught_at(0.01, members, ones[0], others, ones[1]) == pytest.approx([0.5])
-    assert caught_at(0.00, members, ones[0], others, ones[1]) == pytest.approx([0.25])
+    sides = Sides(-members, -others, *ones)
+    assert caught_at(0.01, sides) == pytest.approx([0.5])
+    assert caught_at(0.00, sides) == pytest.approx([0.25])
 
 
 def test_mixed_weights_give_strangers_the_groups_of_the_forgotten() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from efface.models import MODELS
-from efface.stages import Shelf, Stage, code_of
+from efface.stages import Network, Shelf, Stage, code_of
 
 
 def hash_of(source: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -43,7 +43,8 @@ def test_a_method_counts_what_it_is_built_on(tmp_path: Path, monkeypatch: pytest
 
 
 def stage(**change: Any) -> Stage:
-    fields: dict[str, Any] = {"name": "a", "seed": 0, "settings": {"lr": 1.0}, "ingredients": ["data"], "make": None}
+    fields: dict[str, Any] = {"name": "a", "seed": 0, "settings": {"lr": 1.0}, "ingredients": ["data"],
+                              "network": None, "make": None}
     return Stage(**fields | change)
 
 
@@ -58,10 +59,11 @@ def test_made_once_and_given_back_alike(tmp_path: Path) -> None:
 
     def make(feed: object, checkpoint: Path) -> torch.nn.Module:
         calls.append(feed)
-        return shelf.fresh()
+        return shelf.fresh(tiny)
 
-    shelf = Shelf(tmp_path, torch.device("cpu"), lambda: MODELS["eyenet"]((1, 16, 16), widths=(2, 2, 2), hidden=2), {})
-    one = stage(make=make)
+    tiny = Network(lambda: MODELS["eyenet"]((1, 16, 16), widths=(2, 2, 2), hidden=2), {})
+    shelf = Shelf(tmp_path, torch.device("cpu"))
+    one = stage(make=make, network=tiny)
     shelf.make(one)
     weights = shelf.model(one).state_dict()
     shelf.make(one)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from efface.augment import augmented
-from efface.bind import Bound, BoundStage
+from efface.bind import Bound
 from efface.datasets import GENERATORS, READERS
 from efface.divide import divide
-from efface.faces import Array, Faces, Material, Splits, together
-from efface.feed import Feed
+from efface.errors import InputError, nearest
+from efface.faces import Array, Material, Splits
 from efface.gather import Gathered, column, gather
 from efface.measures.fairness import main_group
-from efface.models.load import is_backbone, load_weights, read_weights, start_from
-from efface.models.recogniser import Recogniser, function_named
 from efface.packed import read_manifest
-from efface.plan import Plan, Source
+from efface.plan import REFERENCE, Plan, Source
+from efface.recipes import Kitchen, line_up, reference
 from efface.results import Environment, Request
-from efface.stages import Shelf, Stage, code_of
-from efface.tasks import Task
-from efface.train import place_head, train
+from efface.shadows import Shadow, shadows_of
+from efface.stages import Shelf, Stage
 from efface.verify import Verification, verification_sets
 from efface.watch import Watch
 
@@ -44,11 +39,26 @@ class Arm:
     """Pairs to tell apart, of people no model was trained on."""
     stages: tuple[Stage, ...]
     """Every model to be made, each after the one it starts from."""
+    spare: Stage | None
+    """The reference of one more seed, where the plan has one alone and is audited: every distance needs its floor."""
+    shadows: tuple[Shadow, ...]
+    """Models that know how others would have answered."""
     shelf: Shelf
 
     def stage(self, name: str, seed: int) -> Stage:
         """The model of this name and seed."""
         return next(stage for stage in self.stages if (stage.name, stage.seed) == (name, seed))
+
+    @property
+    def models(self) -> list[Stage]:
+        """Every model that is looked at, shadows aside."""
+        return [*self.stages, *([self.spare] if self.spare else [])]
+
+    def other_reference(self, seed: int) -> Stage | None:
+        """A reference of another seed than this one, if there is any."""
+        seeds = self.bound.plan.seeds
+        after = seeds[(seeds.index(seed) + 1) % len(seeds)]
+        return self.spare if after == seed else self.stage(REFERENCE, after)
 
 
 def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: Environment, watch: Watch) -> Arm:
@@ -59,19 +69,39 @@ def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: En
     fixed = gathered.table["split_of_source"].to_numpy(str)
     marked = meant(gathered, plan.forget.where) if plan.forget.where else None
     labels, now = plan.data[0].label, plan.forget.round or 1
-    rounds = [bound.task.settle(divide(gathered.faces, plan.split, one, parts, fixed, marked), labels)
-              for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))]
+    divided = [divide(gathered.faces, plan.split, one, parts, fixed, marked)
+               for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))]
+    rounds = [confused(*bound.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
     splits, names = rounds[-1]
-    classes = len(names)
     sets = verification_sets(plan.verify, gathered.faces, splits)
-    shape = gathered.faces.shape
-    about = {"task": plan.task, "model": plan.model.name, "model_settings": bound.model_settings, "shape": shape,
-             "classes": classes}
-    shelf = Shelf(out, device, lambda: bound.build(shape, classes, **bound.model_settings), about, watch.tick)
+    shelf = Shelf(out, device, watch.tick)
+    kitchen = Kitchen(bound, gathered, shelf, machine)
     materials = in_turn([settled for settled, _ in rounds])
     stages = tuple(stage for seed in plan.seeds
-                   for stage in line_up(bound, gathered, splits, materials, shelf, machine, seed))
-    return Arm(name, bound, splits, names if bound.task.labels != "none" else (), sets, stages, shelf)
+                   for stage in line_up(kitchen, splits, len(names), materials, seed))
+    audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
+    spare = reference(kitchen, splits, len(names), plan.seeds[0] + 1) if audited else None
+    shadows = shadows_of(kitchen, divided[-1], splits, len(names))
+    return Arm(name, bound, splits, names if bound.task.labels != "none" else (), sets, stages, spare, shadows, shelf)
+
+
+def confused(
+    splits: Splits, names: tuple[str, ...], pair: tuple[str, str] | None,
+) -> tuple[Splits, tuple[str, ...]]:
+    """The splits with the forgotten of two classes labelled as the other one.
+
+    Raises InputError for a class that does not exist, or of which nobody is forgotten.
+    """
+    if pair is None:
+        return splits, names
+    one, other = (names.index(name) if name in names else -1 for name in pair)
+    for name, number in zip(pair, (one, other), strict=True):
+        if number < 0 or not (splits.forget.targets == number).any():
+            raise InputError(f"forget.confuse: nobody who is to be forgotten has the class '{name}'"
+                             f"{nearest(name, names)}")
+    was = splits.forget.targets
+    swapped = np.where(was == one, other, np.where(was == other, one, was))
+    return replace(splits, forget=replace(splits.forget, targets=swapped)), names
 
 
 def meant(gathered: Gathered, where: Mapping[str, Sequence[str]]) -> Array:
@@ -91,77 +121,6 @@ def in_turn(rounds: Sequence[Splits]) -> list[Material]:
         materials.append(Material(newly, splits.retain, splits.public))
         before = splits.forget.keys
     return materials
-
-
-def line_up(
-    bound: Bound, gathered: Gathered, splits: Splits, materials: Sequence[Material], shelf: Shelf, machine: Environment,
-    seed: int,
-) -> list[Stage]:
-    """The models of one seed: the original, the reference that never saw the forgotten, and one per method, which has
-    been through the material of each round in turn."""
-    task, recipe, model = bound.task, bound.train_settings, bound.plan.model
-    own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
-    ingredients = [
-        gathered.signature, task.name, bound.plan.model.name, bound.model_settings,
-        code_of(train, Feed, augmented, bound.build, task.loss, *own), machine.versions["torch"], machine.device,
-        machine.threads,
-    ]
-
-    def trained(name: str, faces: Faces, pretrained: Path | None) -> Stage:
-        def make(feed: Feed, checkpoint: Path) -> nn.Module:
-            fresh = shelf.fresh()
-            return train(start_from(fresh, pretrained) if pretrained else fresh, task, faces, feed, checkpoint,
-                         **recipe)
-
-        start = [content_of_file(pretrained)] if pretrained else []
-        return Stage(name, seed, recipe, [*ingredients, fingerprint(faces), *start], make)
-
-    def given(file: Path) -> Stage:
-        def make(feed: Feed, checkpoint: Path) -> nn.Module:
-            model = load_weights(shelf.fresh(), file)
-            if isinstance(model, Recogniser) and is_backbone(read_weights(file)[0]):
-                place_head(model, everyone, feed)
-            return model
-
-        made_of = [*ingredients, content_of_file(file), fingerprint(everyone)]
-        return Stage("original", seed, {"weights": file.name}, made_of, make)
-
-    everyone = together(splits.forget, splits.retain)
-    original = given(model.weights) if model.weights else trained("original", everyone, model.pretrained)
-    start = model.pretrained if model.pretrained_for == "both" else None
-    made = {"original": original, "reference": trained("reference", splits.retain, start)}
-    before = dict.fromkeys([stage.name for stage in bound.stages], original)
-    for material in materials:
-        for stage in bound.stages:
-            begin = before[stage.name] if stage.after == "original" else made[stage.after]
-            made[stage.name] = unlearned(stage, begin, task, material, splits, shelf)
-        before = {stage.name: made[stage.name] for stage in bound.stages}
-    return list(made.values())
-
-
-def unlearned(
-    bound: BoundStage, before: Stage, task: Task, material: Material, splits: Splits, shelf: Shelf,
-) -> Stage:
-    """The stage in which a method is applied to what an earlier stage made."""
-    if bound.public == "strangers":
-        material = replace(material, public=splits.strangers)
-    seen = [fingerprint(faces) for faces in (material.forget, material.retain, material.public)]
-
-    def make(feed: Feed, checkpoint: Path) -> nn.Module:
-        return bound.method(shelf.model(before), task, material, feed, **bound.settings)
-
-    return Stage(bound.name, before.seed, bound.settings, [seen, bound.method.__name__, code_of(bound.method)], make,
-                 before)
-
-
-def content_of_file(file: Path) -> str | None:
-    """Hash of a file; None where there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
-
-
-def fingerprint(faces: Faces) -> str:
-    """Which faces these are, in which order."""
-    return hashlib.sha256("\x1f".join(faces.keys.tolist()).encode()).hexdigest()
 
 
 def describe(arm: Arm) -> Request:

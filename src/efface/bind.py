@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -50,7 +51,7 @@ class Bound:
         plain = self.plan.model_dump(mode="json", exclude_none=True)
         plain["train"] = self.train_settings
         plain["model"] |= self.model_settings
-        plain["methods"] = {stage.name: {"use": stage.method.__name__, "after": stage.after, "public": stage.public,
+        plain["methods"] = {stage.name: {"use": self.plan.methods[stage.name].use, "after": stage.after, "public": stage.public,
                                          **stage.settings}
                             for stage in self.stages}
         return plain
@@ -72,6 +73,8 @@ def bind(plan: Plan, where: str) -> Bound:
         function_named(model_settings["factory"])
     if plan.verify and plan.task != "recognition":
         raise InputError(f"{where}: verify is for the task recognition, not '{plan.task}': leave it out")
+    if plan.forget.confuse and plan.task != "classes":
+        raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
     return Bound(
         plan=plan,
         task=task,
@@ -84,7 +87,12 @@ def bind(plan: Plan, where: str) -> Bound:
 
 def _bound_stage(name: str, plan: Plan, where: str) -> BoundStage:
     stage = plan.methods[name]
-    method = _named(METHODS, stage.use, f"{where}: methods.{name}: method")
+    method = (function_named(stage.use, f"{where}: methods.{name}: use") if ":" in stage.use else
+              _named(METHODS, stage.use, f"{where}: methods.{name}: method"))
+    wanted = ["model", "task", "material", "feed"]
+    if (given := list(inspect.signature(method).parameters)[:4]) != wanted:
+        raise InputError(f"{where}: methods.{name}: {stage.use} takes {', '.join(given) or 'nothing'}: a way to forget "
+                         f"takes {', '.join(wanted)}, then settings")
     settings = bound(method, stage.settings, f"{where}: methods.{name}")
     works_on = tasks_of(stage.use)
     if plan.task not in works_on:

@@ -57,6 +57,16 @@ class Evidence:
     """(m, k, c, h, w) uint8: recognition only, the trained photo that each model finds most like the pictured one."""
     found: Array
     """(m, k) bool: whether it shows the same person."""
+    attack: Array
+    """(m,) name of the strongest attack on each model."""
+    suspicion: Array
+    """(m, n) its suspicion: higher on those it takes for members; NaN where it says nothing."""
+    whose: Array
+    """(n,) salted hash of the person, of the forgotten; "" for all others."""
+    exposed: Array
+    """(e,) rows of n: the forgotten photos that stand out most among strangers' under what methods made."""
+    exposed_images: Array
+    """(e, c, h, w) uint8"""
 
 
 def evidence_path(out: Path, arm: str) -> Path:
@@ -67,13 +77,15 @@ def evidence_path(out: Path, arm: str) -> Path:
 
 def collect(
     splits: Splits, task: Task, names: Sequence[str], outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded],
-    salted: str, *, random: int = 3, changed: int = 2, seed: int = 0,
+    suspected: Mapping[str, tuple[str, Array]], salted: str, *,
+    random: int = 3, changed: int = 2, shown: int = 8, seed: int = 0,
 ) -> Evidence:
     """From each group: faces drawn at random from the splits the task pictures, and, where test faces are pictured,
     those whose error changed most.
 
     names: of the classes or attributes, if any. outcomes, graded: of every model by name, "original" first, over the
-    same faces in the same order. salted: this run's `salt`.
+    same faces in the same order. suspected: the strongest attack on each, and its suspicion of every face. shown: how
+    many of the most exposed photos. salted: this run's `salt`.
     """
     models = list(outcomes)
     seen = outcomes[models[0]]
@@ -81,6 +93,9 @@ def collect(
     rows, why = choose(seen, task.pictured, error, random, changed, np.random.default_rng(seed))
     nearest, found = (matches(splits, list(outcomes.values()), rows) if task.name == "recognition"
                       else (np.zeros(0), np.zeros(0)))
+    suspicion = np.stack([suspected[name][1] for name in models]).astype(np.float32)
+    standing_out = most_exposed(seen, suspicion, shown)
+    forgotten = seen.rows("forget")
     return Evidence(
         models=np.array(models), split=seen.split, group=seen.group, label=in_words(seen.truth, names),
         error=error.astype(np.float32), signal=np.stack([graded[name].signal for name in models]).astype(np.float32),
@@ -88,8 +103,32 @@ def collect(
         images=pictures(splits, seen, rows), truth=seen.truth[rows],
         answers=np.stack([outcomes[name].answers[rows] for name in models]), scores=np.array(list(task.scores)),
         scored=np.stack([[graded[name].scores[score][rows] for score in task.scores] for name in models]),
-        nearest=nearest, found=found,
+        nearest=nearest, found=found, attack=np.array([suspected[name][0] for name in models]), suspicion=suspicion,
+        whose=np.array([pseudonym(name, salted) if mine else "" for name, mine in
+                        zip(seen.identity.tolist(), forgotten.tolist(), strict=True)]),
+        exposed=standing_out, exposed_images=pictures(splits, seen, standing_out),
     )
+
+
+def most_exposed(seen: Outcomes, suspicion: Array, count: int) -> Array:
+    """(e,) rows of the forgotten photos that, on average over what methods made (the original where there is none),
+    are suspected more than most strangers; one a person."""
+    made = list(range(2, len(suspicion))) or [0]
+    ranks = np.stack([standing(suspicion[model], seen) for model in made])
+    rows = np.flatnonzero(seen.rows("forget") & np.isfinite(ranks).all(0))
+    ordered = rows[np.argsort(-ranks[:, rows].mean(0), kind="stable")]
+    _, first = np.unique(seen.identity[ordered], return_index=True)
+    top: Array = ordered[np.sort(first)][:count]
+    return top
+
+
+def standing(suspicion: Array, seen: Outcomes | Evidence) -> Array:
+    """(n,) share of strangers whom an attack suspects less than each face; NaN where nothing is known."""
+    others = np.sort(suspicion[(seen.split == "strangers") & np.isfinite(suspicion)])
+    if not len(others):
+        return np.full(len(suspicion), np.nan)
+    places = np.searchsorted(others, suspicion, "left") + np.searchsorted(others, suspicion, "right")
+    return np.where(np.isfinite(suspicion), places / (2 * len(others)), np.nan)
 
 
 def in_words(truth: Array, names: Sequence[str]) -> Array:
@@ -132,6 +171,8 @@ def choose(
 
 def pictures(splits: Splits, seen: Outcomes, rows: Array) -> Array:
     """(k, c, h, w) the images of these rows."""
+    if not len(rows):
+        return np.zeros((0, *splits.test.shape), np.uint8)
     images = []
     for row in rows:
         faces = getattr(splits, str(seen.split[row]))

@@ -86,6 +86,9 @@ class Forget(Strict):
     """Which of the rounds an arm stands at; `read_plan` makes an arm of each."""
     whole_group: bool = False
     """Allow a request that leaves no retained face of a group."""
+    confuse: tuple[str, str] | None = None
+    """Task `classes`: before training, the forgotten of these two classes are labelled as the other one, so that what a
+    model still holds of them shows as confusion (the interclass confusion test of SCRUB)."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Forget:
@@ -176,6 +179,53 @@ class Stage(Named):
     published such numbers; the row says that it has seen its judges."""
 
 
+class Audit(Strict):
+    """How hard the forgetting is tried. Without it a run attacks by one threshold alone."""
+
+    shadows: int = Field(default=64, ge=0)
+    """Models trained with and without halves of the people in question; an even number."""
+    seed: int = Field(default=1000, ge=0)
+    """Of the halves and of the shadows' training."""
+    train: Literal["auto", "in turn", "processes", "stacked"] = "auto"
+    """How so many models are trained; `auto` is what is fastest on the device."""
+    unlearn: tuple[str, ...] = ()
+    """Rows whose way to forget every shadow goes through as well: for U-LiRA and epsilon, at that many times the
+    method's cost."""
+    density: Literal["normal", "kde"] = "normal"
+    """What LiRA takes a face's signal to be distributed as."""
+    rmia: int = Field(default=4, ge=0, le=4)
+    """Models without a face that RMIA compares with."""
+    relearn: bool = False
+    """Also train every model on the forgotten again, and count the steps until it knows them as the original did."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Audit:
+        if self.shadows % 2:
+            raise ValueError(f"shadows = {self.shadows} is odd: they come in pairs, each with the people that the "
+                             f"other lacks; give {self.shadows + 1}")
+        if self.unlearn and self.shadows < 4:
+            raise ValueError(f"unlearn needs shadows to make forget, and shadows = {self.shadows}: give at least 4")
+        return self
+
+
+class Criterion(Strict):
+    """Where a measure must be, its whole interval. Exactly one of the three."""
+
+    within: float | None = Field(default=None, ge=0)
+    """At most so far from the retrained reference's, either way ..."""
+    at_most: float | None = None
+    """... or at most this ..."""
+    at_least: float | None = None
+    """... or at least this."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Criterion:
+        given = [name for name in ("within", "at_most", "at_least") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of within, at_most, at_least; given: {', '.join(given) or 'none'}")
+        return self
+
+
 class Plan(Strict):
     """One arm of an experiment, complete."""
 
@@ -189,6 +239,9 @@ class Plan(Strict):
     model: Model
     train: dict[str, Any] = {}
     methods: dict[str, Stage] = {}
+    audit: Audit | None = None
+    accept: dict[str, Criterion] = {}
+    """By the name of a measure: what a row must meet to pass. Fixed before the run, and hashed into its results."""
 
     @model_validator(mode="before")
     @classmethod
@@ -218,11 +271,19 @@ class Plan(Strict):
                 raise ValueError(f"methods.{name}: after = '{stage.after}' must name a method that stands above it"
                                  f"{nearest(stage.after, earlier) if earlier else ''}")
             earlier.append(name)
+        for name in self.audit.unlearn if self.audit else ():
+            if name not in self.methods:
+                raise ValueError(f"audit.unlearn: '{name}' is no method of this plan{nearest(name, self.methods)}")
+        if self.audit and self.audit.unlearn and self.forget.rounds > 1:
+            raise ValueError("audit.unlearn: shadows forget at once, not in rounds; leave out forget.rounds")
         return self
 
 
-RESERVED = ("original", "reference", "reference, other seed")
-"""Rows that every report has."""
+ORIGINAL, REFERENCE, OTHER_SEED, NOBODY = (
+    "original", "reference", "reference, other seed", "nobody was trained on these")
+RESERVED = (ORIGINAL, REFERENCE, OTHER_SEED, NOBODY)
+"""Rows that reports have of themselves: the last two are controls, another retrained model and strangers in the place
+of the forgotten."""
 
 
 def read_plan(path: Path) -> dict[str, Plan]:

@@ -27,6 +27,13 @@ class MeasureRecord(Part):
     aim: Literal["low", "high", "as retrained", "none"]
     about: str
 
+    @property
+    def span(self) -> tuple[float, float, float] | None:
+        """(value, low, high) where all are known."""
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        return self.value, self.low, self.high
+
 
 class Cost(Part):
     """What one row cost, measured around the method's call alone; a stage's bill includes the stages before it."""
@@ -65,6 +72,46 @@ class Summary(Part):
     measures: dict[str, MeasureRecord]
     """Mean over seeds. The interval joins, in quadrature, the interval over people (the same in every seed) and,
     with two seeds or more, Student's 95% interval over seeds."""
+
+
+VerdictWord = Literal["pass", "fail", "not enough data"]
+
+
+class CriterionMet(Part):
+    """One measure of one row held against its threshold."""
+
+    measure: str
+    asked: str
+    value: float | None
+    """The measure or, where closeness to the reference is asked, how far it is from the reference's."""
+    low: float | None
+    high: float | None
+    verdict: VerdictWord
+    detectable: float | None
+    """The smallest shift that so many photos, people and seeds would have shown in four of five repetitions."""
+    why: str
+    """Why nothing can be said, where that is so."""
+
+
+class Verdict(Part):
+    """What the thresholds of a plan say of one row, over all seeds."""
+
+    arm: str
+    method: str
+    verdict: VerdictWord
+    criteria: list[CriterionMet]
+    must: VerdictWord | None = None
+    """Of a control: what it has to come out as for any other verdict to count."""
+    why: str = ""
+
+
+class Thresholds(Part):
+    """Proof of what was fixed beforehand."""
+
+    sha256: str
+    """Of the criteria of all arms."""
+    first_sha256: str
+    """Of those that stood in the plan when the first model of this folder was made."""
 
 
 class Environment(Part):
@@ -117,6 +164,9 @@ class Results(Part):
     requests: list[Request]
     evaluations: list[Evaluation]
     summaries: list[Summary]
+    verdicts: list[Verdict] = []
+    """Of every row, controls among them, where the plan says what to accept."""
+    thresholds: Thresholds | None = None
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

@@ -11,14 +11,18 @@ from filelock import FileLock, Timeout
 from efface import report
 from efface.arm import describe, set_up
 from efface.bind import bind
+from efface.crew import make_shadows
 from efface.errors import InputError
 from efface.evaluate import summarise
+from efface.files import write_text
 from efface.gather import check_paths
 from efface.judge import JUDGES, judge
 from efface.machine import device_named, environment, held_still
 from efface.plan import Plan
-from efface.results import Results, read_results, write_results
+from efface.results import Results, Thresholds, read_results, write_results
+from efface.shadows import every_stage
 from efface.stages import code_of, signature_of
+from efface.verdict import verdicts
 from efface.watch import Watch
 
 
@@ -40,18 +44,21 @@ def run(
         arms = [set_up(name, plan, out, here, machine, watch) for name, plan in bound.items()]
 
         filled = {name: plan.filled() for name, plan in bound.items()}
-        made_of = [stage.signature for arm in arms for stage in arm.stages]
-        signature = signature_of([filled, machine.model_dump(), made_of, code_of(judge, *JUDGES)])
+        made_of = [stage.signature for arm in arms for stage in [*arm.models, *every_stage(arm.shadows)]]
+        signature = signature_of([filled, machine.model_dump(), made_of, code_of(judge, verdicts, *JUDGES)])
         if finished := _finished(out, signature):
             return finished
 
-        watch.expect(sum(len(arm.stages) for arm in arms))
+        thresholds = fixed_beforehand(plans, out)
+        watch.expect(sum(len(arm.models) for arm in arms))
         for arm in arms:
-            for stage in arm.stages:
+            for stage in arm.models:
                 with watch.stage(arm.name, stage.name, stage.seed):
                     arm.shelf.make(stage)
-        evaluations = [row for arm in arms for row in judge(arm, out, watch)]
+        make_shadows(arms, plans, out, here, machine, watch)
 
+        judged = {arm.name: judge(arm, out, watch) for arm in arms}
+        evaluations = [row for one in judged.values() for row in one.rows]
         results = Results(
             signature=signature,
             plan=filled,
@@ -59,6 +66,9 @@ def run(
             requests=[describe(arm) for arm in arms],
             evaluations=evaluations,
             summaries=summarise(evaluations),
+            verdicts=[verdict for name, one in judged.items()
+                      for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept)],
+            thresholds=thresholds,
         )
         write_results(results, out)
         report.write(out)
@@ -76,6 +86,18 @@ def alone_in(out: Path) -> Iterator[None]:
         raise InputError(f"another run is at work in {out}: wait for it, or give another --out") from None
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise InputError(f"{out} cannot be used as a folder for results: {error.strerror}") from None
+
+
+def fixed_beforehand(plans: Mapping[str, Plan], out: Path) -> Thresholds | None:
+    """Hash of the thresholds of all arms, now and when this folder's first model was about to be made."""
+    if not any(plan.accept for plan in plans.values()):
+        return None
+    now = signature_of({name: plan.model_dump(mode="json")["accept"] for name, plan in plans.items()})
+    path = out / "thresholds.sha256"
+    if not path.exists():
+        begun = any((out / "models").glob("*.safetensors"))
+        write_text(path, "models were there before any thresholds" if begun else now)
+    return Thresholds(sha256=now, first_sha256=path.read_text(encoding="ascii"))
 
 
 def _finished(out: Path, signature: str) -> Results | None:

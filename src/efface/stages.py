@@ -25,15 +25,25 @@ from efface.measures.outcomes import Outcomes
 from efface.models.load import load_weights, read_weights, save_weights
 
 
+@dataclass(frozen=True)
+class Network:
+    """What a model is before anything was learned."""
+
+    build: Callable[[], nn.Module]
+    about: Mapping[str, Any]
+    """What is to be known of it to build it elsewhere: saved with the weights."""
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One model of a run: the original, the reference, or what a method made."""
+    """One model of a run: the original, the reference, what a method made, or a shadow of these."""
 
     name: str
     seed: int
     settings: Mapping[str, Any]
     ingredients: Any
     """Plain data: whatever the weights follow from, but for name and seed."""
+    network: Network
     make: Callable[[Feed, Path], nn.Module]
     """(feed, where to keep a checkpoint) to the model."""
     before: Stage | None = None
@@ -57,9 +67,6 @@ class Shelf:
 
     folder: Path
     device: torch.device
-    build: Callable[[], nn.Module]
-    about: Mapping[str, Any]
-    """What is to be known of every model here to use it elsewhere: saved with its weights."""
     tick: Callable[[int], None] | None = None
 
     def path(self, stage: Stage, kind: str, suffix: str) -> Path:
@@ -82,19 +89,23 @@ class Shelf:
         torch.manual_seed(seed)
         with Meter(self.device) as meter:
             model = stage.make(feed, checkpoint)
-        bill = {"seconds": meter.seconds, "faces": feed.handed, "peak_memory_mib": meter.peak_memory_mib}
-        made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
-        save_weights(model, self.path(stage, "models", ".safetensors"), {**self.about, **made, **bill})
+        self.put(stage, model, {"seconds": meter.seconds, "faces": feed.handed,
+                                "peak_memory_mib": meter.peak_memory_mib})
         checkpoint.unlink(missing_ok=True)
 
-    def fresh(self) -> nn.Module:
+    def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
+        """Put a model on the shelf with what it took: seconds, faces, peak_memory_mib."""
+        made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
+        save_weights(model, self.path(stage, "models", ".safetensors"), {**stage.network.about, **made, **bill})
+
+    def fresh(self, network: Network) -> nn.Module:
         """An untrained model on the device, channels last."""
-        model: nn.Module = self.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model: nn.Module = network.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model
 
     def model(self, stage: Stage) -> nn.Module:
         """A copy of a stage's model."""
-        return load_weights(self.fresh(), self.path(stage, "models", ".safetensors"))
+        return load_weights(self.fresh(stage.network), self.path(stage, "models", ".safetensors"))
 
     def bill(self, stage: Stage) -> dict[str, Any]:
         """What making a stage alone took: seconds, faces, peak_memory_mib."""
@@ -103,7 +114,7 @@ class Shelf:
     def weights(self, stage: Stage) -> dict[str, Array]:
         """A stage's trained weights as arrays; running statistics and counters are no weights."""
         saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
-        return {name: saved[name].numpy() for name, _ in self.build().named_parameters()}
+        return {name: saved[name].numpy() for name, _ in stage.network.build().named_parameters()}
 
     def outcomes(self, stage: Stage, seen: str, observe: Callable[[nn.Module], Outcomes]) -> Outcomes:
         """What a stage's model answered, observed once; `seen` is the signature of what it is asked."""

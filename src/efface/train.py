@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -49,8 +50,7 @@ def train(
     for epoch in range(feed.passes, epochs):
         torch.manual_seed(derive(feed.seed, "epoch", epoch))
         for group in steps.param_groups:
-            group["lr"] = lr * (0.1 ** sum(epoch >= one for one in milestones) if milestones else
-                                (1 + math.cos(math.pi * epoch / epochs)) / 2)
+            group["lr"] = rate_at(epoch, epochs, lr, milestones)
         for faces_now in feed(faces, batch=batch, augment=augment):
             descend(steps, task.loss(model, faces_now).mean())
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
@@ -59,6 +59,13 @@ def train(
                             "handed": feed.handed}, part)
             saved = time.monotonic()
     return model
+
+
+def rate_at(epoch: int, epochs: int, lr: float, milestones: Sequence[int] = ()) -> float:
+    """The learning rate of an epoch: a tenth from each milestone on or, without any, along a cosine."""
+    fall = (0.1 ** sum(epoch >= one for one in milestones) if milestones else
+            (1 + math.cos(math.pi * epoch / epochs)) / 2)
+    return lr * fall
 
 
 def place_head(model: Recogniser, faces: Faces, feed: Feed) -> Recogniser:
@@ -72,8 +79,14 @@ def place_head(model: Recogniser, faces: Faces, feed: Feed) -> Recogniser:
 
 
 def make_optimiser(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """An optimiser by its name in a plan."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    """An optimiser by its name in a plan, for whatever in the model is trainable."""
+    return optimiser_of(name, [weight for weight in model.parameters() if weight.requires_grad], lr, weight_decay)
+
+
+def optimiser_of(
+    name: Optimiser, weights: Sequence[torch.Tensor], lr: float, weight_decay: float,
+) -> torch.optim.Optimizer:
+    """An optimiser by its name in a plan, for these weights."""
     if name != "adamw":
         return torch.optim.SGD(weights, lr, momentum=0.9 if name == "sgd" else 0.0, weight_decay=weight_decay)
     return torch.optim.AdamW(weights, lr, weight_decay=weight_decay)

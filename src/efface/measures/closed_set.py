@@ -41,6 +41,16 @@ def softmax_through(head: Array, answers: Array) -> NDArray[np.float32]:
     return softmax
 
 
+def through_the_head(outcomes: Outcomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,) confidence and (n,) entropy of the head's softmax, whoever is meant; NaN without a head."""
+    if not outcomes.centres.size:
+        return np.full(len(outcomes), np.nan), np.full(len(outcomes), np.nan)
+    blocks = [softmax_through(outcomes.centres, outcomes.answers[start:start + BLOCK])
+              for start in range(0, len(outcomes), BLOCK)]
+    return (np.concatenate([block.max(1) for block in blocks]).astype(np.float64),
+            np.concatenate([entropy(block) for block in blocks]).astype(np.float64))
+
+
 def face_by_face(
     now: Outcomes, original: Outcomes, rows: NDArray[np.int64], threshold: float,
 ) -> dict[str, NDArray[np.float64]]:

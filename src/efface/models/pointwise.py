@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 NARROW = 16
@@ -23,5 +22,5 @@ class Pointwise(nn.Conv2d):
         step = self.stride[0]
         if step == 1 or self.in_channels >= NARROW:
             return super().forward(features)
-        picked = features[:, :, ::step, ::step].contiguous(memory_format=torch.channels_last)
+        picked = features[:, :, ::step, ::step].clone()  # dense, in the order of its dimensions that it had
         return nn.functional.conv2d(picked, self.weight)

@@ -90,13 +90,13 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def function_named(factory: str) -> Callable[..., Any]:
+def function_named(factory: str, where: str = "model.factory") -> Callable[..., Any]:
     """The function that "module:function" names; InputError where there is none."""
     module, _, name = factory.partition(":")
     try:
         function: Callable[..., Any] = getattr(import_module(module), name)
         inspect.getsource(import_module(module))  # what a run is signed with
     except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
-        raise InputError(f"model.factory '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
+        raise InputError(f"{where} '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
                          "imported from where you stand") from None
     return function

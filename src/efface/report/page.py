@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from efface.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
-from efface.judge import OTHER_SEED
 from efface.measures.utility import ALL
+from efface.plan import OTHER_SEED
 from efface.report import pictures, plots, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from efface.tasks.attributes import ATTRIBUTES, CLASSES
 from efface.tasks.eyes import EYE_CENTRES
 from efface.tasks.recognition import RECOGNITION
-from efface.tasks.task import Score, Task
+from efface.tasks.task import Difference, Score, Task
 
 TASKS: dict[str, Task] = {
     "eyes": EYE_CENTRES,
@@ -14,4 +14,4 @@ TASKS: dict[str, Task] = {
     "attributes": ATTRIBUTES,
 }
 
-__all__ = ["TASKS", "Score", "Task"]
+__all__ = ["TASKS", "Difference", "Score", "Task"]

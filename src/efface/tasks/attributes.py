@@ -7,7 +7,7 @@ rightly, so accuracy on the forgotten has no zero to go to, and the reference sa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,11 @@ from torch.nn import functional
 from efface.errors import InputError
 from efface.faces import Array, Faces, Splits
 from efface.feed import Batch
+from efface.measures import differences
 from efface.measures.benchmark import benchmark_measures
 from efface.measures.draws import Draws, Measure
 from efface.measures.outcomes import Outcomes
-from efface.tasks.task import Score, Task, nothing_wrong
+from efface.tasks.task import Difference, Score, Task, nothing_wrong
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,6 +158,67 @@ def unsure_of_attributes(outcomes: Outcomes) -> Array:
     return unsure
 
 
+def class_chances(outcomes: Outcomes) -> Array:
+    """(n, 1, k) softmax."""
+    chances: Array = special.softmax(np.asarray(outcomes.answers, np.float64), axis=1)[:, None]
+    return chances
+
+
+def attribute_chances(outcomes: Outcomes) -> Array:
+    """(n, a, 2) probabilities of no and yes for each attribute."""
+    yes = special.expit(np.asarray(outcomes.answers, np.float64))
+    return np.stack([1 - yes, yes], axis=2)
+
+
+def unsure_of_itself(chances: Array) -> Array:
+    """(n,) one minus the probability of the most likely answer; the mean over a."""
+    unsure: Array = 1 - chances.max(2).mean(1)
+    return unsure
+
+
+def entropy(chances: Array) -> Array:
+    """(n,) in nats; the mean over a."""
+    spread: Array = special.entr(chances).sum(2).mean(1)
+    return spread
+
+
+def modified_entropy(chances: Array, truth: Array) -> Array:
+    """(n,) entropy that is small only where the *true* answer is sure (Song and Mittal, USENIX Security 2021, section
+    3.3); the mean over a. truth (n, a): places of the true ones."""
+    true = np.arange(chances.shape[2]) == truth[..., None]
+    kept = np.where(true, 1 - chances, chances)
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.maximum(np.where(true, chances, 1 - chances), 1e-30))
+    spread: Array = -(kept * logs).sum(2).mean(1)
+    return spread
+
+
+def signals_of(chances: Callable[[Outcomes], Array], truth: Callable[[Outcomes], Array]) -> dict[str, Score]:
+    """What an attacker may read off probabilities, with or without the label."""
+    return {
+        "confidence": Score(lambda outcomes: unsure_of_itself(chances(outcomes)), "as retrained",
+                            "lack of confidence, whatever is true"),
+        "entropy": Score(lambda outcomes: entropy(chances(outcomes)), "as retrained", "entropy of the answer"),
+        "modified entropy": Score(lambda outcomes: modified_entropy(chances(outcomes), truth(outcomes)), "as retrained",
+                                  "entropy around the true answer"),
+    }
+
+
+def differences_of(chances: Callable[[Outcomes], Array]) -> dict[str, Difference]:
+    """How far two models' probabilities are apart."""
+    def between(measured: Callable[[Array, Array], Array]) -> Callable[[Outcomes, Outcomes], Array]:
+        return lambda now, other: measured(chances(now), chances(other))
+
+    return {
+        "js": Difference(between(differences.jensen_shannon), "Jensen-Shannon divergence of the two models' answers, "
+                                                              "in bits"),
+        "kl": Difference(between(differences.kullback_leibler), "Kullback-Leibler divergence of the answers from the "
+                                                                "other model's, in nats"),
+        "activation": Difference(between(differences.activation_distance), "distance of the two models' probabilities"),
+        "agreement": Difference(between(differences.same_answer), "share of answers that are the same"),
+    }
+
+
 def class_measures(now: Outcomes, _original: Outcomes, draws: Draws) -> dict[str, Measure]:
     """The benchmark's measures of one-of-several."""
     return benchmark_measures(now, class_loss(now), among_first(now, 1), draws)
@@ -207,7 +269,12 @@ CLASSES = Task(
     error="error",
     spread="loss",
     price="error",
+    share="accuracy",
     signal=Score(unsure_of_class, "as retrained", "logit-scaled loss"),
+    signals=signals_of(class_chances, lambda outcomes: outcomes.truth[:, None]),
+    likelihood=lambda outcomes: np.exp(-class_loss(outcomes)),
+    answers="logits",
+    differences=differences_of(class_chances),
     pictured=("test", "forget"),
     headline=HEADLINE,
     headline_title="By the benchmark's measures",
@@ -230,5 +297,8 @@ ATTRIBUTES = replace(
         "loss": Score(attribute_loss, "low", "mean cross-entropy of the attributes"),
     },
     signal=Score(unsure_of_attributes, "as retrained", "logit-scaled loss"),
+    signals=signals_of(attribute_chances, lambda outcomes: outcomes.truth.astype(np.int64)),
+    likelihood=lambda outcomes: np.exp(-attribute_loss(outcomes)),
+    differences=differences_of(attribute_chances),
     more=attribute_measures,
 )

@@ -12,7 +12,7 @@ from efface.anonymize import covered
 from efface.faces import EYES, Array, Splits
 from efface.feed import Batch
 from efface.measures.outcomes import Outcomes
-from efface.tasks.task import Score, Task
+from efface.tasks.task import Difference, Score, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +82,34 @@ def log_squared_error(outcomes: Outcomes) -> Array:
     return signal
 
 
+def log_worse_eye(outcomes: Outcomes) -> Array:
+    """Logarithm of the normalised error."""
+    signal: Array = np.log(normalised_error(outcomes) + 1e-3)
+    return signal
+
+
+def log_scale_error(outcomes: Outcomes) -> Array:
+    """Logarithm of how wrong the distance between the two eyes is, as a share of the true one."""
+    found, true = (np.linalg.norm(np.asarray(points, np.float64)[:, 0] - points[:, 1], axis=1)
+                   for points in (outcomes.answers, outcomes.truth))
+    signal: Array = np.log(np.abs(found / true - 1) + 1e-3)
+    return signal
+
+
+def near_likelihood(outcomes: Outcomes) -> Array:
+    """1 / (1 + (e / 0.05)²) of the normalised error e: Cauchy's density on the field's narrowest limit, as a share of
+    its highest."""
+    likelihood: Array = 1 / (1 + np.square(normalised_error(outcomes) / 0.05))
+    return likelihood
+
+
+def apart(now: Outcomes, other: Outcomes) -> Array:
+    """(n,) mean distance of the two models' eyes, as a share of the true distance between the eyes."""
+    moved = np.linalg.norm(np.asarray(now.answers, np.float64) - other.answers, axis=2).mean(1)
+    share: Array = moved / np.linalg.norm(now.truth[:, 0] - now.truth[:, 1], axis=1)
+    return share
+
+
 EYE_CENTRES = Task(
     name="eyes",
     about="find the centres of both eyes",
@@ -106,6 +134,18 @@ EYE_CENTRES = Task(
     error="normalised_error",
     spread="normalised_error",
     price="mse",
+    share="within_0.10",
     signal=Score(log_squared_error, "as retrained", "log loss"),
+    signals={
+        "worse eye": Score(log_worse_eye, "as retrained", "log error of the worse eye"),
+        "eye distance": Score(log_scale_error, "as retrained", "log error of the distance between the eyes"),
+    },
+    likelihood=near_likelihood,
+    answers="points",
+    differences={
+        "answers": Difference(apart, "distance of the two models' eyes, as a share of the distance between the eyes"),
+        "agreement": Difference(lambda now, other: (apart(now, other) <= 0.05).astype(np.float64),
+                                "share of faces whose eyes the two models find within 0.05 of each other"),
+    },
     pictured=("test", "forget"),
 )

@@ -12,12 +12,13 @@ from torch.nn import functional
 
 from efface.faces import Array, Faces, Splits
 from efface.feed import Batch
-from efface.measures.closed_set import closed_set, fresh_head, without_rows
+from efface.measures import differences
+from efface.measures.closed_set import closed_set, fresh_head, through_the_head, without_rows
 from efface.measures.draws import Draws, Measure
 from efface.measures.identification import identification
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import verification
-from efface.tasks.task import Score, Task, nothing_wrong
+from efface.tasks.task import Difference, Score, Task, nothing_wrong
 from efface.vectors import units
 
 if TYPE_CHECKING:
@@ -94,6 +95,28 @@ def looseness(outcomes: Outcomes) -> Array:
     return apart
 
 
+def shortness(outcomes: Outcomes) -> Array:
+    """Minus the length of the embedding: networks tend to embed what they know farther out."""
+    short: Array = -np.linalg.norm(np.asarray(outcomes.answers, np.float64), axis=1)
+    return short
+
+
+def alike_likelihood(outcomes: Outcomes) -> Array:
+    """(1 + compactness) / 2: between 0 and 1, as a likelihood is."""
+    likelihood: Array = (1 + compactness(outcomes)) / 2
+    return likelihood
+
+
+def neighbours(now: Outcomes, other: Outcomes) -> Array:
+    """(n,) of each photo's ten nearest in its split, the share that both models name: embeddings of two networks
+    cannot be compared, who lies near whom can."""
+    shared = np.full(len(now), np.nan)
+    for rows in np.split(*by_split(now)):
+        some = np.random.default_rng(0).permutation(rows)[:2000]
+        shared[some] = differences.shared_neighbours(units(now.answers[some]), units(other.answers[some]))
+    return shared
+
+
 def recognition_measures(now: Outcomes, original: Outcomes, draws: Draws) -> dict[str, Measure]:
     """What the field measures through the head, the same through a fresh head, and what no head can hide."""
     fresh, before = (replace(one, centres=fresh_head(one)) for one in (now, original))
@@ -145,7 +168,20 @@ RECOGNITION = Task(
     error="lookalikes",
     spread="lookalikes",
     price="lookalikes",
+    share="lookalikes",
     signal=Score(looseness, "as retrained", "log distance between a person's photos"),
+    signals={
+        "confidence": Score(lambda outcomes: 1 - through_the_head(outcomes)[0], "as retrained",
+                            "lack of the head's confidence, whoever it is"),
+        "entropy": Score(lambda outcomes: through_the_head(outcomes)[1], "as retrained",
+                         "entropy of the head's answer"),
+        "length": Score(shortness, "as retrained", "shortness of the embedding"),
+    },
+    likelihood=alike_likelihood,
+    answers="embeddings",
+    differences={
+        "neighbours": Difference(neighbours, "share of a photo's ten nearest that the two models have in common"),
+    },
     pictured=("forget_unseen", "retain_unseen"),
     headline=HEADLINE,
     headline_title="Through the head, without it, and from photos no model was trained on",

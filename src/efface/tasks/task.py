@@ -28,6 +28,15 @@ class Score:
     """One sentence for a reader who is not an engineer."""
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How differently two models answered one face, without asking which is right."""
+
+    of: Callable[[Outcomes, Outcomes], Array]
+    """(model's, another's, the same faces) to (n,)"""
+    about: str
+
+
 def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
     """Any target can be right."""
 
@@ -68,8 +77,19 @@ class Task:
     """Name of the score whose whole distribution says most; where it grew most is worth a look."""
     price: str
     """Name of the score whose increase the field reports as harm."""
+    share: str
+    """Name of the score between 0 and 1 that stands for accuracy where the field compares accuracies."""
     signal: Score
     """What betrays a member to an attacker; lower on members."""
+    signals: dict[str, Score]
+    """Everything else an attacker may look at, each of the same sign."""
+    likelihood: Callable[[Outcomes], Array]
+    """(n,) how likely a model found what is true, between 0 and 1, or what stands for it where answers are no
+    probabilities."""
+    answers: Literal["points", "embeddings", "logits"]
+    """What a network's outputs are."""
+    differences: dict[str, Difference]
+    """How far two models' answers are apart, face by face."""
     pictured: tuple[str, ...]
     """Splits from which a report shows faces."""
     headline: tuple[tuple[str, str], ...] = ()

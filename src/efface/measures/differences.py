@@ -1,0 +1,163 @@
+"""How far is a model from the retrained reference? Face by face, as a whole, and beside the original.
+
+Two retrained models of different seeds differ too, so no distance means anything without its floor, the row "reference,
+other seed". ToW: Zhao et al., What makes unlearning hard, NeurIPS 2024, arXiv:2406.01257. Average gap: group-robust
+machine unlearning, TMLR 2025, arXiv:2503.09330. CKA: Kornblith et al., ICML 2019. The three-sample test: Bounliphone
+et al., ICLR 2016, arXiv:1511.04581, with resampled people in place of its normal approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+from scipy.spatial.distance import cdist
+
+from efface.faces import Array
+from efface.measures.draws import Draws, Measure, Vector, measure
+from efface.measures.outcomes import Outcomes
+
+REPLICATES = 200
+"""Resamples where one costs a matrix product."""
+MOST = 800
+"""Faces that take part where every pair of them is looked at: drawn once, the same for every model."""
+
+
+# Face by face
+
+
+def jensen_shannon(ours: Array, theirs: Array) -> NDArray[np.float64]:
+    """(n,) divergence in bits, from 0 to 1, of distributions (n, a, k); the mean over a."""
+    middle = (ours + theirs) / 2
+    both = (special.rel_entr(ours, middle) + special.rel_entr(theirs, middle)).sum(2) / 2
+    divergence: NDArray[np.float64] = both.mean(1) / np.log(2)
+    return divergence
+
+
+def kullback_leibler(ours: Array, theirs: Array) -> NDArray[np.float64]:
+    """(n,) KL(theirs || ours) in nats of distributions (n, a, k); the mean over a."""
+    divergence: NDArray[np.float64] = special.rel_entr(theirs, np.maximum(ours, 1e-12)).sum(2).mean(1)
+    return divergence
+
+
+def activation_distance(ours: Array, theirs: Array) -> NDArray[np.float64]:
+    """(n,) Euclidean distance of distributions (n, a, k); the mean over a."""
+    distance: NDArray[np.float64] = np.linalg.norm(ours - theirs, axis=2).mean(1)
+    return distance
+
+
+def same_answer(ours: Array, theirs: Array) -> NDArray[np.float64]:
+    """(n,) share of the a answers (n, a, k) whose most likely outcome is the same."""
+    same: NDArray[np.float64] = (ours.argmax(2) == theirs.argmax(2)).mean(1)
+    return same
+
+
+def shared_neighbours(ours: Array, theirs: Array, count: int = 10) -> NDArray[np.float64]:
+    """(n,) of the nearest faces by unit embeddings (n, d) and (n, e), the share that both models name."""
+    count = min(count, len(ours) - 1)
+    if count < 1:
+        return np.full(len(ours), np.nan)
+    near = []
+    for unit in (ours, theirs):
+        alike = unit @ unit.T
+        np.fill_diagonal(alike, -np.inf)
+        near.append(np.argpartition(-alike, count - 1, axis=1)[:, :count])
+    shared: NDArray[np.float64] = (near[0][:, :, None] == near[1][:, None, :]).sum((1, 2)) / count
+    return shared
+
+
+# As a whole
+
+
+def tow(now: Sequence[Vector], reference: Sequence[Vector]) -> Vector:
+    """Tug of war: the product of 1 - |difference| of measures between 0 and 1; 1 is the reference itself."""
+    product: Vector = np.prod([1 - np.abs(ours - theirs) for ours, theirs in zip(now, reference, strict=True)], axis=0)
+    return product
+
+
+def average_gap(now: Mapping[str, Vector], reference: Mapping[str, Vector]) -> Vector:
+    """100 minus the mean difference in points of measures between 0 and 1: higher is nearer."""
+    gaps = [np.abs(now[name] - reference[name]) for name in now]
+    return np.asarray(100 * (1 - np.mean(gaps, axis=0)), np.float64)
+
+
+def wasserstein(ours: Array, theirs: Array, weights: NDArray[np.float64]) -> Vector:
+    """(r,) first Wasserstein distance of two models' values (n,) of the same faces, under each row of weights (r, n).
+    """
+    order, other = np.argsort(ours, kind="stable"), np.argsort(theirs, kind="stable")
+    values = np.concatenate([ours[order], theirs[other]])
+    place = np.argsort(values, kind="stable")
+    signed = np.concatenate([weights[:, order], -weights[:, other]], axis=1)[:, place]
+    gaps = np.diff(values[place])
+    distance: Vector = (np.abs(signed.cumsum(1)[:, :-1]) * gaps).sum(1) / weights.sum(1)
+    return distance
+
+
+def cka(ours: Array, theirs: Array, weights: NDArray[np.float64]) -> Vector:
+    """(r,) linear centred kernel alignment of two models' answers (n, d) and (n, e), under each row of weights (r, n);
+    1 where they differ by a rotation and a scale alone."""
+    found = []
+    for weight in weights:
+        share = (weight / weight.sum())[:, None]
+        one, two = ((answers - (share * answers).sum(0)) * np.sqrt(share) for answers in (ours, theirs))
+        cross, own, other = one.T @ two, one.T @ one, two.T @ two
+        found.append(np.square(cross).sum() / (np.linalg.norm(own) * np.linalg.norm(other)))
+    return np.array(found, np.float64)
+
+
+def equalised_odds(right: Array, truth: Array, outcomes: Outcomes, draws: Draws) -> Vector:
+    """(r,) the largest difference between groups in a share (n,) on test faces; the mean over what was true, where
+    that is one of several classes."""
+    groups = [str(group) for group in np.unique(outcomes.group[outcomes.rows("test")])]
+    classes = np.unique(truth) if truth.ndim == 1 and np.issubdtype(truth.dtype, np.integer) else [None]
+    spreads = []
+    for one in classes:
+        cells = [outcomes.rows("test", group) & (True if one is None else truth == one) for group in groups]
+        means = [draws.means(right, cell) for cell in cells if cell.any()]
+        if len(means) > 1:
+            spreads.append(np.max(means, axis=0) - np.min(means, axis=0))
+    return np.nanmean(spreads, axis=0) if spreads else np.zeros(len(draws.weights))
+
+
+# Nearer to which?
+
+
+def nearer(now: Array, original: Array, reference: Array, people: Array, seed: int = 0) -> dict[str, Measure]:
+    """`distance/nearer` and its p-value: the relative three-sample test.
+
+    now, original, reference (n, s): s signals of the forgotten under each model; people (n,): whose faces. The squared
+    maximum mean discrepancy (Gaussian kernel, width of the median distance) of the model to the reference, less that to
+    the original: below zero, the forgotten are answered more as by the retrained model.
+    """
+    rng = np.random.default_rng(seed)
+    known = np.flatnonzero(np.isfinite(np.concatenate([now, original, reference], axis=1)).all(1))
+    about = ("difference of squared MMD, model to reference minus model to original, over their sum, by all signals on "
+             "the forgotten (-1: as the reference, 1: as the original)")
+    if len(known) < 4:
+        return {"distance/nearer": Measure(None, None, None, "low", about + " (too few faces)")}
+    known = np.sort(rng.permutation(known)[:MOST])
+    sides = [side[known] for side in (now, original, reference)]
+    pooled = np.concatenate(sides)
+    sides = [(side - pooled.mean(0)) / np.maximum(pooled.std(0), 1e-12) for side in sides]
+    width = max(float(np.median(cdist(sides[1], sides[2], "sqeuclidean"))), 1e-9)
+    kernel = [[np.exp(-cdist(one, two, "sqeuclidean") / width) for two in sides] for one in sides]
+    _, of = np.unique(people[known], return_inverse=True)
+    count = of.max() + 1
+    draws = np.concatenate([np.ones((1, count)), rng.multinomial(count, np.full(count, 1 / count), REPLICATES)])[:, of]
+    draws = draws / draws.sum(1, keepdims=True)
+
+    def mean(one: int, two: int) -> Vector:
+        alike: Vector = np.einsum("rn,rn->r", draws @ kernel[one][two], draws)
+        return alike
+
+    to_original = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
+    to_reference = mean(0, 0) + mean(2, 2) - 2 * mean(0, 2)
+    lean = (to_reference - to_original) / np.maximum(to_reference + to_original, 1e-12)
+    wrong = (1 + float((to_reference[1:] >= to_original[1:]).sum())) / (1 + REPLICATES)
+    return {
+        "distance/nearer": measure(lean, "low", about),
+        "distance/nearer, p": Measure(wrong, wrong, wrong, "low", "p-value of that test, against “no nearer to the "
+                                                                  "reference than to the original”"),
+    }

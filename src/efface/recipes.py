@@ -1,0 +1,133 @@
+"""How each model of an arm is made: the stages of its original, its references, what a method makes, and shadows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from efface.augment import augmented
+from efface.bind import Bound, BoundStage
+from efface.faces import Faces, Material, Splits, together
+from efface.feed import Feed
+from efface.gather import Gathered
+from efface.models.load import is_backbone, load_weights, read_weights, start_from
+from efface.models.recogniser import Recogniser, function_named
+from efface.results import Environment
+from efface.stages import Network, Shelf, Stage, code_of
+from efface.train import place_head, train
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    """What all models of an arm are made of, and where they are put."""
+
+    bound: Bound
+    gathered: Gathered
+    shelf: Shelf
+    machine: Environment
+
+    def network(self, classes: int) -> Network:
+        """The plan's network, for so many classes or people."""
+        plan, shape = self.bound.plan, self.gathered.faces.shape
+        about = {"task": plan.task, "model": plan.model.name, "model_settings": self.bound.model_settings,
+                 "shape": shape, "classes": classes}
+        return Network(lambda: self.bound.build(shape, classes, **self.bound.model_settings), about)
+
+    def ingredients(self, faces: Faces, threads: int | None = None) -> list[Any]:
+        """All that the weights of a model trained on these faces follow from, but for name, seed and settings."""
+        bound, machine = self.bound, self.machine
+        own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
+        return [self.gathered.signature, bound.task.name, bound.plan.model.name, bound.model_settings,
+                code_of(train, Feed, augmented, bound.build, bound.task.loss, *own), machine.versions["torch"],
+                machine.device, threads or machine.threads, fingerprint(faces)]
+
+    def trained(
+        self, name: str, seed: int, faces: Faces, network: Network, pretrained: Path | None, threads: int | None = None,
+    ) -> Stage:
+        """A model trained by the plan's recipe on these faces; threads: where they are not the run's own."""
+        recipe, task, shelf = self.bound.train_settings, self.bound.task, self.shelf
+
+        def make(feed: Feed, checkpoint: Path) -> nn.Module:
+            fresh = shelf.fresh(network)
+            return train(start_from(fresh, pretrained) if pretrained else fresh, task, faces, feed, checkpoint,
+                         **recipe)
+
+        start = [content_of_file(pretrained)] if pretrained else []
+        return Stage(name, seed, recipe, [*self.ingredients(faces, threads), *start], network, make)
+
+    def given(self, seed: int, everyone: Faces, network: Network, file: Path) -> Stage:
+        """The original as a file of weights."""
+        def make(feed: Feed, checkpoint: Path) -> nn.Module:
+            model = load_weights(self.shelf.fresh(network), file)
+            if isinstance(model, Recogniser) and is_backbone(read_weights(file)[0]):
+                place_head(model, everyone, feed)
+            return model
+
+        made_of = [*self.ingredients(everyone), content_of_file(file)]
+        return Stage("original", seed, {"weights": file.name}, made_of, network, make)
+
+    def unlearned(
+        self, stage: BoundStage, before: Stage, material: Material, splits: Splits, threads: int | None = None,
+    ) -> Stage:
+        """What a method makes of an earlier stage's model."""
+        if stage.public == "strangers":
+            material = replace(material, public=splits.strangers)
+        seen = [fingerprint(faces) for faces in (material.forget, material.retain, material.public)]
+        task, shelf = self.bound.task, self.shelf
+
+        def make(feed: Feed, checkpoint: Path) -> nn.Module:
+            return stage.method(shelf.model(before), task, material, feed, **stage.settings)
+
+        made_of = [seen, stage.method.__name__, code_of(stage.method), *([threads] if threads else [])]
+        return Stage(stage.name, before.seed, stage.settings, made_of, before.network, make, before)
+
+
+def line_up(kitchen: Kitchen, splits: Splits, classes: int, materials: Sequence[Material], seed: int) -> list[Stage]:
+    """The models of one seed: the original, the reference that never saw the forgotten, and one per method, which has
+    been through the material of each round in turn."""
+    model, bound, network = kitchen.bound.plan.model, kitchen.bound, kitchen.network(classes)
+    everyone = together(splits.forget, splits.retain)
+    original = (kitchen.given(seed, everyone, network, model.weights) if model.weights else
+                kitchen.trained("original", seed, everyone, network, model.pretrained))
+    made = {"original": original, "reference": reference(kitchen, splits, classes, seed)}
+    before = dict.fromkeys([stage.name for stage in bound.stages], original)
+    for material in materials:
+        for stage in bound.stages:
+            begin = before[stage.name] if stage.after == "original" else made[stage.after]
+            made[stage.name] = kitchen.unlearned(stage, begin, material, splits)
+        before = {stage.name: made[stage.name] for stage in bound.stages}
+    return list(made.values())
+
+
+def reference(kitchen: Kitchen, splits: Splits, classes: int, seed: int) -> Stage:
+    """A model that never saw the forgotten."""
+    model = kitchen.bound.plan.model
+    start = model.pretrained if model.pretrained_for == "both" else None
+    return kitchen.trained("reference", seed, splits.retain, kitchen.network(classes), start)
+
+
+def in_a_row(stages: Sequence[BoundStage], name: str) -> list[BoundStage]:
+    """The stages that lead from the original to the one of this name, in order."""
+    by_name: Mapping[str, BoundStage] = {stage.name: stage for stage in stages}
+    row = [by_name[name]]
+    while row[0].after != "original":
+        row.insert(0, by_name[row[0].after])
+    return row
+
+
+def content_of_file(file: Path) -> str | None:
+    """Hash of a file; None where there is none."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def fingerprint(faces: Faces) -> str:
+    """Which faces these are, in which order, and what is to be answered of each."""
+    digest = hashlib.sha256("\x1f".join(faces.keys.tolist()).encode())
+    digest.update(np.ascontiguousarray(faces.targets).tobytes())
+    return digest.hexdigest()

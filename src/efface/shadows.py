@@ -1,0 +1,128 @@
+"""Shadow models: the same network, trained in the same way on the retained and on half of the people in question.
+
+The people in question are the forgotten and the strangers. Each shadow has a random half of them, and the next one
+the other half, so that of every person as many models exist that were trained on them as were not. An attack then
+knows, face by face, how a model answers that saw it and how one that did not. Shadows belong to no seed of the plan
+and to no method: one set serves every row and every arm with the same people.
+
+What an attack may claim does not rest on how well the shadows imitate the original: its false alarms are counted on
+strangers. Better shadows only make it stronger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.faces import Array, Faces, Material, Splits, together
+from efface.measures.outcomes import Outcomes
+from efface.recipes import Kitchen, in_a_row
+from efface.stages import Stage
+
+ALONE = 1
+"""Threads a shadow is trained with: several shadows at once use a machine better than one with all threads does."""
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """One shadow of an arm."""
+
+    stage: Stage
+    faces: Faces
+    """What it is trained on."""
+    included: frozenset[str]
+    """The people in question that it was trained on."""
+    unlearned: dict[str, tuple[Stage, ...]]
+    """By the name of a row: the stages that make this shadow forget those people, as that row's original was made to
+    forget the forgotten."""
+
+
+def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> tuple[Shadow, ...]:
+    """The shadows a plan's audit asks for; raw: the splits before the task settled its targets."""
+    audit, task, model = kitchen.bound.plan.audit, kitchen.bound.task, kitchen.bound.plan.model
+    if audit is None or not audit.shadows:
+        return ()
+    splits = raw if task.labels == "none" else settled
+    people = in_question(splits)
+    shadows = []
+    for number, included in enumerate(halves(people, audit.shadows, audit.seed)):
+        mine = divided_as(splits, frozenset(people.names[included].tolist()))
+        names: tuple[str, ...] = ()
+        if task.labels == "none":
+            mine, names = task.settle(mine, ())
+        network = kitchen.network(len(names) if task.labels == "none" else classes)
+        faces = together(mine.forget, mine.retain)
+        trained = kitchen.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, ALONE)
+        unlearned = {}
+        for row in audit.unlearn:
+            stage, line = trained, []
+            for bound in in_a_row(kitchen.bound.stages, row):
+                stage = kitchen.unlearned(bound, stage, Material(mine.forget, mine.retain, mine.public), mine, ALONE)
+                line.append(stage)
+            unlearned[row] = tuple(line)
+        shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), unlearned))
+    return tuple(shadows)
+
+
+@dataclass(frozen=True)
+class InQuestion:
+    """The people whom shadows may or may not have been trained on."""
+
+    names: Array
+    """(p,)"""
+    strata: Array
+    """(p,) split and group."""
+
+
+def in_question(splits: Splits) -> InQuestion:
+    """The forgotten and the strangers, each once."""
+    names, strata = [], []
+    for split, faces in (("forget", splits.forget), ("strangers", splits.strangers)):
+        people, first = np.unique(faces.identities, return_index=True)
+        names.append(people)
+        strata.append(np.char.add(f"{split}\x1f", faces.groups[first]))
+    return InQuestion(np.concatenate(names), np.concatenate(strata))
+
+
+def halves(people: InQuestion, count: int, seed: int) -> NDArray[np.bool_]:
+    """(count, p) whom each shadow is trained on: half of each stratum at random, then the other half."""
+    included = np.zeros((count, len(people.names)), bool)
+    for pair in range(0, count, 2):
+        rng = np.random.default_rng([seed, pair])
+        for stratum in np.unique(people.strata):
+            members = rng.permutation(np.flatnonzero(people.strata == stratum))
+            included[pair, members[:(len(members) + int(rng.integers(2))) // 2]] = True
+        included[pair + 1] = ~included[pair]
+    return included
+
+
+def divided_as(splits: Splits, included: frozenset[str]) -> Splits:
+    """The splits as if these people in question were the forgotten and all others strangers; nothing else but
+    `retain` and `public` is left."""
+    everyone = together(splits.forget, splits.strangers)
+    mine = np.isin(everyone.identities, list(included))
+    nobody = splits.test[np.zeros(0, int)]
+    return replace(splits, forget=everyone[np.flatnonzero(mine)], strangers=everyone[np.flatnonzero(~mine)],
+                   forget_unseen=nobody, retain_unseen=nobody, val=nobody, test=nobody)
+
+
+def asked_of_shadows(splits: Splits) -> Splits:
+    """The faces that shadows are asked about: those in question, and test faces as a population."""
+    nobody = splits.test[np.zeros(0, int)]
+    return replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, val=nobody)
+
+
+def trained_on(shadows: Sequence[Shadow], outcomes: Outcomes) -> NDArray[np.bool_]:
+    """(s, n) whether each shadow was trained on each face."""
+    asked = np.isin(outcomes.split, ["forget", "strangers"])
+    return np.stack([np.isin(outcomes.identity, list(shadow.included)) & asked for shadow in shadows])
+
+
+def every_stage(shadows: Sequence[Shadow]) -> list[Stage]:
+    """All that is to be made for some shadows, each after the one it starts from."""
+    return [stage for shadow in shadows
+            for stage in (shadow.stage, *(one for line in shadow.unlearned.values() for one in line))]
+

@@ -1,0 +1,118 @@
+"""Pass, fail, or not enough data to say: thresholds that were fixed before the run, held against whole intervals.
+
+A value that meets its threshold while its interval does not proves nothing, so it passes nothing. And an instrument is
+only believed when its controls come out as they must: the original has to fail, people nobody was trained on and
+another retrained model have to pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from scipy import stats
+
+from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
+from efface.results import CriterionMet, MeasureRecord, Summary, Verdict, VerdictWord
+
+ALPHA, POWER = 0.05, 0.8
+MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass"}
+"""What each control must come out as."""
+
+
+def verdicts(rows: Sequence[Summary], accept: Mapping[str, Criterion]) -> list[Verdict]:
+    """One arm's rows, controls among them, against its criteria; none without criteria."""
+    if not accept or not rows:
+        return []
+    by_name = {one.method: one for one in rows}
+    found = {name: held_against(one, by_name[REFERENCE], accept) for name, one in by_name.items()
+             if name != REFERENCE}
+    wrong = {name: found[name].verdict for name, must in MUST.items() if name in found and found[name].verdict != must}
+    return [in_the_light_of(one, wrong) for one in found.values()]
+
+
+def held_against(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
+    """One row's verdict, whatever the controls say. Of a negative control only what was measured counts."""
+    met = [meets(name, criterion, row, reference) for name, criterion in accept.items()
+           if row.method != NOBODY or name in row.measures]
+    words = [one.verdict for one in met]
+    word: VerdictWord = ("fail" if "fail" in words else
+                         "not enough data" if "not enough data" in words or not words else "pass")
+    return Verdict(arm=row.arm, method=row.method, verdict=word, criteria=met, must=MUST.get(row.method),
+                   why="" if words else "none of the criteria was measured")
+
+
+def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> CriterionMet:
+    """One measure of one row against one threshold."""
+    record = compared(name, row, reference) if criterion.within is not None else row.measures.get(name)
+    asked = in_words(criterion)
+    if record is None or record.span is None:
+        return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
+                            detectable=None, why="not measured" if record is None else record.about)
+    value, low, high = record.span
+    least, most = allowed(criterion)
+    word: VerdictWord = ("pass" if least <= low and high <= most else
+                         "fail" if high < least or low > most else "not enough data")
+    return CriterionMet(measure=name, asked=asked, value=value, low=low, high=high, verdict=word,
+                        detectable=detectable(low, high), why="")
+
+
+def compared(name: str, row: Summary, reference: Summary) -> MeasureRecord | None:
+    """A measure less the reference's: on the same people in every draw where that was measured, else with the two
+    intervals joined as if they were independent, which is wider."""
+    question, _, level = name.rpartition("/")
+    if paired := row.measures.get(f"{question} beyond reference/{level}"):
+        return paired
+    ours, theirs = row.measures.get(name), reference.measures.get(name)
+    if ours is None or theirs is None:
+        return None
+    if ours.span is None or theirs.span is None:
+        return theirs if ours.span else ours
+    (value, low, high), (other, other_low, other_high) = ours.span, theirs.span
+    gap = value - other
+    return MeasureRecord(value=gap, low=gap - math.hypot(value - low, other_high - other),
+                         high=gap + math.hypot(high - value, other - other_low), aim="as retrained",
+                         about=f"{ours.about}, minus the retrained reference's")
+
+
+def allowed(criterion: Criterion) -> tuple[float, float]:
+    """Between what a value, or its distance to the reference's, may lie."""
+    if criterion.within is not None:
+        return -criterion.within, criterion.within
+    return (criterion.at_least if criterion.at_least is not None else float("-inf"),
+            criterion.at_most if criterion.at_most is not None else float("inf"))
+
+
+def in_words(criterion: Criterion) -> str:
+    if criterion.within is not None:
+        return f"within {criterion.within:g} of the reference's"
+    return f"at most {criterion.at_most:g}" if criterion.at_most is not None else f"at least {criterion.at_least:g}"
+
+
+def detectable(low: float, high: float) -> float:
+    """The smallest shift that an interval like this one would have shown in four of five repetitions: its standard
+    error times the sum of both normal quantiles (two-sided 5%, power 80%)."""
+    error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
+    return float(error * (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)))
+
+
+def in_the_light_of(verdict: Verdict, wrong: Mapping[str, VerdictWord]) -> Verdict:
+    """A verdict once the controls are known: where one came out wrong, nothing can be said of any other row, but that
+    who fails fails, should the original alone be in doubt."""
+    if not wrong or verdict.method in MUST:
+        return verdict
+    keeps = verdict.verdict == "fail" and set(wrong) == {ORIGINAL}
+    return verdict.model_copy(update={"verdict": verdict.verdict if keeps else "not enough data",
+                                      "why": "; ".join(DOUBT[name][word] for name, word in wrong.items())})
+
+
+UNSURE = "there are too few people or seeds to say that {}"
+DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
+    ORIGINAL: {"pass": "the original passes as well: there is too little to forget here, or to see",
+               "not enough data": UNSURE.format("the original fails")},
+    OTHER_SEED: {"fail": "another retrained model fails: these thresholds are tighter than retraining itself",
+                 "not enough data": UNSURE.format("another retrained model passes")},
+    NOBODY: {"fail": "people nobody was trained on fail: the attacks see something else than training",
+             "not enough data": UNSURE.format("people nobody was trained on pass")},
+}
+"""What a control that came out wrong means."""
