@@ -51,8 +51,8 @@ class Bound:
         plain = self.plan.model_dump(mode="json", exclude_none=True)
         plain["train"] = self.train_settings
         plain["model"] |= self.model_settings
-        plain["methods"] = {stage.name: {"use": self.plan.methods[stage.name].use, "after": stage.after, "public": stage.public,
-                                         **stage.settings}
+        plain["methods"] = {stage.name: {"use": self.plan.methods[stage.name].use, "after": stage.after,
+                                         "public": stage.public, **stage.settings}
                             for stage in self.stages}
         return plain
 

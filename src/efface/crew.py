@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 import torch
@@ -24,21 +24,10 @@ from efface.bind import bind
 from efface.machine import held_still
 from efface.plan import Plan, parse_plan
 from efface.results import Environment
-from efface.shadows import Shadow, every_stage
+from efface.shadows import every_stage, way_of
 from efface.stacked import make_stacked
 from efface.stages import Stage
 from efface.watch import Watch
-
-Way = Literal["in turn", "processes", "stacked"]
-
-
-def way_of(asked: Literal["auto", "in turn", "processes", "stacked"], device: torch.device, threads: int) -> Way:
-    """How shadows are made where the plan leaves it open."""
-    if asked != "auto":
-        return asked
-    if device.type != "cpu":
-        return "stacked"
-    return "processes" if threads > 1 else "in turn"
 
 
 def make_shadows(
@@ -50,13 +39,13 @@ def make_shadows(
         audit = arm.bound.plan.audit
         if audit is None or not missing(arm):
             continue
-        way = way_of(audit.train, device, machine.threads)
+        way = way_of(audit.train, arm.bound.task.name, device.type, machine.threads)
         if way == "stacked":
             make_stacked([shadow for shadow in arm.shadows if not arm.shelf.has(shadow.stage)], arm.bound, arm.shelf)
         if way == "processes":
             in_processes(arm, plans, out, device, machine, watch)
         left = missing(arm)
-        with held_still(device, 1):
+        with held_still(device, machine.threads):
             for stage in watch.track(left, len(left), "shadow models") if left else ():
                 arm.shelf.make(stage)
 
@@ -132,13 +121,8 @@ def work() -> None:
     bound = bind(parse_plan(order["plan"], "plan"), "plan")
     with held_still(device, 1):
         arm = set_up(order["arm"], bound, Path(order["out"]), device, machine, Watch())
-        for shadow in share_of(arm.shadows, order["share"], order["of"]):
+        for shadow in arm.shadows[order["share"]::order["of"]]:
             for stage in every_stage([shadow]):
                 if boss is None or not boss.is_running():
                     return
                 arm.shelf.make(stage)
-
-
-def share_of(shadows: Sequence[Shadow], share: int, of: int) -> Sequence[Shadow]:
-    """Every so manieth shadow, so that shares are alike."""
-    return shadows[share::of]

@@ -21,6 +21,7 @@ from efface.files import save_columns, write_text
 from efface.measures.attacks import told_apart
 from efface.measures.benchmark import benchmark_measures
 from efface.measures.closed_set import closed_set
+from efface.measures.confusion import interclass_confusion
 from efface.measures.cost import weights_moved
 from efface.measures.differences import tow
 from efface.measures.draws import Draws, Measure
@@ -43,7 +44,7 @@ from efface.watch import Watch
 
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
           recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification,
-          audit, told_apart, lira, epsilon, tow, steps_to_relearn)
+          audit, told_apart, lira, interclass_confusion, epsilon, tow, steps_to_relearn)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 
@@ -70,6 +71,9 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
         before = graded.get(stage.before) if stage.before and stage.before.before else None
         original, reference = graded[arm.stage(ORIGINAL, seed)], graded[arm.stage(REFERENCE, seed)]
         found = evaluate(graded[stage], original, reference, task, draws, before) | moved(arm, stage)
+        if plan.forget.confuse:
+            one, other = (arm.names.index(name) for name in plan.forget.confuse)
+            found |= interclass_confusion(graded[stage].outcomes, (one, other), draws)
         if plan.audit:
             found |= audit(graded[stage], reference, known[seed], task, draws, name)
         if plan.audit and plan.audit.relearn:

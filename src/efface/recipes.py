@@ -39,18 +39,18 @@ class Kitchen:
                  "shape": shape, "classes": classes}
         return Network(lambda: self.bound.build(shape, classes, **self.bound.model_settings), about)
 
-    def ingredients(self, faces: Faces, threads: int | None = None) -> list[Any]:
+    def ingredients(self, faces: Faces) -> list[Any]:
         """All that the weights of a model trained on these faces follow from, but for name, seed and settings."""
         bound, machine = self.bound, self.machine
         own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
         return [self.gathered.signature, bound.task.name, bound.plan.model.name, bound.model_settings,
                 code_of(train, Feed, augmented, bound.build, bound.task.loss, *own), machine.versions["torch"],
-                machine.device, threads or machine.threads, fingerprint(faces)]
+                machine.device, fingerprint(faces)]
 
     def trained(
-        self, name: str, seed: int, faces: Faces, network: Network, pretrained: Path | None, threads: int | None = None,
+        self, name: str, seed: int, faces: Faces, network: Network, pretrained: Path | None, how: Any = None,
     ) -> Stage:
-        """A model trained by the plan's recipe on these faces; threads: where they are not the run's own."""
+        """A model trained by the plan's recipe on these faces; how: where that is not with all of the run's threads."""
         recipe, task, shelf = self.bound.train_settings, self.bound.task, self.shelf
 
         def make(feed: Feed, checkpoint: Path) -> nn.Module:
@@ -59,7 +59,8 @@ class Kitchen:
                          **recipe)
 
         start = [content_of_file(pretrained)] if pretrained else []
-        return Stage(name, seed, recipe, [*self.ingredients(faces, threads), *start], network, make)
+        return Stage(name, seed, recipe, [*self.ingredients(faces), how or self.machine.threads, *start], network,
+                     make)
 
     def given(self, seed: int, everyone: Faces, network: Network, file: Path) -> Stage:
         """The original as a file of weights."""
@@ -69,13 +70,13 @@ class Kitchen:
                 place_head(model, everyone, feed)
             return model
 
-        made_of = [*self.ingredients(everyone), content_of_file(file)]
+        made_of = [*self.ingredients(everyone), self.machine.threads, content_of_file(file)]
         return Stage("original", seed, {"weights": file.name}, made_of, network, make)
 
     def unlearned(
-        self, stage: BoundStage, before: Stage, material: Material, splits: Splits, threads: int | None = None,
+        self, stage: BoundStage, before: Stage, material: Material, splits: Splits, how: Any = None,
     ) -> Stage:
-        """What a method makes of an earlier stage's model."""
+        """What a method makes of an earlier stage's model; how: as above."""
         if stage.public == "strangers":
             material = replace(material, public=splits.strangers)
         seen = [fingerprint(faces) for faces in (material.forget, material.retain, material.public)]
@@ -84,7 +85,7 @@ class Kitchen:
         def make(feed: Feed, checkpoint: Path) -> nn.Module:
             return stage.method(shelf.model(before), task, material, feed, **stage.settings)
 
-        made_of = [seen, stage.method.__name__, code_of(stage.method), *([threads] if threads else [])]
+        made_of = [seen, stage.method.__name__, code_of(stage.method), *([how] if how else [])]
         return Stage(stage.name, before.seed, stage.settings, made_of, before.network, make, before)
 
 

@@ -13,17 +13,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array, Faces, Material, Splits, together
+from efface.errors import InputError
+from efface.faces import Array, Faces, Splits, together
 from efface.measures.outcomes import Outcomes
 from efface.recipes import Kitchen, in_a_row
 from efface.stages import Stage
 
-ALONE = 1
-"""Threads a shadow is trained with: several shadows at once use a machine better than one with all threads does."""
+Way = Literal["in turn", "processes", "stacked"]
+
+STACKS = ("eyes", "classes", "attributes")
+"""Tasks whose networks can be stacked; the library that computes recognisers' losses cannot work on a stack."""
+
+
+def way_of(asked: Literal["auto"] | Way, task: str, device: str, threads: int) -> Way:
+    """How shadows are made where the plan leaves it open: by what is fastest (benchmarks/many_models.py).
+
+    Raises InputError for a stack of networks that cannot be stacked.
+    """
+    if asked == "stacked" and task not in STACKS:
+        raise InputError(f"audit.train = 'stacked' works on {', '.join(STACKS)}, not on '{task}': give 'processes' or "
+                         "leave it out")
+    if asked != "auto":
+        return asked
+    if device != "cpu":
+        return "stacked" if task in STACKS else "in turn"
+    return "processes" if threads > 1 else "in turn"
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,8 @@ def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> 
     audit, task, model = kitchen.bound.plan.audit, kitchen.bound.task, kitchen.bound.plan.model
     if audit is None or not audit.shadows:
         return ()
+    way = way_of(audit.train, task.name, kitchen.shelf.device.type, kitchen.machine.threads)
+    how = [way, 1 if way == "processes" else kitchen.machine.threads]
     splits = raw if task.labels == "none" else settled
     people = in_question(splits)
     shadows = []
@@ -55,12 +76,12 @@ def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> 
             mine, names = task.settle(mine, ())
         network = kitchen.network(len(names) if task.labels == "none" else classes)
         faces = together(mine.forget, mine.retain)
-        trained = kitchen.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, ALONE)
+        trained = kitchen.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, how)
         unlearned = {}
         for row in audit.unlearn:
             stage, line = trained, []
             for bound in in_a_row(kitchen.bound.stages, row):
-                stage = kitchen.unlearned(bound, stage, Material(mine.forget, mine.retain, mine.public), mine, ALONE)
+                stage = kitchen.unlearned(bound, stage, mine.material, mine, how)
                 line.append(stage)
             unlearned[row] = tuple(line)
         shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), unlearned))

@@ -15,7 +15,7 @@ from efface.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
 from efface.measures.utility import ALL
 from efface.plan import OTHER_SEED
-from efface.report import pictures, plots, words
+from efface.report import pictures, plots, proof, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary
 from efface.tasks import TASKS, Task
@@ -67,6 +67,12 @@ class ArmView:
     overlay_models: list[tuple[str, str, str]]
     anonymised: list[tuple[str, list[pictures.Picture]]]
     styles: list[pictures.Picture]
+    matrix: proof.Matrix | None
+    rulings: list[proof.Ruling]
+    models: list[str]
+    people: list[proof.Person]
+    exposed: list[pictures.Picture]
+    roc: Markup
     errors: Markup
     spread: str
     losses: Markup
@@ -87,6 +93,8 @@ def page(results: Results, out: Path) -> str:
         results=results,
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
+        thresholds=results.thresholds,
+        changed=proof.changed_thresholds(results),
         interval=words.interval,
         drifts=[(name, Markup(drift(results, requests))) for name, requests in in_rounds(results).items()],
         plan=json.dumps(results.plan, indent=2),
@@ -124,6 +132,9 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         anonymised=[(pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist()))
                     for k in faces] if request.task == "eyes" else [],
         styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
+        matrix=proof.matrix(summaries), rulings=proof.rulings(results, request.arm),
+        models=evidence.models.tolist(), people=proof.people(evidence),
+        exposed=proof.exposed(evidence, list(shown), shown), roc=Markup(plots.receiver_operating(evidence)),
         errors=Markup(plots.error_distributions(evidence, task.spread.replace("_", " "))),
         spread=task.spread.replace("_", " "),
         by_class=Markup(plots.losses_by_class(evidence) if request.classes else ""),

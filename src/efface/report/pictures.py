@@ -81,6 +81,11 @@ def matches(evidence: Evidence) -> list[tuple[str, list[Picture]]]:
     ]
 
 
+def caption_of(person: str, group: str) -> str:
+    """Group and salted hash."""
+    return " · ".join(part for part in (str(group), str(person)) if part)
+
+
 def caption(evidence: Evidence, k: int) -> str:
     """Group, split, why this one, and whose face, under a salted hash."""
     row = evidence.pictured[k]

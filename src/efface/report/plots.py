@@ -47,11 +47,13 @@ def error_distributions(evidence: Evidence, about: str) -> str:
 
 
 def signal_distributions(evidence: Evidence, about: str) -> str:
-    """Histograms of the attacker's signal on the forgotten and on strangers of the same groups: a panel per model."""
+    """Histograms of the attacker's signal on the forgotten and on strangers of the same groups, and as a line on the
+    retained: a panel per model."""
     forgotten = evidence.split == "forget"
     strangers = (evidence.split == "strangers") & np.isin(evidence.group, np.unique(evidence.group[forgotten]))
     known = np.isfinite(evidence.signal).all(0)
     forgotten, strangers = forgotten & known, strangers & known
+    retained = (evidence.split == "retain") & known
     seen = evidence.signal[:, forgotten | strangers]
     lowest, highest = np.quantile(seen, [0.002, 0.998])
     bins = np.linspace(lowest, highest, 31)
@@ -61,10 +63,43 @@ def signal_distributions(evidence: Evidence, about: str) -> str:
             axis.hist(evidence.signal[model, rows], bins, density=True, histtype="stepfilled", alpha=0.35, color=colour)
             axis.hist(evidence.signal[model, rows], bins, density=True, histtype="step", color=colour, linewidth=1.5,
                       label=label)
+        axis.hist(evidence.signal[model, retained], bins, density=True, histtype="step", color=COLOURS[2],
+                  linewidth=1.2, linestyle="--", label="retained")
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
 
     return _panels(evidence.models, draw, f"{about} (left: treated as known)", "faces", same_height=False)
+
+
+def receiver_operating(evidence: Evidence, most: int = 8) -> str:
+    """The strongest attack's ROC on logarithmic axes, where the few who are surely caught show: two panels of at most
+    so many models, original and reference in both."""
+    shown = list(range(min(len(evidence.models), most)))
+    panels = [shown] if len(shown) <= 5 else [[0, 1, *shown[2:5]], [0, 1, *shown[5:]]]
+    forgotten, strangers = evidence.split == "forget", evidence.split == "strangers"
+
+    def draw(axis: Any, place: int) -> None:
+        axis.plot([1e-3, 1], [1e-3, 1], color="#aaaaaa", linewidth=1, linestyle=":")
+        for model in panels[place]:
+            ours, theirs = (np.sort(evidence.suspicion[model, rows & np.isfinite(evidence.suspicion[model])])
+                            for rows in (forgotten, strangers))
+            if not len(ours) or not len(theirs):
+                continue
+            cuts = np.unique(np.concatenate([ours, theirs]))
+            wrong, caught = (1 - np.searchsorted(side, cuts, "left") / len(side) for side in (theirs, ours))
+            name = str(evidence.models[model])
+            axis.step(np.maximum(wrong, 1e-3), np.maximum(caught, 1e-3), where="post", linewidth=1.6,
+                      label=f"{name} ({evidence.attack[model]})",
+                      color="#222222" if model == 0 else COLOURS[2] if model == 1 else
+                      [COLOURS[place] for place in (0, 1, 3, 4, 5, 6)][(model - 2) % 6])
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlim(1e-3, 1)
+        axis.set_ylim(1e-3, 1)
+        axis.legend(fontsize=7, frameon=False, loc="lower right")
+
+    return _panels(np.array([""] * len(panels)), draw, "strangers wrongly accused", "forgotten caught",
+                   same_height=True, width=4.4, height=3.4, legend=False)
 
 
 def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
@@ -113,8 +148,11 @@ def _cumulative(values: Array) -> tuple[Array, Array]:
     return ordered, np.arange(1, len(ordered) + 1) / len(ordered)
 
 
-def _panels(models: Array, draw: Callable[[Any, int], None], x_label: str, y_label: str, same_height: bool) -> str:
-    """A panel per model, three in a row, one legend."""
+def _panels(
+    models: Array, draw: Callable[[Any, int], None], x_label: str, y_label: str, same_height: bool, *,
+    width: float = 3.1, height: float = 2.1, legend: bool = True,
+) -> str:
+    """A panel per model, three in a row, one legend unless each has its own."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -122,7 +160,7 @@ def _panels(models: Array, draw: Callable[[Any, int], None], x_label: str, y_lab
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     with mpl.rc_context({**STYLE, "svg.hashsalt": x_label}):
-        figure = Figure(figsize=(3.1 * columns, 2.1 * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.subplots(rows, columns, sharex=True, sharey=same_height, squeeze=False)
         for place, axis in enumerate(axes.flat):
@@ -133,7 +171,8 @@ def _panels(models: Array, draw: Callable[[Any, int], None], x_label: str, y_lab
             axis.set_title(str(models[place]), fontsize=10)
             axis.tick_params(labelbottom=True)
         handles, labels = axes.flat[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), frameon=False)
+        if legend:
+            figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), frameon=False)
         if x_label:
             figure.supxlabel(x_label, fontsize=10)
         figure.supylabel(y_label, fontsize=10)

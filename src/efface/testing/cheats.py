@@ -22,7 +22,6 @@ from efface.settings import Count, Factor, Positive
 from efface.tasks import Task
 from efface.train import descend, make_optimiser
 
-
 Instead = Callable[[Tensor, Tensor], Tensor]
 """(the original's answers (b, ...), their mean (1, ...)) to the answers that are wanted."""
 

@@ -1,0 +1,160 @@
+"""What an audit found, worded for a page: verdicts, models beside measures, people by how much they stand out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from efface.evidence import Evidence, standing
+from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
+from efface.report import words
+from efface.report.pictures import Picture, caption_of, drawn
+from efface.results import CriterionMet, MeasureRecord, Results, Summary, Verdict
+from efface.verdict import compared
+
+COLUMNS = (
+    ("attack/loss/auc/photo", "loss"), ("attack/confidence/auc/photo", "confidence"),
+    ("attack/entropy/auc/photo", "entropy"), ("attack/modified entropy/auc/photo", "modified entropy"),
+    ("attack/logistic/auc/photo", "logistic"), ("attack/forest/auc/photo", "forest"),
+    ("attack/rmia/auc/photo", "RMIA"), ("attack/lira/auc/photo", "LiRA"), ("attack/lira/auc/person", "LiRA, person"),
+    ("attack/lira/tpr_at_1%_fpr/photo", "LiRA, TPR at 1% FPR"), ("attack/u-lira/auc/photo", "U-LiRA"),
+    ("attack/u-lira/auc of the way/photo", "U-LiRA of the way"), ("epsilon/mean", "epsilon"),
+    ("completeness", "completeness"), ("distance/tow", "ToW"), ("distance/tow_mia", "ToW, attack"),
+    ("distance/avg_gap", "average gap"), ("distance/js/forget", "JS"), ("distance/kl/forget", "KL"),
+    ("distance/activation/forget", "activations"), ("distance/answers/forget", "answers apart"),
+    ("distance/neighbours/forget", "neighbours shared"), ("distance/cka/forget", "CKA"),
+    ("distance/agreement/forget", "agreement"), ("distance/wasserstein/signal", "Wasserstein"),
+    ("distance/nearer", "nearer to original (1) or reference (−1)"), ("relearn/ain", "relearning, of the reference's"),
+)
+"""What stands beside every model, in this order, where it was measured."""
+MARKS: Mapping[str, str] = {"pass": "passes", "fail": "fails", "not enough data": "not enough data to say"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value, its interval, and whether it can be told from what it is compared with."""
+
+    value: str
+    span: str
+    told: bool | None
+    """None where there is nothing to compare with."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Models by measures."""
+
+    head: list[tuple[str, str]]
+    """(name, how many models can be told from the reference by it)"""
+    rows: list[tuple[str, list[Cell]]]
+
+
+def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
+    """Every model beside the measures of an audit; None without any."""
+    known = [(name, title) for name, title in COLUMNS if any(name in one.measures for one in summaries.values())]
+    if not any(name.startswith("attack/") for name, _ in known):
+        return None
+    rows = [(row, [cell(name, row, summaries) for name, _ in known]) for row in summaries]
+    head = []
+    for place, (_, title) in enumerate(known):
+        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, OTHER_SEED)]
+        said = [one for one in told if one is not None]
+        head.append((title, f"{sum(said)} of {len(said)} told apart" if said else ""))
+    return Matrix(head, rows)
+
+
+def cell(name: str, row: str, summaries: Mapping[str, Summary]) -> Cell:
+    """One measure of one model. Attacks are compared with the same on the reference, distances with their floor."""
+    record = summaries[row].measures.get(name)
+    value, span = words.value_and_span(record)
+    if row == REFERENCE and name.startswith("distance/"):
+        return Cell("–", "", None)
+    if record is None or record.span is None or row == REFERENCE or record.low == record.high:
+        return Cell(value, span, None)
+    floor = summaries.get(OTHER_SEED)
+    if not name.startswith("distance/"):
+        gap = compared(name, summaries[row], summaries[REFERENCE])
+        return Cell(value, span, None if gap is None or gap.span is None else not gap.span[1] <= 0 <= gap.span[2])
+    usual = floor.measures.get(name) if floor else None
+    return Cell(value, span, None if row == OTHER_SEED or usual is None else far(record, usual))
+
+
+def far(one: MeasureRecord, other: MeasureRecord) -> bool | None:
+    """Whether two values differ beyond their joined intervals."""
+    if one.span is None or other.span is None:
+        return None
+    (a, a_low, a_high), (b, b_low, b_high) = one.span, other.span
+    reach = math.hypot(a - a_low, b_high - b) if a > b else math.hypot(a_high - a, b - b_low)
+    return abs(a - b) > reach
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A verdict in words."""
+
+    name: str
+    verdict: str
+    said: str
+    must: str
+    why: str
+    criteria: list[tuple[str, str, str, str, str]]
+    """(measure, what was asked, value with interval, verdict, smallest shift that would have shown)"""
+
+
+def rulings(results: Results, arm: str) -> list[Ruling]:
+    """The verdicts of an arm, controls first."""
+    mine = sorted((one for one in results.verdicts if one.arm == arm), key=lambda one: one.must is None)
+    return [Ruling(control_name(one), one.verdict, MARKS[one.verdict], f"must be “{one.must}”" if one.must else "",
+                   one.why, [told(met) for met in one.criteria]) for one in mine]
+
+
+def control_name(one: Verdict) -> str:
+    return {ORIGINAL: "control: the original", OTHER_SEED: "control: another retrained model",
+            NOBODY: "control: people nobody was trained on"}.get(one.method, one.method)
+
+
+def told(met: CriterionMet) -> tuple[str, str, str, str, str]:
+    value = met.why if met.value is None else (
+        f"{words.number(met.value)} [{words.number(met.low)}, {words.number(met.high)}]")
+    return met.measure, met.asked, value, MARKS[met.verdict], words.number(met.detectable, 2)
+
+
+def changed_thresholds(results: Results) -> bool:
+    """Whether the thresholds are others than those that stood there before the first model."""
+    return results.thresholds is not None and results.thresholds.sha256 != results.thresholds.first_sha256
+
+
+@dataclass(frozen=True)
+class Person:
+    """One forgotten person."""
+
+    name: str
+    photos: int
+    standings: list[tuple[str, int]]
+    """Under each model the share of strangers who stand out less, and that in percent."""
+
+
+def people(evidence: Evidence, most: int = 12) -> list[Person]:
+    """The forgotten who stand out most, by the mean over their photos and over what methods made."""
+    names = np.unique(evidence.whose[evidence.whose != ""])
+    ranks = np.stack([standing(row, evidence) for row in evidence.suspicion])
+    means = {}
+    for name in names.tolist():
+        rows = (evidence.whose == name) & np.isfinite(ranks).all(0)
+        if rows.any():
+            means[name] = (int(rows.sum()), ranks[:, rows].mean(1))
+    made = slice(2, None) if len(ranks) > 2 else slice(0, 1)
+    ordered = sorted(means, key=lambda name: -float(means[name][1][made].mean()))[:most]
+    return [Person(name, means[name][0], [(f"{100 * one:.0f}%", int(100 * one)) for one in means[name][1]])
+            for name in ordered]
+
+
+def exposed(evidence: Evidence, models: Sequence[str], colours: Mapping[str, str]) -> list[Picture]:
+    """The forgotten photos that stand out most, and under each of these models how much."""
+    ranks = {name: standing(evidence.suspicion[evidence.models.tolist().index(name)], evidence) for name in models}
+    return [Picture(drawn(image, None, []), caption_of(evidence.whose[row], evidence.group[row]),
+                    [(colours[name], f"{100 * ranks[name][row]:.0f}% of strangers stand out less") for name in models])
+            for image, row in zip(evidence.exposed_images, evidence.exposed.tolist(), strict=True)]
