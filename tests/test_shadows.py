@@ -215,6 +215,8 @@ def test_the_same_again_does_no_work(audited: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in (audited / "out").rglob("*.safetensors")} == before
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_thresholds_that_are_moved_afterwards_are_shown(audited: Path, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(AUDITED.replace("within = 0.2", "within = 0.9"))
     out = audited / "out"
@@ -227,6 +229,8 @@ def test_thresholds_that_are_moved_afterwards_are_shown(audited: Path, tmp_path:
     (out / "report.html").write_bytes(kept[1])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_killed_run_leaves_no_process_and_goes_on(audited: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-m", "efface", "run", str(audited / "plan.toml"), "--out", str(out)],
@@ -244,6 +248,8 @@ def test_a_killed_run_leaves_no_process_and_goes_on(audited: Path, tmp_path: Pat
 # Confusion of two classes
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_two_classes_confused_before_training_stay_confused_in_the_original_alone(tmp_path: Path) -> None:
     plan = {
         "task": "classes", "goal": "influence removed", "seeds": [0],

@@ -91,3 +91,16 @@ def test_what_so_little_data_could_have_shown_is_seen_in_four_of_five_repetition
 def test_a_criterion_says_exactly_one_thing(given: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Criterion.model_validate(given)
+
+
+def test_an_under_trained_reference_is_no_yardstick() -> None:
+    def with_errors(one: Summary, retained: float) -> Summary:
+        errors = {"error/retain/all": record(retained, 0.01), "error/test/all": record(0.5)}
+        return one.model_copy(update={"measures": one.measures | errors})
+
+    for poor, word in ((0.1, "pass"), (0.12, "pass"), (0.4, "not enough data")):
+        rows = [with_errors(one, poor if one.method in (REFERENCE, OTHER_SEED) else 0.1)
+                for one in (*CONTROLS, row("good", 0.0))]
+        found = {one.method: one for one in verdicts(rows, ACCEPT)}
+        assert found["good"].verdict == word
+        assert ("not trained as well" in found["good"].why) == (word != "pass")

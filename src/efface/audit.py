@@ -20,6 +20,7 @@ from efface.measures.draws import Draws, Measure, measure
 from efface.measures.epsilon import bound, challenge_score, epsilons
 from efface.measures.outcomes import Outcomes
 from efface.measures.ratios import Sightings, completeness, lira, lira_kde, one_against_the_others, rmia
+from efface.plan import ORIGINAL
 from efface.tasks import Task
 
 
@@ -34,45 +35,62 @@ class Knowledge:
     """By the name of a row: shadows that went through its forgetting."""
     density: str = "normal"
 
+    def ratio(self, signal: Array, seen: Sightings) -> NDArray[np.float64]:
+        """(n,) log likelihood ratio by the density that was asked for."""
+        return (lira_kde if self.density == "kde" else lira)(signal, seen)
 
-def suspicions(model: Graded, known: Knowledge, task: Task, row: str) -> dict[str, tuple[str, NDArray[np.float64]]]:
-    """Name of each attack to (who attacks, in words; (n,) suspicion)."""
+
+Attack = tuple[str, NDArray[np.float64]]
+"""Who attacks, in words ("somebody who ..."), and (n,) suspicion: higher on those taken for members."""
+
+
+@dataclass(frozen=True)
+class Suspected:
+    """A model, and what every attack makes of it that is the same for all rows."""
+
+    graded: Graded
+    attacks: Mapping[str, Attack]
+
+
+def suspect(model: Graded, known: Knowledge, task: Task) -> Suspected:
+    """Attack a model in every way that does not depend on how it was made to forget."""
     abouts = {"loss": task.signal.about, **{name: score.about for name, score in task.signals.items()}}
-    found = {name: (f"somebody who sees the {abouts[name]}", -np.asarray(signal, np.float64))
-             for name, signal in model.signals.items()}
+    found: dict[str, Attack] = {name: (f"somebody who sees the {abouts[name]}", -np.asarray(signal, np.float64))
+                                for name, signal in model.signals.items()}
     for name, suspicion in population_attacks(model.signals, model.outcomes).items():
         kind = "logistic regression" if name == "logistic" else "random forest"
         found[name] = (f"a {kind} on all signals, fitted on other people,", suspicion)
     if len(known.without):
-        population = model.outcomes.rows("test")
         found["rmia"] = (f"RMIA with up to {len(known.without)} models that never saw the face",
-                         rmia(model.likelihood, known.without, population))
-    attack = lira_kde if known.density == "kde" else lira
+                         rmia(model.likelihood, known.without, model.outcomes.rows("test")))
     if known.shadows is not None:
-        models = len(known.shadows.signal)
-        found["lira"] = (f"LiRA with {models} shadow models", attack(model.signal, known.shadows))
+        found["lira"] = (f"LiRA with {len(known.shadows.signal)} shadow models",
+                         known.ratio(model.signal, known.shadows))
+    return Suspected(model, {name: attack for name, attack in found.items() if np.isfinite(attack[1]).any()})
+
+
+def attacks_on(model: Suspected, known: Knowledge, row: str) -> dict[str, Attack]:
+    """All attacks on a model; U-LiRA by shadows that were made to forget as this row was, where there are any."""
+    found = dict(model.attacks)
     if row in known.unlearned:
-        models = len(known.unlearned[row].signal)
-        found["u-lira"] = (f"U-LiRA with {models} shadow models that were made to forget in the same way",
-                           attack(model.signal, known.unlearned[row]))
-    return {name: attack for name, attack in found.items() if np.isfinite(attack[1]).any()}
+        found["u-lira"] = (f"U-LiRA with {len(known.unlearned[row].signal)} shadow models that were made to forget in "
+                           "the same way", known.ratio(model.graded.signal, known.unlearned[row]))
+    return found
 
 
-def audit(
-    model: Graded, reference: Graded, known: Knowledge, task: Task, draws: Draws, row: str,
-) -> dict[str, Measure]:
+def audit(model: Suspected, reference: Suspected, known: Knowledge, draws: Draws, row: str) -> dict[str, Measure]:
     """`attack/...`, `completeness` and `epsilon/...` of one model."""
-    at_reference = suspicions(reference, known, task, row)
+    at_reference, outcomes = attacks_on(reference, known, row), model.graded.outcomes
     found: dict[str, Measure] = {}
-    for name, (about, suspicion) in suspicions(model, known, task, row).items():
-        found |= told_apart(f"attack/{name}", about, model.outcomes, suspicion, draws)
-        found |= beyond(f"attack/{name}", model.outcomes, suspicion, at_reference[name][1], draws)
+    for name, (about, suspicion) in attacks_on(model, known, row).items():
+        found |= told_apart(f"attack/{name}", about, outcomes, suspicion, draws)
+        found |= beyond(f"attack/{name}", outcomes, suspicion, at_reference[name][1], draws)
     if known.shadows is not None:
-        found |= how_complete(model, known.shadows, draws)
-        shown = known.unlearned.get(row, known.shadows if row == "original" else None)
+        found |= how_complete(model.graded, known.shadows, draws)
+        shown = known.unlearned.get(row, known.shadows if row == ORIGINAL else None)
         if shown is not None:
-            found |= by_any_threshold(model.outcomes, shown, draws)
-            found |= on_the_way(model.outcomes, shown, draws, row)
+            found |= by_any_threshold(outcomes, shown, draws)
+            found |= on_the_way(outcomes, shown, draws, row)
     return found
 
 
@@ -138,7 +156,7 @@ def on_the_way(outcomes: Outcomes, shown: Sightings, draws: Draws, row: str) -> 
     rng, count = np.random.default_rng(0), len(aucs)
     again = rng.multinomial(count, np.full(count, 1 / count), len(aucs[0]) - 1).T
     weights = np.concatenate([np.ones((count, 1)), again], axis=1) / count
-    name = "lira" if row == "original" else "u-lira"
+    name = "lira" if row == ORIGINAL else "u-lira"
     return {f"attack/{name}/auc of the way/photo": measure(
         (weights * np.stack(aucs)).sum(0), "as retrained",
         f"mean AUC of this attack over {count} shadow models as targets, each attacked by all others (0.5: this way "
@@ -161,10 +179,8 @@ def in_the_place_of_the_forgotten(graded: Graded, seed: int = 0) -> Graded:
     return replace(graded, outcomes=replace(outcomes, split=split))
 
 
-def strongest(model: Graded, known: Knowledge | None, task: Task, row: str) -> tuple[str, Array]:
+def strongest(model: Suspected, known: Knowledge, row: str) -> tuple[str, Array]:
     """The strongest attack that can be made with what is known, and (n,) its suspicion."""
-    if known is None:
-        return "loss", -np.asarray(model.signal, np.float64)
-    found = suspicions(model, known, task, row)
+    found = attacks_on(model, known, row)
     name = next(name for name in ("u-lira", "lira", "rmia", "loss") if name in found)
     return name, found[name][1]

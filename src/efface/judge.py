@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from efface.anonymize import covered
 from efface.arm import Arm
-from efface.audit import Knowledge, audit, in_the_place_of_the_forgotten, strongest
-from efface.evaluate import Graded, evaluate, grade, records
+from efface.audit import Suspected, audit, in_the_place_of_the_forgotten, strongest, suspect
+from efface.evaluate import evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
-from efface.faces import Array
-from efface.feed import Feed, derive
-from efface.files import save_columns, write_text
+from efface.files import save_columns
 from efface.measures.attacks import told_apart
 from efface.measures.benchmark import benchmark_measures
 from efface.measures.closed_set import closed_set
@@ -29,22 +23,21 @@ from efface.measures.epsilon import epsilon
 from efface.measures.fairness import increase
 from efface.measures.identification import identification
 from efface.measures.memory import membership
-from efface.measures.ratios import Sightings, lira
+from efface.measures.ratios import lira
 from efface.measures.utility import utility
 from efface.measures.verification import verification
 from efface.observe import observe
 from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
-from efface.relearn import WITHIN, loss_on, steps_to_relearn
 from efface.results import Cost, Evaluation
-from efface.shadows import asked_of_shadows, trained_on
 from efface.stages import Stage, code_of, signature_of
 from efface.tasks.attributes import class_measures
 from efface.tasks.recognition import recognition_measures
 from efface.watch import Watch
+from efface.witnesses import content, knowledge, relearned
 
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
           recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification,
-          audit, told_apart, lira, interclass_confusion, epsilon, tow, steps_to_relearn)
+          audit, told_apart, lira, interclass_confusion, epsilon, tow, knowledge)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 
@@ -67,6 +60,10 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
     draws = Draws(outcomes[arm.stages[0]])
     known = {seed: knowledge(arm, graded, seed) for seed in plan.seeds} if plan.audit else {}
 
+    @cache
+    def suspected(stage: Stage, seed: int) -> Suspected:
+        return suspect(graded[stage], known[seed], task)
+
     def measured(stage: Stage, seed: int, name: str) -> dict[str, Measure]:
         before = graded.get(stage.before) if stage.before and stage.before.before else None
         original, reference = graded[arm.stage(ORIGINAL, seed)], graded[arm.stage(REFERENCE, seed)]
@@ -75,7 +72,8 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
             one, other = (arm.names.index(name) for name in plan.forget.confuse)
             found |= interclass_confusion(graded[stage].outcomes, (one, other), draws)
         if plan.audit:
-            found |= audit(graded[stage], reference, known[seed], task, draws, name)
+            without = suspected(arm.stage(REFERENCE, seed), seed)
+            found |= audit(suspected(stage, seed), without, known[seed], draws, name)
         if plan.audit and plan.audit.relearn:
             found |= relearned(arm, stage, seed)
         return found
@@ -88,83 +86,19 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
             rows.append(row(arm, other, seed, measured(other, seed, OTHER_SEED), name=OTHER_SEED))
         if plan.audit:
             original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
-            nobody, unseen = (in_the_place_of_the_forgotten(graded[stage]) for stage in (original, reference))
-            found = membership(nobody.outcomes, nobody.signal, draws, task.signal.about)
-            found |= audit(nobody, unseen, known[seed], task, draws, NOBODY)
+            nobody, unseen = (suspect(in_the_place_of_the_forgotten(graded[stage]), known[seed], task)
+                              for stage in (original, reference))
+            found = membership(nobody.graded.outcomes, nobody.graded.signal, draws, task.signal.about)
+            found |= audit(nobody, unseen, known[seed], draws, NOBODY)
             controls.append(row(arm, original, seed, found, name=NOBODY))
     first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0]}
-    suspected = {name: strongest(graded[stage], known.get(plan.seeds[0]), task, name)
-                 for name, stage in first.items()}
+    first_seed = plan.seeds[0]
+    attacked = {name: strongest(suspected(stage, first_seed), known[first_seed], name) if plan.audit else
+                ("loss", -graded[stage].signal) for name, stage in first.items()}
     evidence = collect(arm.splits, task, arm.names, {name: outcomes[stage] for name, stage in first.items()},
-                       {name: graded[stage] for name, stage in first.items()}, suspected, salt(out))
+                       {name: graded[stage] for name, stage in first.items()}, attacked, salt(out))
     save_columns(evidence, evidence_path(out, arm.name))
     return Judged(rows, controls)
-
-
-def knowledge(arm: Arm, graded: Mapping[Stage, Graded], seed: int) -> Knowledge:
-    """What attacks on this seed's rows know: retrained models of other seeds, and shadows."""
-    plan, shelf, task = arm.bound.plan.audit, arm.shelf, arm.bound.task
-    assert plan is not None
-    outcomes = graded[arm.stages[0]].outcomes
-    asked = asked_of_shadows(arm.splits)
-    rows = np.flatnonzero(np.isin(outcomes.split, ["forget", "strangers", "test"]))
-    seen = signature_of([arm.splits.forget.keys.tolist(), content(arm.splits.forget.targets),
-                         arm.splits.strangers.keys.tolist(), arm.splits.test.keys.tolist(), code_of(observe)])
-
-    def sighted(stages: Sequence[Stage]) -> list[Graded]:
-        return [grade(shelf.outcomes(stage, seen, lambda model: observe(model, asked, (), shelf.device)), task)
-                for stage in stages]
-
-    def spread(columns: Sequence[Array]) -> NDArray[np.float64]:
-        wide = np.full((len(columns), len(outcomes)), np.nan)
-        if len(columns):
-            wide[:, rows] = np.stack(columns)
-        return wide
-
-    others = [graded[stage].likelihood for stage in arm.models if stage.name == REFERENCE and stage.seed != seed
-              and stage is not arm.other_reference(seed)]
-    if not arm.shadows:
-        return Knowledge(first_known(np.array(others), plan.rmia), None)
-    included = trained_on(arm.shadows, outcomes)
-    trained = sighted([shadow.stage for shadow in arm.shadows])
-    likelihoods = np.where(included, np.nan, spread([one.likelihood for one in trained]))
-    unlearned = {name: Sightings(included, spread([one.signal for one in sighted(
-        [shadow.unlearned[name][-1] for shadow in arm.shadows])])) for name in plan.unlearn}
-    return Knowledge(first_known(np.concatenate([*(one[None] for one in others), likelihoods]), plan.rmia),
-                     Sightings(included, spread([one.signal for one in trained])), unlearned, plan.density)
-
-
-def first_known(values: Array, count: int) -> NDArray[np.float64]:
-    """(count, n) of values (k, n) the first finite ones of each column."""
-    if not len(values) or not count:
-        return np.zeros((0, values.shape[1] if values.ndim == 2 else 0))
-    order = np.argsort(~np.isfinite(values), axis=0, kind="stable")
-    return np.take_along_axis(np.asarray(values, np.float64), order, axis=0)[:count]
-
-
-def relearned(arm: Arm, stage: Stage, seed: int) -> dict[str, Measure]:
-    """`relearn/steps` and `relearn/ain` of one model; counted once and kept."""
-    counts = {one: steps_of(arm, one, arm.stage(ORIGINAL, seed)) for one in (stage, arm.stage(REFERENCE, seed))}
-    steps, theirs = float(counts[stage]), float(counts[arm.stage(REFERENCE, seed)])
-    index = steps / theirs if theirs else None
-    return {
-        "relearn/steps": Measure(steps, steps, steps, "as retrained", "training steps on the forgotten until their "
-                                                                      "loss is within 5% of the original's again"),
-        "relearn/ain": Measure(index, index, index, "as retrained", "those steps over the retrained reference's (below "
-                                                                    "1: something was left that comes back)"),
-    }
-
-
-def steps_of(arm: Arm, stage: Stage, original: Stage) -> int:
-    """How many steps a model takes to know the forgotten as the original did."""
-    task, shelf, forget = arm.bound.task, arm.shelf, arm.splits.forget
-    told = signature_of([stage.signature, original.signature, code_of(steps_to_relearn)])
-    path = shelf.path(stage, "relearned", f"-{told[:12]}.txt")
-    if not path.exists():
-        feed = Feed(shelf.device, derive(stage.seed, "relearn"))
-        goal = WITHIN * loss_on(shelf.model(original), task, forget, feed)
-        write_text(path, str(steps_to_relearn(shelf.model(stage), task, forget, feed, goal)))
-    return int(path.read_text(encoding="ascii"))
 
 
 def questions(arm: Arm) -> str:
@@ -172,11 +106,6 @@ def questions(arm: Arm) -> str:
     columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), content(faces.targets))
                for name, faces in arm.splits.items()]
     return signature_of([columns, [one.fingerprint for one in arm.sets], code_of(observe)])
-
-
-def content(array: Array) -> str:
-    """Hash of an array's content."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def moved(arm: Arm, stage: Stage) -> dict[str, Measure]:

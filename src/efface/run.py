@@ -67,7 +67,8 @@ def run(
             evaluations=evaluations,
             summaries=summarise(evaluations),
             verdicts=[verdict for name, one in judged.items()
-                      for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept)],
+                      for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept,
+                                              bound[name].task.error)],
             thresholds=thresholds,
         )
         write_results(results, out)

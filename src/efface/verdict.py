@@ -16,19 +16,35 @@ from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
 from efface.results import CriterionMet, MeasureRecord, Summary, Verdict, VerdictWord
 
 ALPHA, POWER = 0.05, 0.8
+UNDER_TRAINED = 0.1
+"""How much worse a reference may answer the retained than the original does, as a share of the original's test error.
+"""
 MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass"}
 """What each control must come out as."""
 
 
-def verdicts(rows: Sequence[Summary], accept: Mapping[str, Criterion]) -> list[Verdict]:
-    """One arm's rows, controls among them, against its criteria; none without criteria."""
+def verdicts(rows: Sequence[Summary], accept: Mapping[str, Criterion], error: str = "error") -> list[Verdict]:
+    """One arm's rows, controls among them, against its criteria; none without criteria. error: name of the task's."""
     if not accept or not rows:
         return []
     by_name = {one.method: one for one in rows}
     found = {name: held_against(one, by_name[REFERENCE], accept) for name, one in by_name.items()
              if name != REFERENCE}
     wrong = {name: found[name].verdict for name, must in MUST.items() if name in found and found[name].verdict != must}
+    if under_trained(by_name, error):
+        wrong[REFERENCE] = "fail"
     return [in_the_light_of(one, wrong) for one in found.values()]
+
+
+def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
+    """Whether the reference answers the *retained* worse than the original does, beyond doubt: it had fewer faces to
+    learn and should know these no worse, so it was not trained as well, and what is near it is near a poor model."""
+    name = f"{error}/retain/all"
+    first, without = (rows[row].measures.get(name) for row in (ORIGINAL, REFERENCE))
+    usual = rows[ORIGINAL].measures.get(f"{error}/test/all")
+    if not (first and without and usual and first.span and without.span and usual.span):
+        return False
+    return without.span[1] > first.span[2] and without.span[0] - first.span[0] > UNDER_TRAINED * usual.span[0]
 
 
 def held_against(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
@@ -112,6 +128,8 @@ DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
                "not enough data": UNSURE.format("the original fails")},
     OTHER_SEED: {"fail": "another retrained model fails: these thresholds are tighter than retraining itself",
                  "not enough data": UNSURE.format("another retrained model passes")},
+    REFERENCE: {"fail": "the reference knows the retained far worse than the original does: it was not trained as "
+                        "well"},
     NOBODY: {"fail": "people nobody was trained on fail: the attacks see something else than training",
              "not enough data": UNSURE.format("people nobody was trained on pass")},
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efface.report import words
+from efface.report import proof, words
 from efface.report.page import faster, group_names, headline_of
 from efface.results import Results
 from efface.tasks import TASKS
@@ -40,7 +40,22 @@ def markdown(results: Results) -> str:
                               if request.classes else [])])
                       for one in results.summaries if one.arm == request.arm]
             parts.append("\n".join(table))
+        summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
+        if found := proof.matrix(summaries):
+            table = [_row(["model", *(title for title, _ in found.head)]), _row(["---"] * (len(found.head) + 1))]
+            parts.append("\n".join([*table, *(_row([name, *map(_cell, cells)]) for name, cells in found.rows)]))
+        if ruled := proof.rulings(results, request.arm):
+            criteria = [f"{measure} {asked}" for measure, asked, *_ in ruled[0].criteria]
+            table = [_row(["model", "verdict", *criteria]), _row(["---"] * (len(criteria) + 2))]
+            parts.append("\n".join([*table, *(_row([one.name, one.said, *(f"{value}: {said}" for _, _, value, said, _ in
+                                                                         one.criteria)]) for one in ruled)]))
     return "\n\n".join(parts)
+
+
+def _cell(cell: proof.Cell) -> str:
+    """A value with its interval, bold where it can be told from what it is compared with."""
+    text = f"{cell.value} {cell.span}".strip()
+    return f"**{text}**" if cell.told else text
 
 
 def _row(cells: list[str]) -> str:

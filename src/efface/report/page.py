@@ -14,11 +14,12 @@ from markupsafe import Markup
 from efface.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
 from efface.measures.utility import ALL
-from efface.plan import OTHER_SEED
+from efface.plan import OTHER_SEED, REFERENCE
 from efface.report import pictures, plots, proof, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary
 from efface.tasks import TASKS, Task
+from efface.verdict import DOUBT, under_trained
 
 FORGOTTEN = Ruler(-40, 160, ((0, "origin"), (100, "goal")))
 OTHERS = ("original", "reference", OTHER_SEED)
@@ -205,7 +206,9 @@ def happened(summaries: Mapping[str, Summary], score: str, request: Request, gro
     """What happened and who paid, a sentence for each thing worth one."""
     reference, what = summaries["reference"].measures, score.replace("_", " ")
     costs = words.listed([f"{group} {words.paid(reference, score, group)}" for group in groups])
+    doubt = [f"Beware: {DOUBT[REFERENCE]['fail']}. Nothing that is compared with it means what it says."]
     return [
+        *(doubt if under_trained(summaries, score) else []),
         f"What forgetting truly costs, by a model retrained without them: {what} of {costs}.",
         *who_forgot(summaries), *most_unequal(summaries, score, request.forgotten_group),
         *last_steps(summaries, score, groups),

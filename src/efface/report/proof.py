@@ -27,7 +27,7 @@ COLUMNS = (
     ("distance/activation/forget", "activations"), ("distance/answers/forget", "answers apart"),
     ("distance/neighbours/forget", "neighbours shared"), ("distance/cka/forget", "CKA"),
     ("distance/agreement/forget", "agreement"), ("distance/wasserstein/signal", "Wasserstein"),
-    ("distance/nearer", "nearer to original (1) or reference (−1)"), ("relearn/ain", "relearning, of the reference's"),
+    ("distance/nearer", "nearer to (1 original, −1 reference)"), ("relearn/ain", "relearning, of the reference's"),
 )
 """What stands beside every model, in this order, where it was measured."""
 MARKS: Mapping[str, str] = {"pass": "passes", "fail": "fails", "not enough data": "not enough data to say"}
@@ -107,8 +107,15 @@ class Ruling:
 def rulings(results: Results, arm: str) -> list[Ruling]:
     """The verdicts of an arm, controls first."""
     mine = sorted((one for one in results.verdicts if one.arm == arm), key=lambda one: one.must is None)
-    return [Ruling(control_name(one), one.verdict, MARKS[one.verdict], f"must be “{one.must}”" if one.must else "",
-                   one.why, [told(met) for met in one.criteria]) for one in mine]
+    asked = {met.measure: met.asked for one in mine for met in one.criteria}
+    found = []
+    for one in mine:
+        met = {each.measure: each for each in one.criteria}
+        cells = [told(met[name]) if name in met else (name, asked[name], "–", "cannot be asked of it", "–")
+                 for name in asked]
+        found.append(Ruling(control_name(one), one.verdict, MARKS[one.verdict],
+                            f"must be “{one.must}”" if one.must else "", one.why, cells))
+    return found
 
 
 def control_name(one: Verdict) -> str:

@@ -1,0 +1,147 @@
+"""How are 16 small models trained fastest: one after the other, by processes, stacked, or on a frozen backbone?
+
+python benchmarks/many_models.py [--task eyes|classes] [--people 1200] [--epochs 6] [--device auto] [--threads 2]
+
+Each way trains the 16 shadow models of the same plan on the same synthetic faces, in an empty folder, start-up of
+processes included. The last column is what they are for: the AUC of LiRA on the original by these 16 shadows. "Frozen
+backbone" trains anew the last stage and layer of the retrained reference on features that are computed once: another
+network, trained in another way, for who cannot afford the plan's own.
+"""
+
+import argparse
+import copy
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.arm import Arm, set_up
+from efface.audit import suspect
+from efface.bind import bind
+from efface.crew import make_shadows
+from efface.evaluate import grade
+from efface.feed import Feed, derive
+from efface.machine import device_named, environment, held_still
+from efface.measures.attacks import auc, sides_of
+from efface.measures.draws import Draws
+from efface.models.reset import reinitialise
+from efface.models.resnet import ResNet18
+from efface.observe import observe
+from efface.plan import ORIGINAL, REFERENCE, Plan, parse_plan
+from efface.results import Environment
+from efface.train import Optimiser, descend, make_optimiser, rate_at
+from efface.watch import Watch
+from efface.witnesses import knowledge
+
+Way = Literal["in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone"]
+WAYS: tuple[Way, ...] = ("in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone")
+MODELS: dict[str, dict[str, Any]] = {
+    "eyes": {"model": {"name": "eyenet", "widths": [16, 32, 64], "hidden": 128}, "train": {"lr": 1e-3}},
+    "classes": {"model": {"name": "resnet18", "width": 8, "stem": "small"},
+                "train": {"lr": 0.05, "batch": 64, "optimiser": "sgd"}},
+}
+
+
+def plan_of(task: str, people: int, epochs: int, way: Way) -> Plan:
+    """A plan of 16 shadows."""
+    settings = MODELS[task]
+    how = way if way in ("processes", "stacked") else "in turn"
+    return parse_plan({
+        "task": task, "goal": "influence removed", "seeds": [0], "forget": {"share": 0.4},
+        "data": {"name": "synthetic", "people": people, "photos_per_person": 1, "size": [32, 32],
+                 **({"label": "age"} if task == "classes" else {})},
+        "split": {"strangers": 0.25, "test": 0.2}, "model": settings["model"],
+        "train": {**settings["train"], "epochs": epochs}, "audit": {"shadows": 16, "train": how}}, "benchmark")
+
+
+def frozen(arm: Arm, reference: nn.Module) -> None:
+    """Put shadows on the shelf whose last stage and layer alone were trained, on the reference's features."""
+    assert isinstance(reference, ResNet18)
+    trunk = copy.deepcopy(reference)
+    trunk.layer4, trunk.avgpool, trunk.fc = nn.Sequential(), nn.Identity(), nn.Identity()  # type: ignore[assignment]
+    channels = reference.fc.in_features // 2
+    kept: dict[str, np.ndarray[Any, Any]] = {}
+    for shadow in arm.shadows[:2]:  # between them they have everybody
+        answers = Feed(arm.shelf.device, 0).answers(trunk, shadow.faces)
+        kept |= dict(zip(shadow.faces.keys.tolist(), np.asarray(answers), strict=True))
+    for shadow in arm.shadows:
+        torch.manual_seed(derive(shadow.stage.seed, shadow.stage.name))
+        model = copy.deepcopy(reference)
+        model.fc.reset_parameters()
+        rest = nn.Sequential(reinitialise(model.layer4), model.avgpool, nn.Flatten(), model.fc)
+        features = torch.from_numpy(np.stack([kept[key] for key in shadow.faces.keys.tolist()]))
+        side = round((features.shape[1] / channels) ** 0.5)
+        taught(rest, features.view(-1, channels, side, side).to(arm.shelf.device),
+               torch.from_numpy(shadow.faces.targets).to(arm.shelf.device), **arm.bound.train_settings)
+        arm.shelf.put(shadow.stage, model, {"seconds": 0.0, "faces": 0, "peak_memory_mib": 0.0})
+
+
+def taught(
+    rest: nn.Module, features: torch.Tensor, targets: torch.Tensor, *, epochs: int, lr: float, batch: int,
+    optimiser: Optimiser, weight_decay: float, **_: Any,
+) -> None:
+    """Train a rest of a network on features by the plan's recipe."""
+    steps = make_optimiser(optimiser, rest, lr, weight_decay)
+    rest.train()
+    for epoch in range(epochs):
+        for group in steps.param_groups:
+            group["lr"] = rate_at(epoch, epochs, lr)
+        for rows in torch.randperm(len(features)).split(batch):  # type: ignore[no-untyped-call]
+            if len(rows) > 1:
+                descend(steps, nn.functional.cross_entropy(rest(features[rows]), targets[rows]))
+
+
+def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, threads: int) -> tuple[float, float]:
+    """Seconds for 16 shadows, and the AUC of LiRA with them."""
+    one = machine.model_copy(update={"threads": 1}) if way == "in turn, 1 thread" else machine
+    with tempfile.TemporaryDirectory() as folder, held_still(device, one.threads):
+        out = Path(folder)
+        arm = set_up("", bind(plan, "benchmark"), out, device, one, Watch())
+        for stage in arm.models:
+            arm.shelf.make(stage)
+        start = time.perf_counter()
+        if way == "frozen backbone":
+            frozen(arm, arm.shelf.model(arm.stage(REFERENCE, 0)))
+        else:
+            make_shadows([arm], {"": plan}, out, device, one, Watch())
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        graded = {stage: grade(observe(arm.shelf.model(stage), arm.splits, (), device), arm.bound.task)
+                  for stage in arm.models}
+        original = graded[arm.stage(ORIGINAL, 0)]
+        suspicion = suspect(original, knowledge(arm, graded, 0), arm.bound.task).attacks["lira"][1]
+        sides = sides_of(original.outcomes, suspicion, Draws(original.outcomes, 1), people=False)
+        assert sides is not None
+        return seconds, float(auc(sides)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=sorted(MODELS), default="classes")
+    parser.add_argument("--people", type=int, default=1200)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--threads", type=int, default=2)
+    given = parser.parse_args()
+    device = device_named(given.device)
+    machine = environment(device, given.threads)
+    print(f"{machine.processor}, {device}, {given.threads} threads, torch {machine.versions['torch']}; {given.task}, "
+          f"{given.people:,} people, {given.epochs} epochs, 16 models\n")
+    print("| way | seconds | times as fast as in turn | AUC of LiRA with them |\n| --- | --- | --- | --- |")
+    first = None
+    for way in WAYS:
+        if way == "frozen backbone" and given.task != "classes":
+            continue
+        seconds, strength = measured(way, plan_of(given.task, given.people, given.epochs, way), device, machine,
+                                     given.threads)
+        first = first or seconds
+        print(f"| {way} | {seconds:.1f} | {first / seconds:.2f} | {strength:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

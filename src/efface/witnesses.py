@@ -1,0 +1,94 @@
+"""What an arm's shadows and other references have to say: the knowledge that attacks rest on, and relearning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from efface.arm import Arm
+from efface.audit import Knowledge
+from efface.evaluate import Graded, grade
+from efface.faces import Array
+from efface.feed import Feed, derive
+from efface.files import write_text
+from efface.measures.draws import Measure
+from efface.measures.ratios import Sightings
+from efface.observe import observe
+from efface.plan import ORIGINAL, REFERENCE
+from efface.relearn import WITHIN, loss_on, steps_to_relearn
+from efface.shadows import asked_of_shadows, trained_on
+from efface.stages import Stage, code_of, signature_of
+
+
+def knowledge(arm: Arm, graded: Mapping[Stage, Graded], seed: int) -> Knowledge:
+    """What attacks on this seed's rows know: retrained models of other seeds, and shadows."""
+    plan, shelf, task = arm.bound.plan.audit, arm.shelf, arm.bound.task
+    assert plan is not None
+    outcomes = graded[arm.stages[0]].outcomes
+    asked = asked_of_shadows(arm.splits)
+    rows = np.flatnonzero(np.isin(outcomes.split, ["forget", "strangers", "test"]))
+    seen = signature_of([arm.splits.forget.keys.tolist(), content(arm.splits.forget.targets),
+                         arm.splits.strangers.keys.tolist(), arm.splits.test.keys.tolist(), code_of(observe)])
+
+    def sighted(stages: Sequence[Stage]) -> list[Graded]:
+        return [grade(shelf.outcomes(stage, seen, lambda model: observe(model, asked, (), shelf.device)), task)
+                for stage in stages]
+
+    def spread(columns: Sequence[Array]) -> NDArray[np.float64]:
+        wide = np.full((len(columns), len(outcomes)), np.nan)
+        if len(columns):
+            wide[:, rows] = np.stack(columns)
+        return wide
+
+    others = [graded[stage].likelihood for stage in arm.models if stage.name == REFERENCE and stage.seed != seed
+              and stage is not arm.other_reference(seed)]
+    if not arm.shadows:
+        return Knowledge(first_known(np.array(others), plan.rmia), None)
+    included = trained_on(arm.shadows, outcomes)
+    trained = sighted([shadow.stage for shadow in arm.shadows])
+    likelihoods = np.where(included, np.nan, spread([one.likelihood for one in trained]))
+    unlearned = {name: Sightings(included, spread([one.signal for one in sighted(
+        [shadow.unlearned[name][-1] for shadow in arm.shadows])])) for name in plan.unlearn}
+    return Knowledge(first_known(np.concatenate([*(one[None] for one in others), likelihoods]), plan.rmia),
+                     Sightings(included, spread([one.signal for one in trained])), unlearned, plan.density)
+
+
+def first_known(values: Array, count: int) -> NDArray[np.float64]:
+    """(count, n) of values (k, n) the first finite ones of each column."""
+    if not len(values) or not count:
+        return np.zeros((0, values.shape[1] if values.ndim == 2 else 0))
+    order = np.argsort(~np.isfinite(values), axis=0, kind="stable")
+    return np.take_along_axis(np.asarray(values, np.float64), order, axis=0)[:count]
+
+
+def relearned(arm: Arm, stage: Stage, seed: int) -> dict[str, Measure]:
+    """`relearn/steps` and `relearn/ain` of one model; counted once and kept."""
+    steps, theirs = (float(steps_of(arm, one, arm.stage(ORIGINAL, seed)))
+                     for one in (stage, arm.stage(REFERENCE, seed)))
+    index = steps / theirs if theirs else None
+    return {
+        "relearn/steps": Measure(steps, steps, steps, "as retrained", "training steps on the forgotten until their "
+                                                                      "loss is within 5% of the original's again"),
+        "relearn/ain": Measure(index, index, index, "as retrained", "those steps over the retrained reference's (below "
+                                                                    "1: something was left that comes back)"),
+    }
+
+
+def steps_of(arm: Arm, stage: Stage, original: Stage) -> int:
+    """How many steps a model takes to know the forgotten as the original did."""
+    task, shelf, forget = arm.bound.task, arm.shelf, arm.splits.forget
+    told = signature_of([stage.signature, original.signature, code_of(steps_to_relearn)])
+    path = shelf.path(stage, "relearned", f"-{told[:12]}.txt")
+    if not path.exists():
+        feed = Feed(shelf.device, derive(stage.seed, "relearn"))
+        goal = WITHIN * loss_on(shelf.model(original), task, forget, feed)
+        write_text(path, str(steps_to_relearn(shelf.model(stage), task, forget, feed, goal)))
+    return int(path.read_text(encoding="ascii"))
+
+
+def content(array: Array) -> str:
+    """Hash of an array's content."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
