@@ -16,6 +16,17 @@ MEASURES = {
     "SCORE/SPLIT/GROUP": "mean of a task's score over the faces of a split and group",
     "membership/auc, membership/tpr_at_1%_fpr": "membership attack by the task's signal: the forgotten against "
                                                 "strangers of their groups, per photo and per person",
+    "attack/ATTACK/QUESTION/photo|person": "an audit: auc, balanced_accuracy, tpr_at_1%_fpr, tpr_at_0.1%_fpr and auc "
+                                           "beyond reference of every attack (each signal, logistic, forest, rmia, "
+                                           "lira, u-lira)",
+    "attack/lira|u-lira/auc of the way/photo": "the same attack on every shadow by all others: of a way to train or to "
+                                               "forget, not of one model",
+    "completeness, epsilon/...": "an audit: how far each forgotten face went, by shadows; what any threshold on a face "
+                                 "could show, its floor, and the NeurIPS challenge's score",
+    "distance/...": "how far from the retrained reference: tow, tow_mia, avg_gap, wasserstein, nearer and its p-value; "
+                    "js, kl, activation, agreement (classes), answers (eyes), cka, neighbours (recognition)",
+    "relearn/steps, relearn/ain": "an audit: steps until the forgotten are known again, and over the reference's",
+    "confusion/...": "with forget.confuse: wrong labels still believed, and the two classes confused on test faces",
     "forgotten/percent": "how far the signal on the forgotten went from the original's to the reference's",
     "forgotten/signal_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
     "increase/SCORE/against BASE/GROUP": "growth of a group's test error, in percent, against the original, the "
