@@ -97,6 +97,22 @@ def test_a_person_is_suspected_by_the_mean_of_the_photos() -> None:
     assert np.unique(people.members).tolist() == [0.0]
 
 
+def test_few_people_are_no_audit() -> None:
+    """Two people stand in every resample of their groups: an interval would not know that there are only two."""
+    few = outcomes_of(("forget", "A", 1, 3), ("forget", "B", 1, 3), ("strangers", "A", 50, 1),
+                      ("strangers", "B", 50, 1))
+    found = told_apart("attack/x", "somebody", few, np.arange(len(few), dtype=float), Draws(few, 20))
+    assert all(one.value is None for one in found.values())
+    assert "needs 10 people on either side" in found["attack/x/auc/photo"].about
+    assert not beyond("attack/x", few, np.zeros(len(few)), np.zeros(len(few)), Draws(few, 20))
+
+
+def test_what_a_blind_attack_catches_of_few_strangers_is_said() -> None:
+    many = outcomes_of(("forget", "A", 20, 1), ("strangers", "A", 100, 1))
+    found = told_apart("attack/x", "somebody", many, np.arange(len(many), dtype=float), Draws(many, 20))
+    assert "knows nothing would catch 1.98%" in found["attack/x/tpr_at_1%_fpr/photo"].about
+
+
 def test_without_strangers_of_the_group_it_says_so() -> None:
     lonely = outcomes_of(("forget", "A", 5, 1), ("strangers", "B", 5, 1))
     found = told_apart("attack/x", "somebody", lonely, np.zeros(len(lonely)), Draws(lonely, 5))

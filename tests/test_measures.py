@@ -200,7 +200,7 @@ def test_caught_at_is_that_of_a_search_through_all_thresholds(seed: int, rate: f
 def test_caught_at_one_percent_of_a_hundred_strangers_lets_one_be_accused() -> None:
     members, others = np.array([-1.0, 0.5, 1.5, 2.5]), np.arange(100.0)
     ones = [np.ones((1, len(values))) for values in (members, others)]
-    sides = Sides(-members, -others, *ones)
+    sides = Sides(-members, -others, ones[0], ones[1])
     assert caught_at(0.01, sides) == pytest.approx([0.5])
     assert caught_at(0.00, sides) == pytest.approx([0.25])
 

@@ -77,12 +77,35 @@ def test_without_a_leak_nobody_sees_anything(attack) -> None:  # type: ignore[no
 def test_each_model_is_attacked_by_the_others_alone() -> None:
     seen, _, _ = simulated(1.0, models=20, faces=20)
     found = one_against_the_others(seen)
-    assert found[3] == pytest.approx(lira(seen.signal[3], seen.without(3)), nan_ok=True)
+    assert found[3] == pytest.approx(lira(seen.signal[3], seen.without_pair(3)), nan_ok=True)
     changed = seen.signal.copy()
     changed[3] += 100
     moved = one_against_the_others(Sightings(seen.included, changed))
     assert (moved[3] != found[3]).all(), "the target's own signal counts"
-    assert seen.without(3).signal.shape == (19, 20)
+    assert np.array_equal(moved[2], found[2]), "and that of its other half is not looked at"
+    assert seen.without_pair(3).signal.shape == (18, 20)
+
+
+def test_faces_that_no_model_was_asked_about_change_nothing() -> None:
+    seen, target, _ = simulated(1.0, models=8, faces=30)
+    wide = Sightings(np.concatenate([seen.included, np.zeros((8, 70), bool)], axis=1),
+                     np.concatenate([seen.signal, np.full((8, 70), np.nan)], axis=1))
+    asked = np.concatenate([target, np.zeros(70)])
+    for attack in (lira, lira_kde, completeness):
+        found = attack(asked, wide)
+        assert found[:30] == pytest.approx(attack(target, seen), nan_ok=True)
+        assert np.isnan(found[30:]).all()
+
+
+def test_the_way_of_models_that_show_nothing_is_one_half_even_for_few() -> None:
+    aucs = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        half = [rng.permutation(60) % 2 == 0 for _ in range(4)]
+        included = np.stack([side for one in half for side in (one, ~one)])
+        seen = Sightings(included, rng.normal(size=(8, 60)))
+        aucs += [roc_auc_score(had, found) for had, found in zip(included, one_against_the_others(seen), strict=True)]
+    assert np.mean(aucs) == pytest.approx(0.5, abs=3 * np.std(aucs) / math.sqrt(len(aucs)))
 
 
 def test_a_face_that_too_few_models_had_says_nothing() -> None:

@@ -93,6 +93,31 @@ def test_a_criterion_says_exactly_one_thing(given: dict[str, float]) -> None:
         Criterion.model_validate(given)
 
 
+def test_a_row_that_has_seen_its_judges_passes_nothing() -> None:
+    found = {one.method: one for one in verdicts([*CONTROLS, row("partial", 0.0), row("good", 0.0)], ACCEPT,
+                                                 partial=["partial"])}
+    assert found["good"].verdict == "pass"
+    assert (found["partial"].verdict, found["partial"].why) == ("not enough data", "it has seen its judges")
+
+
+def test_without_a_threshold_on_others_a_network_that_knows_nothing_would_pass() -> None:
+    found = {one.method: one for one in verdicts([*CONTROLS, row("good", 0.0)], {AUC: ACCEPT[AUC]})}
+    assert found["good"].verdict == "not enough data"
+    assert "how well anybody is still served" in found["good"].why
+
+
+def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
+    def counted(seeds: list[int]) -> str:
+        one = row("a", 0.0).model_copy(update={"seeds": seeds})
+        steps = MeasureRecord(value=5, low=5, high=5, aim="as retrained", about="")
+        one = one.model_copy(update={"measures": one.measures | {"relearn/ain": steps}})
+        return {met.measure: met.verdict for met in verdicts(
+            [*CONTROLS, one], ACCEPT | {"relearn/ain": Criterion(at_least=1.0)})[-1].criteria}["relearn/ain"]
+
+    assert counted([0]) == "not enough data"
+    assert counted([0, 1, 2]) == "pass"
+
+
 def test_an_under_trained_reference_is_no_yardstick() -> None:
     def with_errors(one: Summary, retained: float) -> Summary:
         errors = {"error/retain/all": record(retained, 0.01), "error/test/all": record(0.5)}

@@ -20,7 +20,7 @@ from efface.measures.draws import Draws, Measure, measure
 from efface.measures.epsilon import bound, challenge_score, epsilons
 from efface.measures.outcomes import Outcomes
 from efface.measures.ratios import Sightings, completeness, lira, lira_kde, one_against_the_others, rmia
-from efface.plan import ORIGINAL
+from efface.plan import ORIGINAL, RESERVED
 from efface.tasks import Task
 
 
@@ -70,11 +70,13 @@ def suspect(model: Graded, known: Knowledge, task: Task) -> Suspected:
 
 
 def attacks_on(model: Suspected, known: Knowledge, row: str) -> dict[str, Attack]:
-    """All attacks on a model; U-LiRA by shadows that were made to forget as this row was, where there are any."""
+    """All attacks on a model; U-LiRA by shadows that were made to forget as this row was, where there are any, and on
+    rows that went through no forgetting by those of the first way that has any, so that its verdicts have controls."""
     found = dict(model.attacks)
-    if row in known.unlearned:
-        found["u-lira"] = (f"U-LiRA with {len(known.unlearned[row].signal)} shadow models that were made to forget in "
-                           "the same way", known.ratio(model.graded.signal, known.unlearned[row]))
+    way = row if row in known.unlearned else next(iter(known.unlearned), None) if row in RESERVED else None
+    if way is not None:
+        found["u-lira"] = (f"U-LiRA with {len(known.unlearned[way].signal)} shadow models that were made to forget as "
+                           f"“{way}” was", known.ratio(model.graded.signal, known.unlearned[way]))
     return found
 
 
@@ -89,7 +91,7 @@ def audit(model: Suspected, reference: Suspected, known: Knowledge, draws: Draws
         found |= how_complete(model.graded, known.shadows, draws)
         shown = known.unlearned.get(row, known.shadows if row == ORIGINAL else None)
         if shown is not None:
-            found |= by_any_threshold(outcomes, shown, draws)
+            found |= by_any_threshold(outcomes, beside_never_seen(shown, known.shadows), draws)
             found |= on_the_way(outcomes, shown, draws, row)
     return found
 
@@ -102,6 +104,14 @@ def how_complete(model: Graded, shadows: Sightings, draws: Draws) -> dict[str, M
         draws.means(way, forgotten), "as retrained",
         "how far a forgotten face went, on average, from how models answer that were trained on it (0) to how models "
         "answer that were not (1), by shadow models; a face that shows nothing counts a half")}
+
+
+def beside_never_seen(shown: Sightings, trained: Sightings) -> Sightings:
+    """What models show that were trained on a face (and then made to forget it), beside models that were not trained on
+    it and went through nothing: what the challenge compares."""
+    never = np.where(trained.included, np.nan, trained.signal)
+    had = np.where(shown.included, shown.signal, np.nan)
+    return Sightings(shown.included, np.where(shown.included, had, never))
 
 
 def by_any_threshold(outcomes: Outcomes, shown: Sightings, draws: Draws) -> dict[str, Measure]:
@@ -151,6 +161,7 @@ def on_the_way(outcomes: Outcomes, shown: Sightings, draws: Draws, row: str) -> 
         sides = sides_of(mine, column, draws, people=False, times=100)
         if sides is not None:
             aucs.append(auc(sides))
+    aucs = [(one + other) / 2 for one, other in zip(aucs[::2], aucs[1::2], strict=False)]
     if not aucs:
         return {}
     rng, count = np.random.default_rng(0), len(aucs)
@@ -159,8 +170,9 @@ def on_the_way(outcomes: Outcomes, shown: Sightings, draws: Draws, row: str) -> 
     name = "lira" if row == ORIGINAL else "u-lira"
     return {f"attack/{name}/auc of the way/photo": measure(
         (weights * np.stack(aucs)).sum(0), "as retrained",
-        f"mean AUC of this attack over {count} shadow models as targets, each attacked by all others (0.5: this way "
-        "leaves nothing to tell by); intervals resample people and models")}
+        f"mean AUC of this attack over {2 * count} shadow models as targets, each attacked by all others but the one "
+        "with the other half of the people (0.5: this way leaves nothing to tell by); intervals resample people and "
+        "pairs of models")}
 
 
 def in_the_place_of_the_forgotten(graded: Graded, seed: int = 0) -> Graded:

@@ -8,15 +8,18 @@ was killed goes on, and arms share what they have in common.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import psutil
 import torch
 
 from efface.arm import Arm, set_up
@@ -41,7 +44,7 @@ def make_shadows(
             continue
         way = way_of(audit.train, arm.bound.task.name, device.type, machine.threads)
         if way == "stacked":
-            make_stacked([shadow for shadow in arm.shadows if not arm.shelf.has(shadow.stage)], arm.bound, arm.shelf)
+            make_stacked(arm.shadows, arm.bound, arm.shelf)
         if way == "processes":
             in_processes(arm, plans, out, device, machine, watch)
         left = missing(arm)
@@ -71,58 +74,75 @@ def in_processes(
             pass
 
 
+@dataclass(frozen=True)
+class Worker:
+    """A process at work, and what it says on its standard error."""
+
+    process: subprocess.Popen[str]
+    said: IO[str]
+
+
 @contextmanager
-def workers(orders: Sequence[Mapping[str, Any]]) -> Iterator[list[subprocess.Popen[str]]]:
+def workers(orders: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
     """A process per order; none outlives the block."""
-    running: list[subprocess.Popen[str]] = []
-    try:
+    with ExitStack() as stack:
+        running = []
         for order in orders:
+            said = stack.enter_context(tempfile.TemporaryFile("w+"))
             process = subprocess.Popen([sys.executable, "-c", "from efface.crew import work; work()"], text=True,
-                                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            running.append(process)
+                                       stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+            stack.callback(ended, process)
+            running.append(Worker(process, said))
             assert process.stdin is not None
-            process.stdin.write(json.dumps(order))
-            process.stdin.close()
+            process.stdin.write(json.dumps(order) + "\n")  # and stays open: when it closes, the boss is gone
+            process.stdin.flush()
         yield running
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
-            assert process.stderr is not None
-            process.stderr.close()
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """End a process, whatever it is doing."""
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 def as_they_are_done(
-    stages: Sequence[Stage], arm: Arm, running: Sequence[subprocess.Popen[str]],
+    stages: Sequence[Stage], arm: Arm, running: Sequence[Worker],
 ) -> Iterator[Stage]:
     """Each stage once it stands on the shelf, until all processes have ended."""
     waiting = list(stages)
     while waiting:
-        at_work = any(process.poll() is None for process in running)
+        at_work = any(worker.process.poll() is None for worker in running)
         for stage in [stage for stage in waiting if arm.shelf.has(stage)]:
             waiting.remove(stage)
             yield stage
-        for process in running:
-            if process.poll():
-                assert process.stderr is not None
-                raise RuntimeError(f"a process that trains shadow models failed:\n{process.stderr.read()}")
+        for worker in running:
+            if worker.process.poll():
+                worker.said.seek(0)
+                raise RuntimeError(f"a process that trains shadow models failed:\n{worker.said.read()}")
         if waiting and not at_work:
             raise RuntimeError(f"{len(waiting)} shadow models were not made, and nobody is at work on them")
         time.sleep(0.1)
 
 
 def work() -> None:
-    """What each process does: read its order from standard input, set the arm up, make its share; stop when whoever
-    gave the order is gone."""
-    order = json.load(sys.stdin)
+    """What each process does: read its order from standard input, set the arm up, make its share; end at once when
+    whoever gave the order is gone, since the next run would make the same files."""
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=leave_with_the_boss, daemon=True).start()
     sys.path[:] = order["path"]
-    boss = psutil.Process().parent()
     device, machine = torch.device(order["device"]), Environment.model_validate(order["machine"])
     bound = bind(parse_plan(order["plan"], "plan"), "plan")
     with held_still(device, 1):
         arm = set_up(order["arm"], bound, Path(order["out"]), device, machine, Watch())
         for shadow in arm.shadows[order["share"]::order["of"]]:
             for stage in every_stage([shadow]):
-                if boss is None or not boss.is_running():
-                    return
                 arm.shelf.make(stage)
+
+
+def leave_with_the_boss() -> None:
+    """Wait until standard input closes, which it does however the boss ended."""
+    sys.stdin.read()
+    os._exit(1)

@@ -99,7 +99,7 @@ def distances(
             average_gap(*({name: values[:REPLICATES] for name, values in side.items()} for side in (ours, theirs))),
             "high", f"100 minus the mean gap in points to the reference: {share} on retained, forgotten and test faces "
                     "and on the forgotten's group, difference between groups, attack")
-    photos = draws.photos(rows["forget"])[:REPLICATES]
+    photos = draws.photos(rows["forget"], REPLICATES)
     known = np.isfinite(model.signal[rows["forget"]]) & np.isfinite(reference.signal[rows["forget"]])
     found["distance/wasserstein/signal"] = measure(
         wasserstein(model.signal[rows["forget"]][known], reference.signal[rows["forget"]][known], photos[:, known]),

@@ -28,7 +28,9 @@ from efface.measures.utility import utility
 from efface.measures.verification import verification
 from efface.observe import observe
 from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
+from efface.relearn import steps_to_relearn
 from efface.results import Cost, Evaluation
+from efface.shadows import asked_of_shadows
 from efface.stages import Stage, code_of, signature_of
 from efface.tasks.attributes import class_measures
 from efface.tasks.recognition import recognition_measures
@@ -37,7 +39,7 @@ from efface.witnesses import content, knowledge, relearned
 
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
           recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification,
-          audit, told_apart, lira, interclass_confusion, epsilon, tow, knowledge)
+          audit, told_apart, lira, interclass_confusion, epsilon, tow, knowledge, asked_of_shadows, steps_to_relearn)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 

@@ -274,6 +274,10 @@ class Plan(Strict):
         for name in self.audit.unlearn if self.audit else ():
             if name not in self.methods:
                 raise ValueError(f"audit.unlearn: '{name}' is no method of this plan{nearest(name, self.methods)}")
+        for name in self.accept:
+            if name.startswith("epsilon/") or "of the way" in name:
+                raise ValueError(f"accept: '{name}' is measured of the original and of audit.unlearn alone, so its "
+                                 "verdict would have no controls; take an attack's auc")
         if self.audit and self.audit.unlearn and self.forget.rounds > 1:
             raise ValueError("audit.unlearn: shadows forget at once, not in rounds; leave out forget.rounds")
         return self
@@ -284,6 +288,15 @@ ORIGINAL, REFERENCE, OTHER_SEED, NOBODY = (
 RESERVED = (ORIGINAL, REFERENCE, OTHER_SEED, NOBODY)
 """Rows that reports have of themselves: the last two are controls, another retrained model and strangers in the place
 of the forgotten."""
+
+
+def judged_by_their_own(plan: Plan) -> list[str]:
+    """Methods that were handed the strangers of the attack, and those that go on from them."""
+    seen: list[str] = []
+    for name, stage in plan.methods.items():
+        if stage.public == "strangers" or stage.after in seen:
+            seen.append(name)
+    return seen
 
 
 def read_plan(path: Path) -> dict[str, Plan]:

@@ -6,6 +6,8 @@ the original's loss, over the steps that the retrained reference takes. Far belo
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -33,17 +35,15 @@ def loss_on(model: nn.Module, task: Task, faces: Faces, feed: Feed) -> float:
 def steps_to_relearn(
     model: nn.Module, task: Task, forget: Faces, feed: Feed, goal: float, *,
     lr: Positive = 5e-4, batch: Count = 64, every: Count = 2, most: Count = 200,
-) -> int:
-    """Steps of AdamW on the forgotten until their mean loss is at most `goal`, looked at after `every` so many; `most`
-    where that does not happen."""
+) -> int | None:
+    """Steps of AdamW on the forgotten until their mean loss is at most `goal`, looked at after `every` so many; None
+    where that takes more than `most`."""
     optimiser = make_optimiser("adamw", model, lr, 0.0)
-    steps = 0
     if loss_on(model, task, forget, feed) <= goal:
         return 0
-    for faces in feed.endless(forget, batch=batch):
+    for step, faces in enumerate(itertools.islice(feed.endless(forget, batch=batch), most), start=1):
         model.train()
         descend(optimiser, task.loss(model, faces).mean())
-        steps += 1
-        if steps >= most or (steps % every == 0 and loss_on(model, task, forget, feed) <= goal):
-            return steps
-    return steps
+        if step % every == 0 and loss_on(model, task, forget, feed) <= goal:
+            return step
+    return None

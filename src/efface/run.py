@@ -18,7 +18,7 @@ from efface.files import write_text
 from efface.gather import check_paths
 from efface.judge import JUDGES, judge
 from efface.machine import device_named, environment, held_still
-from efface.plan import Plan
+from efface.plan import Plan, judged_by_their_own
 from efface.results import Results, Thresholds, read_results, write_results
 from efface.shadows import every_stage
 from efface.stages import code_of, signature_of
@@ -68,7 +68,7 @@ def run(
             summaries=summarise(evaluations),
             verdicts=[verdict for name, one in judged.items()
                       for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept,
-                                              bound[name].task.error)],
+                                              bound[name].task.error, judged_by_their_own(plans[name]))],
             thresholds=thresholds,
         )
         write_results(results, out)

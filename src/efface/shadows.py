@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.errors import InputError
-from efface.faces import Array, Faces, Splits, together
+from efface.faces import Array, Faces, Material, Splits, together
 from efface.measures.outcomes import Outcomes
 from efface.recipes import Kitchen, in_a_row
 from efface.stages import Stage
@@ -54,9 +54,11 @@ class Shadow:
     """What it is trained on."""
     included: frozenset[str]
     """The people in question that it was trained on."""
+    gone: frozenset[str]
+    """Those of them that it is made to forget, as many as the original is."""
     unlearned: dict[str, tuple[Stage, ...]]
-    """By the name of a row: the stages that make this shadow forget those people, as that row's original was made to
-    forget the forgotten."""
+    """By the name of a row: the stages that make this shadow forget those, as that row's original was made to forget
+    the forgotten."""
 
 
 def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> tuple[Shadow, ...]:
@@ -65,7 +67,7 @@ def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> 
     if audit is None or not audit.shadows:
         return ()
     way = way_of(audit.train, task.name, kitchen.shelf.device.type, kitchen.machine.threads)
-    how = [way, 1 if way == "processes" else kitchen.machine.threads]
+    how = [way, 1 if way == "processes" else kitchen.machine.threads, *([audit.shadows] if way == "stacked" else [])]
     splits = raw if task.labels == "none" else settled
     people = in_question(splits)
     shadows = []
@@ -77,15 +79,30 @@ def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> 
         network = kitchen.network(len(names) if task.labels == "none" else classes)
         faces = together(mine.forget, mine.retain)
         trained = kitchen.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, how)
+        gone = as_many(people.names[included], len(np.unique(splits.forget.identities)), audit.seed + number)
         unlearned = {}
         for row in audit.unlearn:
             stage, line = trained, []
             for bound in in_a_row(kitchen.bound.stages, row):
-                stage = kitchen.unlearned(bound, stage, mine.material, mine, how)
+                stage = kitchen.unlearned(bound, stage, asked_to_forget(mine, gone), mine, how)
                 line.append(stage)
             unlearned[row] = tuple(line)
-        shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), unlearned))
+        shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), gone, unlearned))
     return tuple(shadows)
+
+
+def as_many(names: Array, count: int, seed: int) -> frozenset[str]:
+    """So many of these people at random, or all there are: a shadow is to forget no more than the original is."""
+    return frozenset(np.random.default_rng([seed, 3]).permutation(names)[:count].tolist())
+
+
+def asked_to_forget(splits: Splits, people: frozenset[str]) -> Material:
+    """What a method is handed to make a shadow forget these people; it keeps the others it was trained on."""
+    mine = np.isin(splits.forget.identities, list(people))
+    if mine.all():
+        return splits.material
+    kept = together(splits.retain, splits.forget[np.flatnonzero(~mine)])
+    return Material(splits.forget[np.flatnonzero(mine)], kept, splits.public)
 
 
 @dataclass(frozen=True)
@@ -136,10 +153,10 @@ def asked_of_shadows(splits: Splits) -> Splits:
     return replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, val=nobody)
 
 
-def trained_on(shadows: Sequence[Shadow], outcomes: Outcomes) -> NDArray[np.bool_]:
-    """(s, n) whether each shadow was trained on each face."""
+def of_these(people: Sequence[frozenset[str]], outcomes: Outcomes) -> NDArray[np.bool_]:
+    """(s, n) whether each face in question is of these people, a set of them for each shadow."""
     asked = np.isin(outcomes.split, ["forget", "strangers"])
-    return np.stack([np.isin(outcomes.identity, list(shadow.included)) & asked for shadow in shadows])
+    return np.stack([np.isin(outcomes.identity, list(names)) & asked for names in people])
 
 
 def every_stage(shadows: Sequence[Shadow]) -> list[Stage]:

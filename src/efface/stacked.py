@@ -79,13 +79,16 @@ def whole_batches(feed: Feed, faces: Faces, batch: int, augment: Augment) -> Ite
 
 
 def make_stacked(shadows: Sequence[Shadow], bound: Bound, shelf: Shelf) -> None:
-    """Train these shadows in stacks of networks of one shape, and put each on the shelf."""
+    """Train an arm's shadows in stacks of networks of one shape, and put each on the shelf. Which of them share a stack
+    never depends on what stands there already: a stack of which one is missing is trained whole."""
     def classes(shadow: Shadow) -> int:
         return int(shadow.stage.network.about["classes"])
 
     for _, same in itertools.groupby(sorted(shadows, key=classes), classes):
-        waiting = list(same)
-        for stack in (waiting[start:start + TOGETHER] for start in range(0, len(waiting), TOGETHER)):
+        alike = list(same)
+        for stack in (alike[start:start + TOGETHER] for start in range(0, len(alike), TOGETHER)):
+            if all(shelf.has(shadow.stage) for shadow in stack):
+                continue
             began = time.perf_counter()
             models, feeds = zip(*(beginning(shadow, bound, shelf) for shadow in stack), strict=True)
             train_stacked(models, bound.task, [shadow.faces for shadow in stack], feeds, **bound.train_settings)

@@ -52,7 +52,7 @@ class Stage:
     @cached_property
     def signature(self) -> str:
         """Changes when anything the weights follow from does."""
-        before = self.before.signature if self.before else None
+        before = [self.before.name, self.before.signature] if self.before else None
         return signature_of([self.seed, dict(self.settings), self.ingredients, before])
 
     @property

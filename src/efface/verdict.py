@@ -8,7 +8,7 @@ another retrained model have to pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from scipy import stats
 
@@ -19,12 +19,18 @@ ALPHA, POWER = 0.05, 0.8
 UNDER_TRAINED = 0.1
 """How much worse a reference may answer the retained than the original does, as a share of the original's test error.
 """
+OF_OTHERS = ("increase/", "price/", "disparity", "verification/")
+WITHOUT_PEOPLE = ("relearn/steps", "relearn/ain", "distance/nearer, p", "weights/")
+"""Measures of a model as a whole, whose intervals come from seeds alone."""
 MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass"}
 """What each control must come out as."""
 
 
-def verdicts(rows: Sequence[Summary], accept: Mapping[str, Criterion], error: str = "error") -> list[Verdict]:
-    """One arm's rows, controls among them, against its criteria; none without criteria. error: name of the task's."""
+def verdicts(
+    rows: Sequence[Summary], accept: Mapping[str, Criterion], error: str = "error", partial: Collection[str] = (),
+) -> list[Verdict]:
+    """One arm's rows, controls among them, against its criteria; none without criteria. error: name of the task's;
+    partial: rows that were handed the strangers they are judged by."""
     if not accept or not rows:
         return []
     by_name = {one.method: one for one in rows}
@@ -33,7 +39,17 @@ def verdicts(rows: Sequence[Summary], accept: Mapping[str, Criterion], error: st
     wrong = {name: found[name].verdict for name, must in MUST.items() if name in found and found[name].verdict != must}
     if under_trained(by_name, error):
         wrong[REFERENCE] = "fail"
-    return [in_the_light_of(one, wrong) for one in found.values()]
+    doubts = [DOUBT[name][word] for name, word in wrong.items()]
+    if not any(speaks_of_others(name) for name in accept):
+        doubts.append("no threshold asks how well anybody is still served, which a network that knows nothing would "
+                      "pass")
+    return [in_the_light_of(one, [*doubts, *(["it has seen its judges"] if one.method in partial else [])],
+                            keeps=set(wrong) == {ORIGINAL}) for one in found.values()]
+
+
+def speaks_of_others(name: str) -> bool:
+    """Whether a measure is about people who did not ask to be forgotten."""
+    return name.startswith(OF_OTHERS) or "/test" in name or "/retain" in name
 
 
 def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
@@ -66,6 +82,9 @@ def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> 
         return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
                             detectable=None, why="not measured" if record is None else record.about)
     value, low, high = record.span
+    if low == high and len(row.seeds) == 1 and name.startswith(WITHOUT_PEOPLE):
+        return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
+                            detectable=None, why="one seed leaves no interval")
     least, most = allowed(criterion)
     word: VerdictWord = ("pass" if least <= low and high <= most else
                          "fail" if high < least or low > most else "not enough data")
@@ -112,14 +131,13 @@ def detectable(low: float, high: float) -> float:
     return float(error * (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)))
 
 
-def in_the_light_of(verdict: Verdict, wrong: Mapping[str, VerdictWord]) -> Verdict:
-    """A verdict once the controls are known: where one came out wrong, nothing can be said of any other row, but that
-    who fails fails, should the original alone be in doubt."""
-    if not wrong or verdict.method in MUST:
+def in_the_light_of(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verdict:
+    """A verdict once the controls are known: where one came out wrong nothing can be said of any row but, should the
+    original alone be in doubt (`keeps`), that who fails fails."""
+    if not doubts or verdict.method in MUST:
         return verdict
-    keeps = verdict.verdict == "fail" and set(wrong) == {ORIGINAL}
-    return verdict.model_copy(update={"verdict": verdict.verdict if keeps else "not enough data",
-                                      "why": "; ".join(DOUBT[name][word] for name, word in wrong.items())})
+    word: VerdictWord = "fail" if keeps and verdict.verdict == "fail" else "not enough data"
+    return verdict.model_copy(update={"verdict": word, "why": "; ".join(doubts)})
 
 
 UNSURE = "there are too few people or seeds to say that {}"

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from efface.arm import Arm
@@ -19,7 +20,7 @@ from efface.measures.ratios import Sightings
 from efface.observe import observe
 from efface.plan import ORIGINAL, REFERENCE
 from efface.relearn import WITHIN, loss_on, steps_to_relearn
-from efface.shadows import asked_of_shadows, trained_on
+from efface.shadows import asked_of_shadows, of_these
 from efface.stages import Stage, code_of, signature_of
 
 
@@ -47,11 +48,13 @@ def knowledge(arm: Arm, graded: Mapping[Stage, Graded], seed: int) -> Knowledge:
               and stage is not arm.other_reference(seed)]
     if not arm.shadows:
         return Knowledge(first_known(np.array(others), plan.rmia), None)
-    included = trained_on(arm.shadows, outcomes)
+    included = of_these([shadow.included for shadow in arm.shadows], outcomes)
+    gone = of_these([shadow.gone for shadow in arm.shadows], outcomes)
     trained = sighted([shadow.stage for shadow in arm.shadows])
     likelihoods = np.where(included, np.nan, spread([one.likelihood for one in trained]))
-    unlearned = {name: Sightings(included, spread([one.signal for one in sighted(
-        [shadow.unlearned[name][-1] for shadow in arm.shadows])])) for name in plan.unlearn}
+    kept = included & ~gone
+    unlearned = {name: Sightings(gone, np.where(kept, np.nan, spread([one.signal for one in sighted(
+        [shadow.unlearned[name][-1] for shadow in arm.shadows])]))) for name in plan.unlearn}
     return Knowledge(first_known(np.concatenate([*(one[None] for one in others), likelihoods]), plan.rmia),
                      Sightings(included, spread([one.signal for one in trained])), unlearned, plan.density)
 
@@ -66,9 +69,8 @@ def first_known(values: Array, count: int) -> NDArray[np.float64]:
 
 def relearned(arm: Arm, stage: Stage, seed: int) -> dict[str, Measure]:
     """`relearn/steps` and `relearn/ain` of one model; counted once and kept."""
-    steps, theirs = (float(steps_of(arm, one, arm.stage(ORIGINAL, seed)))
-                     for one in (stage, arm.stage(REFERENCE, seed)))
-    index = steps / theirs if theirs else None
+    steps, theirs = (steps_of(arm, one, arm.stage(ORIGINAL, seed)) for one in (stage, arm.stage(REFERENCE, seed)))
+    index = steps / theirs if steps is not None and theirs else None
     return {
         "relearn/steps": Measure(steps, steps, steps, "as retrained", "training steps on the forgotten until their "
                                                                       "loss is within 5% of the original's again"),
@@ -77,16 +79,18 @@ def relearned(arm: Arm, stage: Stage, seed: int) -> dict[str, Measure]:
     }
 
 
-def steps_of(arm: Arm, stage: Stage, original: Stage) -> int:
-    """How many steps a model takes to know the forgotten as the original did."""
+def steps_of(arm: Arm, stage: Stage, original: Stage) -> float | None:
+    """How many steps a model takes to know the forgotten as the original did; None for more than are tried."""
     task, shelf, forget = arm.bound.task, arm.shelf, arm.splits.forget
     told = signature_of([stage.signature, original.signature, code_of(steps_to_relearn)])
     path = shelf.path(stage, "relearned", f"-{told[:12]}.txt")
     if not path.exists():
         feed = Feed(shelf.device, derive(stage.seed, "relearn"))
+        torch.manual_seed(feed.seed)
         goal = WITHIN * loss_on(shelf.model(original), task, forget, feed)
         write_text(path, str(steps_to_relearn(shelf.model(stage), task, forget, feed, goal)))
-    return int(path.read_text(encoding="ascii"))
+    steps = path.read_text(encoding="ascii")
+    return None if steps == "None" else float(steps)
 
 
 def content(array: Array) -> str:

@@ -22,6 +22,8 @@ from efface.measures.outcomes import Outcomes
 
 REPLICATES = 400
 """Resamples for the intervals of attacks."""
+FEWEST_PEOPLE = 10
+"""On either side, below which the resampled people say too little of how uncertain an audit's attack is."""
 FOLDS = 5
 """Parts in which the population attacks are fitted on the others and asked about one."""
 
@@ -41,6 +43,10 @@ class Sides:
     """(r, m)"""
     other_weights: NDArray[np.float64]
     """(r, o)"""
+    member_half: NDArray[np.bool_] | None = None
+    """(m,) whose persons stand in the one half of all ..."""
+    other_half: NDArray[np.bool_] | None = None
+    """... (o,), where photos of one person are to stay together."""
 
 
 def both_sides(outcomes: Outcomes, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
@@ -59,19 +65,20 @@ def sides_of(
     if not strangers.any():
         return None
     if not people:
-        matched = draws.photos(strangers)[:times + 1] * mix(outcomes.group[strangers], outcomes.group[forgotten])
-        return Sides(suspicion[forgotten], suspicion[strangers], draws.photos(forgotten)[:times + 1], matched)
-    members, others = (by_person(outcomes, suspicion, draws, rows) for rows in (forgotten, strangers))
-    return Sides(members.suspicion, others.suspicion, members.weights[:times + 1],
-                 others.weights[:times + 1] * mix(others.group, members.group))
+        matched = draws.photos(strangers, times) * mix(outcomes.group[strangers], outcomes.group[forgotten])
+        return Sides(suspicion[forgotten], suspicion[strangers], draws.photos(forgotten, times), matched,
+                     half_of(draws.cluster[forgotten]), half_of(draws.cluster[strangers]))
+    members, others = (by_person(outcomes, suspicion, draws, rows, times) for rows in (forgotten, strangers))
+    return Sides(members.suspicion, others.suspicion, members.weights,
+                 others.weights * mix(others.group, members.group))
 
 
 def told_apart(
     name: str, about: str, outcomes: Outcomes, suspicion: Array, draws: Draws, *,
-    only: Collection[str] = (), times: int = REPLICATES,
+    only: Collection[str] = (), times: int = REPLICATES, fewest: int = FEWEST_PEOPLE,
 ) -> dict[str, Measure]:
     """`NAME/QUESTION/LEVEL` of one attack, per photo and per person. about: who attacks, "somebody who ..."; only: the
-    measures to make, less NAME (default: all)."""
+    measures to make, less NAME (default: all); fewest: people on either side it takes to say anything."""
     _, strangers, left_out = both_sides(outcomes, np.isfinite(suspicion))
     if not strangers.any():
         nobody = "no stranger is of the forgotten's groups, so no attack can be scored"
@@ -85,11 +92,26 @@ def told_apart(
             if only and f"{question}/{level}" not in only:
                 continue
             sentence = f"{meaning.format(level=level, about=about)}{less}"
+            lacking = (f" (needs {fewest} people on either side)" if too_few(outcomes, suspicion, fewest) else
+                       f" (needs {needed} strangers; here {len(sides.others)})" if len(sides.others) < needed else "")
             found[f"{name}/{question}/{level}"] = (
-                measure(answer(sides), "as retrained", sentence) if len(sides.others) >= needed else
-                Measure(None, None, None, "as retrained",
-                        f"{sentence} (needs {needed} strangers; here {len(sides.others)})"))
+                Measure(None, None, None, "as retrained", sentence + lacking) if lacking else
+                measure(answer(sides), "as retrained", sentence + blind(question, len(sides.others))))
     return found
+
+
+def too_few(outcomes: Outcomes, suspicion: Array, fewest: int) -> bool:
+    """Whether there are fewer people than that on one of the two sides."""
+    forgotten, strangers, _ = both_sides(outcomes, np.isfinite(suspicion))
+    return min(len(np.unique(outcomes.identity[rows])) for rows in (forgotten, strangers)) < fewest
+
+
+def blind(question: str, others: int) -> str:
+    """What an attack that knows nothing is expected to catch: of few strangers, more than its rate of false alarms."""
+    rate = {"tpr_at_1%_fpr": 0.01, "tpr_at_0.1%_fpr": 0.001}.get(question)
+    if rate is None:
+        return ""
+    return f"; an attack that knows nothing would catch {(int(rate * others) + 1) / (others + 1):.2%}"
 
 
 def beyond(
@@ -101,6 +123,8 @@ def beyond(
     known = np.isfinite(suspicion) & np.isfinite(at_reference)
     now, then = (np.where(known, column, np.nan) for column in (suspicion, at_reference))
     for level in ("photo", "person"):
+        if too_few(outcomes, now + then, FEWEST_PEOPLE):
+            continue
         here, there = (sides_of(outcomes, column, draws, people=level == "person") for column in (now, then))
         if here is not None and there is not None:
             found[f"{name}/auc beyond reference/{level}"] = measure(
@@ -134,7 +158,9 @@ def caught_at(rate: float, sides: Sides) -> Vector:
 def balanced_accuracy(sides: Sides, seed: int = 0) -> Vector:
     """(r,) mean of both sides' shares rightly called, by the threshold that was best on the other half of each side."""
     rng = np.random.default_rng(seed)
-    halves = [rng.permutation(count) % 2 == 1 for count in (len(sides.members), len(sides.others))]
+    drawn = [rng.permutation(count) % 2 == 1 for count in (len(sides.members), len(sides.others))]
+    halves = [random if half is None else half for half, random in
+              zip((sides.member_half, sides.other_half), drawn, strict=True)]
     if any(half.all() or not half.any() for half in halves):
         return np.full(len(sides.member_weights), np.nan)
     right = []
@@ -146,6 +172,13 @@ def balanced_accuracy(sides: Sides, seed: int = 0) -> Vector:
         right += [weight_above(asked.members, asked.member_weights, thresholds),
                   1 - weight_above(asked.others, asked.other_weights, thresholds)]
     return np.asarray(np.mean(right, axis=0), np.float64)
+
+
+def half_of(people: Array, seed: int = 0) -> NDArray[np.bool_]:
+    """(n,) one half of the people at random, all photos of each."""
+    _, of = np.unique(people, return_inverse=True)
+    half: NDArray[np.bool_] = np.random.default_rng(seed).permutation(of.max() + 1)[of] % 2 == 1
+    return half
 
 
 def best_threshold(sides: Sides) -> NDArray[np.float64]:
@@ -203,11 +236,13 @@ class People:
     weights: Array
 
 
-def by_person(outcomes: Outcomes, suspicion: Array, draws: Draws, rows: NDArray[np.bool_]) -> People:
+def by_person(
+    outcomes: Outcomes, suspicion: Array, draws: Draws, rows: NDArray[np.bool_], times: int,
+) -> People:
     """The people of the marked photos, each with the group of their first one."""
     _, first, of = np.unique(outcomes.identity[rows], return_index=True, return_inverse=True)
     means = np.bincount(of, suspicion[rows]) / np.bincount(of)
-    return People(means, outcomes.group[rows][first], draws.photos(rows)[:, first])
+    return People(means, outcomes.group[rows][first], draws.photos(rows, times)[:, first])
 
 
 def population_attacks(signals: Mapping[str, Array], outcomes: Outcomes) -> dict[str, NDArray[np.float64]]:

@@ -66,6 +66,6 @@ class Draws:
             means: NDArray[np.float64] = (weights @ sums) / (weights @ counts)
         return means[:, 0] if np.ndim(values) == 1 else means
 
-    def photos(self, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """(times + 1, marked): how often each marked photo stands in each draw."""
-        return self.weights[:, self.cluster[rows]].astype(np.float64)
+    def photos(self, rows: NDArray[np.bool_], times: int | None = None) -> NDArray[np.float64]:
+        """(times + 1, marked): how often each marked photo stands in each draw, or in the first so many of them."""
+        return self.weights[:None if times is None else times + 1, self.cluster[rows]].astype(np.float64)

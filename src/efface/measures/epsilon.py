@@ -1,10 +1,10 @@
 """How well can *any* attack on one face tell unlearned models from retrained ones? The NeurIPS 2023 challenge's score.
 
 Triantafillou et al., Are we making progress in unlearning?, arXiv:2406.09073. For each face the signals of N unlearned
-models stand beside those of N models that never saw it, and the best threshold (or pair of them) gives an epsilon, as
-differential privacy means it. With N models no epsilon above log(N) can be shown, so the bound is part of the answer.
-Ours differs: thresholds lie between the values themselves instead of on a grid, and either side of a pair of them may
-stand for unlearned, so an epsilon is never smaller than theirs.
+models stand beside those of N models that never saw it, nor any forgetting, and the best threshold (or pair of them)
+gives an epsilon, as differential privacy means it. With N models no epsilon above log(N) can be shown, so the bound is
+part of the answer. Ours differs: thresholds lie between the values themselves instead of on a grid, and either side of
+a pair of them may stand for unlearned, so an epsilon is never smaller than theirs.
 """
 
 from __future__ import annotations
@@ -56,9 +56,10 @@ def epsilons(signal: Array, included: NDArray[np.bool_], delta: float = 1e-5) ->
     two."""
     found = np.full(signal.shape[1], np.nan)
     for face in range(signal.shape[1]):
-        had = included[:, face]
-        if 2 <= had.sum() <= len(had) - 2:
-            found[face] = epsilon(signal[had, face], signal[~had, face], delta)
+        known = np.isfinite(signal[:, face])
+        had, lacked = included[:, face] & known, ~included[:, face] & known
+        if min(had.sum(), lacked.sum()) >= 2:
+            found[face] = epsilon(signal[had, face], signal[lacked, face], delta)
     return found
 
 

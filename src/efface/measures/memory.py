@@ -19,7 +19,7 @@ def membership(outcomes: Outcomes, signal: Array, draws: Draws, what: str = "log
     is measured in every run; an audit adds the others.
     """
     return told_apart("membership", f"an attacker who sees the {what}", outcomes, -signal, draws, only=MEASURED,
-                      times=len(draws.weights) - 1)
+                      times=len(draws.weights) - 1, fewest=1)
 
 
 def forgetting(

@@ -35,11 +35,12 @@ class Sightings:
     included: NDArray[np.bool_]
     """(s, n) whether each model was trained on each face."""
     signal: NDArray[np.float64]
-    """(s, n) lower on members"""
+    """(s, n) lower on members; NaN where a model was not asked, or is neither on one side nor on the other"""
 
-    def without(self, model: int) -> Sightings:
-        """All but one of the models."""
-        rows = np.arange(len(self.signal)) != model
+    def without_pair(self, model: int) -> Sightings:
+        """All but one of the models and the one that has whom it lacks: without the first alone, a face that it had
+        would have lost a model on that side only, and say so."""
+        rows = np.arange(len(self.signal)) // 2 != model // 2
         return Sightings(self.included[rows], self.signal[rows])
 
     def of(self, faces: Array) -> Sightings:
@@ -64,10 +65,11 @@ def normals(seen: Sightings) -> Normals:
 
 def moderated(signal: Array, rows: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) mean and (n,) moderated deviation of the marked values (s, n) of each face."""
-    counts = rows.sum(0).astype(np.float64)
+    known = rows & np.isfinite(signal)
+    counts = known.sum(0).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(rows, signal, 0).sum(0) / counts
-        squares = np.where(rows, (signal - mean) ** 2, 0).sum(0)
+        mean = np.where(known, signal, 0).sum(0) / counts
+        squares = np.where(known, (signal - mean) ** 2, 0).sum(0)
         freedom = np.where(counts > 1, counts - 1, np.nan)
         usual = np.nansum(squares) / np.nansum(freedom)
         deviation = np.sqrt((squares + PRIOR_MODELS * usual) / (freedom + PRIOR_MODELS))
@@ -94,18 +96,19 @@ def density(
     at: Array, signal: Array, rows: NDArray[np.bool_], deviation: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(n,) log of the kernel estimate at each face's value, from the marked ones of signal (s, n)."""
-    counts = rows.sum(0)
+    known = rows & np.isfinite(signal)
+    counts = known.sum(0)
     width = deviation * np.maximum(counts, 1) ** -0.2
-    logs = np.where(rows, stats.norm.logpdf(at, signal, width), -np.inf)
-    with np.errstate(divide="ignore"):
+    logs = np.where(known, stats.norm.logpdf(at, signal, width), -np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[np.float64] = special.logsumexp(logs, axis=0) - np.log(counts)
     return np.where(counts > 1, found, np.nan)
 
 
 def one_against_the_others(seen: Sightings) -> NDArray[np.float64]:
-    """(s, n) LiRA's suspicion of every face under every model, by the other models: the attack on the *way* to train
-    or to forget, with as many targets as there are models."""
-    return np.stack([lira(seen.signal[model], seen.without(model)) for model in range(len(seen.signal))])
+    """(s, n) LiRA's suspicion of every face under every model, by the other pairs of models: the attack on the *way* to
+    train or to forget, with as many targets as there are models."""
+    return np.stack([lira(seen.signal[model], seen.without_pair(model)) for model in range(len(seen.signal))])
 
 
 def rmia(
