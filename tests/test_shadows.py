@@ -50,7 +50,7 @@ use = "finetune"
 after = "ascent"
 epochs = 1
 [audit]
-shadows = 8
+shadows = 10
 unlearn = ["ascent, stabilised"]
 relearn = true
 [accept]
@@ -225,7 +225,7 @@ def test_the_report_shows_them(audited: Path) -> None:
 
 def test_the_same_again_does_no_work(audited: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (audited / "out").rglob("*.safetensors")}
-    assert sum("shadow" in path.name for path in before) == 8
+    assert sum("shadow" in path.name for path in before) == 10
     run(read_plan(audited / "plan.toml"), audited / "out")
     assert {path: path.stat().st_mtime_ns for path in (audited / "out").rglob("*.safetensors")} == before
 
