@@ -205,7 +205,7 @@ def test_a_known_leak_lies_in_the_interval_in_nineteen_of_twenty_repetitions(lea
     outcomes = outcomes_of(("forget", "A", 80, photos), ("strangers", "A", 80, photos))
     draws, rng = Draws(outcomes, 400), np.random.default_rng(1)
     _, of = np.unique(outcomes.identity, return_inverse=True)
-    members, times, held = outcomes.rows("forget"), 300, 0
+    members, times, held = outcomes.rows("forget"), 1000, 0
     truth = stats.norm.cdf(leak / np.sqrt(2 * (0.5 + 1.0)))
     for _ in range(times):
         own = rng.normal(0, np.sqrt(0.5), of.max() + 1)[of]

@@ -155,6 +155,10 @@ def warnings_of(plan: Plan) -> list[str]:
     if plan.forget.first is not None:
         said.append(f"The first {plan.forget.first:,} photos were forgotten, wherever that cut: of one person some "
                     "photos may be retained.")
+    if plan.audit is not None and plan.split.held_back and plan.task == "recognition":
+        said.append(f"{plan.split.held_back} photos of each trained person are held back and none of a stranger's: the "
+                    "forgotten and strangers differ in how many photos they have, and an attack may see that; for an "
+                    "audit leave out split.held_back.")
     return said
 
 
