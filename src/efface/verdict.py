@@ -44,7 +44,8 @@ def verdicts(
         doubts.append("no threshold asks how well anybody is still served, which a network that knows nothing would "
                       "pass")
     return [in_the_light_of(one, [*doubts, *(["it has seen its judges"] if one.method in partial else [])],
-                            keeps=set(wrong) == {ORIGINAL}) for one in found.values()]
+                            keeps=all(name == ORIGINAL or word != "fail" for name, word in wrong.items()))
+            for one in found.values()]
 
 
 def speaks_of_others(name: str) -> bool:
@@ -132,8 +133,9 @@ def detectable(low: float, high: float) -> float:
 
 
 def in_the_light_of(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verdict:
-    """A verdict once the controls are known: where one came out wrong nothing can be said of any row but, should the
-    original alone be in doubt (`keeps`), that who fails fails."""
+    """A verdict once the controls are known: where one came out wrong no row passes; and who fails, fails only as long
+    as no control speaks against the instrument itself (`keeps`): too few people to see that a retrained model passes
+    are no excuse for a leak that they were enough to see."""
     if not doubts or verdict.method in MUST:
         return verdict
     word: VerdictWord = "fail" if keeps and verdict.verdict == "fail" else "not enough data"

@@ -70,6 +70,7 @@ class ArmView:
     styles: list[pictures.Picture]
     matrix: proof.Matrix | None
     rulings: list[proof.Ruling]
+    doubts: list[str]
     models: list[str]
     people: list[proof.Person]
     exposed: list[pictures.Picture]
@@ -134,6 +135,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
                     for k in faces] if request.task == "eyes" else [],
         styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
         matrix=proof.matrix(summaries), rulings=proof.rulings(results, request.arm),
+        doubts=proof.doubts(proof.rulings(results, request.arm)),
         models=evidence.models.tolist(), people=proof.people(evidence),
         exposed=proof.exposed(evidence, list(shown), shown), roc=Markup(plots.receiver_operating(evidence)),
         errors=Markup(plots.error_distributions(evidence, task.spread.replace("_", " "))),

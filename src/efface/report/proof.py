@@ -118,6 +118,15 @@ def rulings(results: Results, arm: str) -> list[Ruling]:
     return found
 
 
+def doubts(ruled: Sequence[Ruling]) -> list[str]:
+    """Why nothing can be said of a row, once for all rows of which it is so."""
+    rows: dict[str, list[str]] = {}
+    for one in ruled:
+        if one.why:
+            rows.setdefault(one.why, []).append(one.name)
+    return [f"{words.quoted(names)}: {why}." for why, names in rows.items()]
+
+
 def control_name(one: Verdict) -> str:
     return {ORIGINAL: "control: the original", OTHER_SEED: "control: another retrained model",
             NOBODY: "control: people nobody was trained on"}.get(one.method, one.method)
