@@ -142,18 +142,20 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
     pooled = np.concatenate(sides)
     sides = [(side - pooled.mean(0)) / np.maximum(pooled.std(0), 1e-12) for side in sides]
     width = max(float(np.median(cdist(sides[1], sides[2], "sqeuclidean"))), 1e-9)
-    kernel = [[np.exp(-cdist(one, two, "sqeuclidean") / width) for two in sides] for one in sides]
     _, of = np.unique(people[known], return_inverse=True)
     count = of.max() + 1
     draws = np.concatenate([np.ones((1, count)), rng.multinomial(count, np.full(count, 1 / count), REPLICATES)])[:, of]
     draws = draws / draws.sum(1, keepdims=True)
 
-    def mean(one: int, two: int) -> Vector:
-        alike: Vector = np.einsum("rn,rn->r", draws @ kernel[one][two], draws)
-        return alike
+    def alike(one: int, two: int) -> Vector:
+        """(r,) mean kernel between two sides."""
+        kernel = np.exp(-cdist(sides[one], sides[two], "sqeuclidean") / width)
+        mean: Vector = np.einsum("rn,rn->r", draws @ kernel, draws)
+        return mean
 
-    to_original = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
-    to_reference = mean(0, 0) + mean(2, 2) - 2 * mean(0, 2)
+    own = alike(0, 0)
+    to_original = own + alike(1, 1) - 2 * alike(0, 1)
+    to_reference = own + alike(2, 2) - 2 * alike(0, 2)
     lean = (to_reference - to_original) / np.maximum(to_reference + to_original, 1e-12)
     wrong = (1 + float((to_reference[1:] >= to_original[1:]).sum())) / (1 + REPLICATES)
     return {

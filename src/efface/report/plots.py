@@ -96,6 +96,7 @@ def receiver_operating(evidence: Evidence, most: int = 8) -> str:
         axis.set_yscale("log")
         axis.set_xlim(1e-3, 1)
         axis.set_ylim(1e-3, 1)
+        axis.minorticks_off()
         axis.legend(fontsize=7, frameon=False, loc="lower right")
 
     return _panels(np.array([""] * len(panels)), draw, "strangers wrongly accused", "forgotten caught",
