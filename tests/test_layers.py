@@ -15,9 +15,9 @@ LAYERS = [
     {"settings", "watch", "scores", "recordio", "vectors", "augment"},
     {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize", "pairs"},
     {"measures", "results", "feed", "models", "tasks", "machine"},
-    {"train", "observe", "gather", "divide", "evaluate", "verify"},
+    {"train", "observe", "gather", "divide", "evaluate", "verify", "reweight"},
     {"methods", "evidence", "stages", "audit", "relearn", "verdict"},
-    {"bind", "listing", "hide", "quality"},
+    {"bind", "listing", "hide", "quality", "search"},
     {"recipes"},
     {"shadows"},
     {"arm", "stacked", "testing"},
@@ -65,8 +65,8 @@ def test_imports_only_go_down(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "measures"], ids=lambda path: path.stem)
 def test_measures_never_see_a_tensor(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)} <= {
-        "__future__", "collections", "dataclasses", "efface", "functools", "math", "numpy", "os", "pathlib", "scipy",
-        "sklearn", "typing", "warnings"}
+        "__future__", "collections", "dataclasses", "efface", "fairlearn", "functools", "math", "numpy", "os",
+        "pandas", "pathlib", "scipy", "sklearn", "typing", "warnings"}
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ from efface.datasets import GENERATORS, READERS
 from efface.divide import divide
 from efface.errors import InputError, nearest
 from efface.faces import Array, Material, Splits
-from efface.gather import Gathered, column, gather
+from efface.gather import Gathered, column, gather, having
 from efface.measures.fairness import main_group
 from efface.packed import read_manifest
 from efface.plan import REFERENCE, Plan, Source
@@ -106,10 +106,7 @@ def confused(
 
 def meant(gathered: Gathered, where: Mapping[str, Sequence[str]]) -> Array:
     """(n,) whether each face has one of the values in each of these columns."""
-    rows = np.ones(len(gathered.table), bool)
-    for name, values in where.items():
-        rows &= column(gathered.table, name, f"forget.where.{name}").astype(str).isin(values).to_numpy(bool)
-    return rows
+    return having(gathered.table, where, "forget.where")
 
 
 def in_turn(rounds: Sequence[Splits]) -> list[Material]:

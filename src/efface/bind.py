@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -33,6 +34,10 @@ class BoundStage:
     settings: dict[str, Any]
     after: str
     public: str
+    reweight: bool = False
+    tried: tuple[dict[str, Any], ...] = ()
+    """What distinguishes each candidate of a search, if one was asked for."""
+    within: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,8 @@ class Bound:
         plain["train"] = self.train_settings
         plain["model"] |= self.model_settings
         plain["methods"] = {stage.name: {"use": self.plan.methods[stage.name].use, "after": stage.after,
-                                         "public": stage.public, **stage.settings}
+                                         "public": stage.public, "reweight": stage.reweight,
+                                         **searching(stage), **stage.settings}
                             for stage in self.stages}
         return plain
 
@@ -98,7 +104,19 @@ def _bound_stage(name: str, plan: Plan, where: str) -> BoundStage:
     if plan.task not in works_on:
         raise InputError(f"{where}: methods.{name}: {stage.use} works on {' and '.join(works_on)}, not on "
                          f"'{plan.task}'")
-    return BoundStage(name, method, settings, stage.after or "original", stage.public)
+    for setting in stage.search:
+        if setting in stage.settings:
+            raise InputError(f"{where}: methods.{name}: {setting} is both set and searched: leave out one")
+    tried = tuple(dict(zip(stage.search, values, strict=True)) for values in itertools.product(*stage.search.values()))
+    for one in tried:
+        bound(method, {**stage.settings, **one}, f"{where}: methods.{name}.search")
+    return BoundStage(name, method, settings, stage.after or "original", stage.public, stage.reweight,
+                      tried if stage.search else (), stage.search_within)
+
+
+def searching(stage: BoundStage) -> dict[str, Any]:
+    """What a search is asked, as plain data."""
+    return {"search": list(stage.tried), "search_within": stage.within} if stage.tried else {}
 
 
 def _check_source(source: Source, where: str) -> None:

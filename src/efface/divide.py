@@ -102,6 +102,8 @@ def requested(trained: Faces, forget: Forget, seed: int, marked: Array | None = 
         if not marked.any():
             raise InputError(f"forget.where: no trained face has {forget.where}")
         people_meant = np.unique(trained.identities[marked])
+        if forget.share is not None or forget.people is not None:
+            people_meant = sampled(people_meant, np.full(len(people_meant), ""), forget, seed)
         turn = np.where(marked, in_parts(trained.identities, people_meant, forget.rounds), 0)
     else:
         chosen = listed(forget.file, names) if forget.file is not None else sampled(names, groups, forget, seed)
@@ -169,11 +171,30 @@ def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
         if not len(pool):
             raise InputError(f"forget.group: nobody of group '{forget.group}' was trained on"
                              f"{nearest(forget.group, set(groups.tolist()))}")
+    if forget.skew is not None:
+        return skewed(names, groups, forget, seed)
     wanted = forget.people if forget.people is not None else round((forget.share or 0) * len(pool))
     if not 0 < wanted <= len(pool):
         raise InputError(f"the request takes {wanted} of {len(pool)} trained people"
                          f"{f' of group {forget.group!r}' if forget.group else ''}: expected 1 to {len(pool)}")
     return np.random.default_rng([seed, 1]).permutation(pool)[:wanted]
+
+
+def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
+    """So many people, of whom the share `forget.skew` are of the group. At a higher skew those of a lower one are still
+    among them, as far as there is room: the curve over skews has less noise."""
+    assert forget.people is not None
+    assert isinstance(forget.skew, float)
+    mine = round(forget.skew * forget.people)
+    pools = (names[groups == forget.group], mine), (names[groups != forget.group], forget.people - mine)
+    chosen = []
+    for place, (pool, wanted) in enumerate(pools):
+        if wanted > len(pool):
+            whose = f"of group '{forget.group}'" if place == 0 else f"outside group '{forget.group}'"
+            raise InputError(f"forget: skew {forget.skew:g} of {forget.people} people takes {wanted} {whose}, and "
+                             f"{len(pool)} of these were trained on: ask for fewer people")
+        chosen.append(np.random.default_rng([seed, 1, place]).permutation(pool)[:wanted])
+    return np.concatenate(chosen)
 
 
 def listed(path: Path, names: Array) -> Array:

@@ -10,9 +10,18 @@ from scipy import stats
 
 from efface.faces import Array
 from efface.measures.attacks import auc, sides_of
+from efface.measures.cells import intersections
 from efface.measures.differences import REPLICATES, average_gap, cka, equalised_odds, nearer, tow, wasserstein
 from efface.measures.draws import Aim, Draws, Measure, Vector, measure
-from efface.measures.fairness import disparity, harmed_group, increase, means_on_test, price
+from efface.measures.fairness import (
+    between_groups,
+    disparity,
+    harmed_group,
+    increase,
+    means_on_test,
+    price,
+    shares_by_group,
+)
 from efface.measures.memory import forgetting, membership
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import utility
@@ -65,10 +74,12 @@ def evaluate(
         measures |= increase(now, first, score, "original") | increase(now, without, score, "reference")
         measures |= disparity(now, first, harmed, score, "original")
         measures |= disparity(now, without, harmed, score, "reference")
-        measures |= price(now, first, without, score)
+        measures |= price(now, first, without, score) | between_groups(now, score)
+        measures |= intersections(outcomes, model.scores[score], original.scores[score], reference.scores[score],
+                                  score, draws)
         if before is not None:
             measures |= increase(now, means_on_test(outcomes, before.scores[score], draws), score, "stage before")
-    return measures
+    return measures | shares_by_group(model.scores[task.share], outcomes, task.share, draws)
 
 
 def distances(

@@ -12,6 +12,7 @@ from efface.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 Array = NDArray[Any]
 
@@ -82,13 +83,22 @@ class Faces:
     """(n,) str: demographic group, "" where unknown."""
     keys: Array
     """(n,) str: stable, unique names."""
+    traits: Array | None = None
+    """(n, t) str: what else is known of each face, for intersections with the group; no method looks at it."""
+    weights: Array | None = None
+    """(n,) how often each face is drawn, relative to the others, in a pass over these faces; None: each once."""
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, rows: Any) -> Faces:
-        rest = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "images"}
+        rest = {name: column[rows] for name, column in self.columns().items()}
         return replace(self, images=Images(self.images.store, self.images.rows[rows]), **rest)
+
+    def columns(self) -> dict[str, Array]:
+        """Every column that there is, but for the images."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "images"}
+        return {name: column for name, column in named.items() if column is not None}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -100,8 +110,8 @@ def together(first: Faces, second: Faces) -> Faces:
     """Both parts of one gathering as Faces again, in the order they were gathered in."""
     if first.images.store is not second.images.store:
         raise ValueError("faces of two gatherings cannot be put together")
-    columns = {f.name: np.concatenate([getattr(first, f.name), getattr(second, f.name)])
-               for f in fields(Faces) if f.name != "images"}
+    others = second.columns()
+    columns = {name: np.concatenate([column, others[name]]) for name, column in first.columns().items()}
     rows = np.concatenate([first.images.rows, second.images.rows])
     return Faces(images=Images(first.images.store, rows), **columns)[np.argsort(rows)]
 
@@ -114,6 +124,8 @@ class Material:
     retain: Faces
     public: Faces
     """People nobody trained on, free to use."""
+    original: nn.Module | None = None
+    """The model before any stage, to learn from: a copy, in evaluation mode. None: the model that is handed over."""
 
 
 @dataclass(frozen=True)

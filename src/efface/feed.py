@@ -63,16 +63,17 @@ class Feed:
         self.passes = 0
         self.handed = 0
         """How many faces were handed out so far: a method's bill."""
-        self._tick = tick
+        self.tick = tick
 
     def __call__(
         self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None, augment: Augment = "none",
     ) -> Iterator[Batch]:
-        """One pass: every face once or, with weights (n,), n draws with replacement in proportion to them; each changed
-        at random as `augment` says (targets are left as they are).
+        """One pass: every face once or, with weights (n,; default: those the faces bring), n draws with replacement in
+        proportion to them; each changed at random as `augment` says (targets are left as they are).
 
         A last batch of a single face joins no pass: batch normalisation cannot train on it.
         """
+        weights = faces.weights if weights is None else weights
         order = self.generator().permutation(len(faces)) if weights is None else self.generator().choice(
             len(faces), len(faces), p=weights / weights.sum())
         self.passes += 1
@@ -84,8 +85,8 @@ class Feed:
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
         self.handed += len(rows)
-        if self._tick is not None:
-            self._tick(len(rows))
+        if self.tick is not None:
+            self.tick(len(rows))
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
         return Batch(as_input(faces.images[rows], self.device), targets, rows)
 

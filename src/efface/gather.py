@@ -48,11 +48,15 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
     parts, tables, signatures = [], [], []
     for number, source in enumerate(sources):
         album, signature = load(source, folder, watch)
-        table = selected(album.table, source).assign(split_of_source=source.split)
-        faces = as_faces(album, table, task, source.label, prefix=f"{number}:" if len(sources) > 1 else "")
+        table = grouped(selected(album.table, source), source, album).assign(split_of_source=source.split)
+        faces = as_faces(album, table, task, source.label, source.also_by, f"{number}:" if len(sources) > 1 else "")
         parts.append(faces)
         tables.append(table)
-        signatures.append([signature, source.model_dump(mode="json", exclude={"path", "prepare"})])
+        signatures.append([signature, source.model_dump(mode="json", exclude={"path", "prepare"}),
+                           source.group_file.read_text(encoding="utf-8") if source.group_file else ""])
+    if len({source.also_by for source in sources}) > 1:
+        raise InputError(f"sources differ in data.also_by: {[list(source.also_by) for source in sources]}; give all of "
+                         "them the same")
     shapes = {faces.shape for faces in parts}
     if len(shapes) > 1:
         raise InputError(f"sources differ in image shape (channels, height, width): {sorted(shapes)}; "
@@ -64,7 +68,8 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
 def check_paths(plan: Plan) -> None:
     """Raise InputError for a file or folder that a plan names and that is not there."""
     named = [(f"data '{source.name}': {what}", path) for source in plan.data for what, path in
-             (("path", source.path), ("prepare.detector", source.prepare.get("detector")))]
+             (("path", source.path), ("group_file", source.group_file),
+              ("prepare.detector", source.prepare.get("detector")))]
     named += [(f"verify '{one.name}': {what}", getattr(one, what)) for one in plan.verify
               for what in ("pairs", "bin", "quality")]
     named += [("forget.quality", plan.forget.quality), ("model.pretrained", plan.model.pretrained)]
@@ -107,25 +112,88 @@ def content_of(packed: Path) -> str:
 
 
 def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """The rows a source asks for, with a column `group` of strings; the index still tells the row in the album.
+    """The rows a source asks for; the index still tells the row in the album.
 
     Raises InputError for a column or value that does not exist.
     """
-    for name, values in source.only.items():
-        present = column(table, name, f"data.only.{name}").astype(str)
-        for value in values:
-            if not (present == value).any():
-                raise InputError(f"data.only.{name}: no face has '{value}'{nearest(value, set(present))}")
-        table = table[present.isin(values)]
+    table = table[having(table, source.only, "data.only")]
     if table.empty:
         raise InputError(f"dataset '{source.name}': no face is left after only = {dict(source.only)}")
     if source.per_person is not None:
         place = table.sort_values("key").groupby("person", sort=False).cumcount()
         table = table[place.reindex(table.index) < source.per_person]
+    return table
+
+
+def grouped(table: pd.DataFrame, source: Source, album: Album) -> pd.DataFrame:
+    """The table with a column `group` of strings. Groups that nobody knows but a classifier or an algorithm are called
+    so, wherever they are named."""
     if source.group is not None:
         return table.assign(group=source.group)
+    if source.group_file is not None:
+        return table.assign(group="predicted " + predicted(source.group_file, table["key"]))
+    if source.group_where is not None:
+        mine = having(table, source.group_where, "data.group_where")
+        name = ", ".join(value for values in source.group_where.values() for value in values)
+        return table.assign(group=np.where(mine, name, "everyone else"))
+    if source.group_clusters is not None:
+        return table.assign(group=clustered(album.images, table, source.group_clusters))
     known = column(table, source.group_by, "data.group_by") if source.group_by else table.get("group")
     return table.assign(group="" if known is None else known.astype(str).where(known.notna(), ""))
+
+
+def having(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]], where: str) -> Array:
+    """(n,) whether each row has one of the values in each of these columns; InputError for one that does not exist."""
+    rows = np.ones(len(table), bool)
+    for name, values in wanted.items():
+        present = column(table, name, f"{where}.{name}").astype(str)
+        for value in values:
+            if not (present == value).any():
+                raise InputError(f"{where}.{name}: no face has '{value}'{nearest(value, set(present))}")
+        rows &= present.isin(values).to_numpy(bool)
+    return rows
+
+
+def predicted(path: Path, keys: pd.Series[Any]) -> pd.Series[Any]:
+    """The group of each face by a CSV with columns `key` and `group`; InputError where it has none."""
+    import pandas as pd
+
+    try:
+        said = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"data.group_file {path} cannot be read: {error}") from None
+    for name in ("key", "group"):
+        column(said, name, f"data.group_file {path}")
+    of = said.drop_duplicates("key").set_index("key")["group"]
+    for key in keys[~keys.isin(of.index)][:1]:
+        raise InputError(f"data.group_file {path} has no row for face '{key}': predict the group of every face")
+    return keys.map(of)
+
+
+def clustered(images: Array, table: pd.DataFrame, count: int) -> Array:
+    """(n,) str: k-means clusters of people by the pictures themselves: the mean of each person's, at 8x8 pixels, by
+    their sixteen principal components. They say who looks alike (light, contrast, pose), not who belongs to whom."""
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+
+    small = np.stack([reduced(images[row]) for row in table.index])
+    people, of = np.unique(table["person"].to_numpy(str), return_inverse=True)
+    if len(people) < 10 * count:
+        raise InputError(f"data.group_clusters = {count} of {len(people)} people: give at most {len(people) // 10}")
+    mean = np.stack([np.bincount(of, column) for column in small.T], axis=1) / np.bincount(of)[:, None]
+    components = PCA(min(16, *mean.shape), random_state=0).fit_transform(mean)
+    found = KMeans(count, n_init=10, random_state=0).fit_predict(components)
+    return np.array([f"cluster {number + 1}" for number in found[of]])
+
+
+def reduced(image: Array) -> Array:
+    """A picture (c, h, w) as the means of 8x8 patches, flat."""
+    _, height, width = image.shape
+    rows, columns = (np.linspace(0, size, min(8, size) + 1).astype(int)[:-1] for size in (height, width))
+    sums = np.add.reduceat(np.add.reduceat(image.astype(np.float64), rows, 1), columns, 2)
+    areas = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
+    flat: Array = (sums / areas).reshape(-1)
+    return flat
 
 
 def column(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
@@ -136,9 +204,11 @@ def column(table: pd.DataFrame, name: str, where: str) -> pd.Series[Any]:
 
 
 def as_faces(
-    album: Album, table: pd.DataFrame, task: Task, labels: Sequence[str] = (), prefix: str = "",
+    album: Album, table: pd.DataFrame, task: Task, labels: Sequence[str] = (), also_by: Sequence[str] = (),
+    prefix: str = "",
 ) -> Faces:
-    """The rows of `table` (its index tells the row in the album) as the task's faces; labels: columns to answer."""
+    """The rows of `table` (its index tells the row in the album) as the task's faces; labels: columns to answer;
+    also_by: columns for intersections with the group."""
     for name in task.needs:
         column(table, name, f"task '{task.name}'")
     for name in labels:
@@ -153,6 +223,8 @@ def as_faces(
         identities=table["person"].to_numpy(str),
         groups=table["group"].to_numpy(str),
         keys=np.array([prefix + key for key in table["key"]]),
+        traits=np.stack([f"{name} " + column(table, name, "data.also_by").astype(str).to_numpy(object)
+                         for name in also_by], axis=1).astype(str) if also_by else None,
     )
 
 
@@ -160,9 +232,7 @@ def joined(parts: Sequence[Faces]) -> Faces:
     """All faces as one; images of several sources are read into memory."""
     if len(parts) == 1:
         return parts[0]
-    columns: Mapping[str, Array] = {
-        name: np.concatenate([getattr(faces, name) for faces in parts])
-        for name in ("targets", "identities", "groups", "keys")
-    }
+    columns: dict[str, Any] = {name: np.concatenate([faces.columns()[name] for faces in parts])
+                               for name in parts[0].columns()}
     store = np.concatenate([faces.images[:] for faces in parts])
     return Faces(images=Images(store, np.arange(len(store))), **columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,17 +10,19 @@ from pathlib import Path
 from efface.anonymize import covered
 from efface.arm import Arm
 from efface.audit import Suspected, audit, in_the_place_of_the_forgotten, strongest, suspect
-from efface.evaluate import evaluate, grade, records
+from efface.evaluate import Graded, evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
-from efface.files import save_columns
+from efface.files import save_columns, write_text
 from efface.measures.attacks import told_apart
 from efface.measures.benchmark import benchmark_measures
+from efface.measures.cells import group_tables, intersections
 from efface.measures.closed_set import closed_set
 from efface.measures.confusion import interclass_confusion
 from efface.measures.cost import weights_moved
 from efface.measures.differences import tow
 from efface.measures.draws import Draws, Measure
 from efface.measures.epsilon import epsilon
+from efface.measures.error_rates import error_rates
 from efface.measures.fairness import increase
 from efface.measures.identification import identification
 from efface.measures.memory import membership
@@ -39,7 +42,9 @@ from efface.witnesses import content, knowledge, relearned
 
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
           recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification,
-          audit, told_apart, lira, interclass_confusion, epsilon, tow, knowledge, asked_of_shadows, steps_to_relearn)
+          audit, told_apart, lira, interclass_confusion, epsilon, tow,
+          error_rates, intersections,
+          knowledge, asked_of_shadows, steps_to_relearn)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
 
@@ -100,12 +105,27 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
     evidence = collect(arm.splits, task, arm.names, {name: outcomes[stage] for name, stage in first.items()},
                        {name: graded[stage] for name, stage in first.items()}, attacked, salt(out))
     save_columns(evidence, evidence_path(out, arm.name))
+    write_group_tables(arm, graded, out)
     return Judged(rows, controls)
+
+
+def write_group_tables(arm: Arm, graded: Mapping[Stage, Graded], out: Path) -> None:
+    """`groups/ARM.csv`: every score of every model by group and intersection, small cells named."""
+    import pandas as pd
+
+    tables = [group_tables(one.outcomes, one.scores).assign(model=stage.name, seed=stage.seed)
+              for stage, one in graded.items()]
+    path = out / "groups" / evidence_path(out, arm.name).with_suffix(".csv").name
+    path.parent.mkdir(exist_ok=True)
+    table = pd.concat(tables, ignore_index=True)
+    ends = ["model", "seed", "group", "trait", "people", "photos", "small"]
+    write_text(path, table[[*ends, *(name for name in table if name not in ends)]].to_csv(index=False))
 
 
 def questions(arm: Arm) -> str:
     """A hash of all that the models of an arm are asked: arms may share a model and ask it about other people."""
-    columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), content(faces.targets))
+    columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), content(faces.targets),
+                None if faces.traits is None else faces.traits.tolist())
                for name, faces in arm.splits.items()]
     return signature_of([columns, [one.fingerprint for one in arm.sets], code_of(observe)])
 

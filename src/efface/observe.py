@@ -27,6 +27,7 @@ def observe(model: nn.Module, splits: Splits, sets: Sequence[Verification], devi
         group=np.concatenate([faces.groups for _, faces in parts]),
         answers=np.concatenate([answers(model, faces.images, device) for _, faces in parts]),
         truth=np.concatenate([faces.targets for _, faces in parts]),
+        **({"traits": np.concatenate([faces.traits for _, faces in parts])} if splits.test.traits is not None else {}),
         **(recognised(model, sets, device) if isinstance(model, Recogniser) else {}),
     )
 

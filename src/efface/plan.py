@@ -34,7 +34,15 @@ class Source(Named):
     group: str | None = None
     """One group for all of this source ..."""
     group_by: str | None = None
-    """... or the column that holds it (default: a column `group`, where there is one)."""
+    """... or the column that holds it (default: a column `group`, where there is one) ..."""
+    group_file: Path | None = None
+    """... or a CSV of `key` and `group`, by somebody's classifier: such groups are called "predicted ..." ..."""
+    group_where: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
+    """... or two groups: the faces whose columns have one of these values, and everyone else ..."""
+    group_clusters: int | None = Field(default=None, gt=1)
+    """... or so many clusters of the pictures themselves, where nothing is known: they are called "cluster ..."."""
+    also_by: tuple[str, ...] = ()
+    """More columns whose intersections with the group are reported: also_by = ["gender"]."""
     label: tuple[str, ...] = ()
     """The column that holds what is to be answered (task `classes`), or several of them (`attributes`)."""
     only: dict[str, list[str]] = {}
@@ -53,13 +61,15 @@ class Source(Named):
 
     @model_validator(mode="after")
     def _one_way_to_group(self) -> Source:
-        if self.group is not None and self.group_by is not None:
-            raise ValueError("group and group_by exclude each other: give one")
+        ways = ("group", "group_by", "group_file", "group_where", "group_clusters")
+        if len(given := [name for name in ways if getattr(self, name) is not None]) > 1:
+            raise ValueError(f"{' and '.join(given)} exclude each other: give one")
         return self
 
 
 class Forget(Strict):
-    """Who is to be forgotten. Exactly one of `share`, `people`, `file`, `quality`, `first`, `where`."""
+    """Who is to be forgotten. Exactly one of `share`, `people`, `file`, `quality`, `first`, `where`; but a share, or so
+    many people, may be drawn from those that `where` means."""
 
     group: str | None = None
     """Only people of this group."""
@@ -67,6 +77,9 @@ class Forget(Strict):
     """Share of the trained people (of the group) ..."""
     people: int | None = Field(default=None, gt=0)
     """... or how many of them ..."""
+    skew: float | tuple[float, ...] | None = None
+    """With `group` and `people`: this share of them is of the group, the rest are drawn from everybody else. Several
+    make an arm of each."""
     file: Path | None = None
     """... or a text file that names them, one person a line ..."""
     quality: Path | None = None
@@ -94,10 +107,16 @@ class Forget(Strict):
     def _exactly_one(self) -> Forget:
         ways = ("share", "people", "file", "quality", "first", "where")
         given = [name for name in ways if getattr(self, name) is not None]
-        if len(given) != 1:
+        drawn_from_some = len(given) == 2 and "where" in given and given[0] in ("share", "people")
+        if len(given) != 1 and not drawn_from_some:
             raise ValueError(f"give exactly one of {', '.join(ways)}; given: {', '.join(given) or 'none'}")
-        if self.group is not None and given[0] not in ("share", "people"):
-            raise ValueError(f"{given[0]} says itself who is meant: leave out group")
+        if self.group is not None and (given[0] not in ("share", "people") or drawn_from_some):
+            raise ValueError(f"{given[-1]} says itself who is meant: leave out group")
+        skews = self.skew if isinstance(self.skew, tuple) else () if self.skew is None else (self.skew,)
+        if self.skew is not None and (self.group is None or self.people is None or not skews):
+            raise ValueError("skew is the share of group among so many people: give group, people and a skew or more")
+        if not all(0 <= one <= 1 for one in skews):
+            raise ValueError(f"skew {self.skew} is no share: expected numbers from 0 to 1")
         if self.rounds > 1 and self.quality is not None:
             raise ValueError("a request by quality comes at once: leave out rounds")
         if self.round is not None and self.round > self.rounds:
@@ -169,11 +188,26 @@ class Verify(Strict):
         return self
 
 
+class Reference(Strict):
+    """How the model is retrained that never saw the forgotten."""
+
+    reweight: bool = False
+    """Draw its faces so that every group counts as much as before the forgetting (REWEIGHT)."""
+
+
 class Stage(Named):
     """One way to forget, applied to the original or `after` another stage."""
 
     use: str
     after: str | None = None
+    reweight: bool = False
+    """Whatever the method does with retained faces, it draws them so that every group (of a class, where classes are
+    answered) counts as much as before the forgetting: REWEIGHT of De Min et al., TMLR 2025, arXiv:2503.09330."""
+    search: dict[str, tuple[Any, ...]] = {}
+    """Settings to try, in every combination: search = { weight = [1, 2, 4] }. Kept is what serves the worst group of
+    `val` best ..."""
+    search_within: float = Field(default=0.05, gt=0, le=0.5)
+    """... among what leaves the attack, the forgotten against `val`, within so much of one half."""
     public: Literal["public", "strangers"] = "public"
     """The faces handed to the method as free to use. "strangers" are those that the attack is scored with: some have
     published such numbers; the row says that it has seen its judges."""
@@ -238,6 +272,7 @@ class Plan(Strict):
     verify: tuple[Verify, ...] = ()
     model: Model
     train: dict[str, Any] = {}
+    reference: Reference = Reference()
     methods: dict[str, Stage] = {}
     audit: Audit | None = None
     accept: dict[str, Criterion] = {}
@@ -319,7 +354,17 @@ def read_plan(path: Path) -> dict[str, Plan]:
         raise InputError(f"plan {path}: arms must be tables, each laid over the plan: [arms.\"a name\"]")
     plans = {name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
              for name, arm in (arms or {"": {}}).items()}
-    return {title: one for name, plan in plans.items() for title, one in in_rounds(name, plan).items()}
+    skewed = {title: one for name, plan in plans.items() for title, one in at_each_skew(name, plan).items()}
+    return {title: one for name, plan in skewed.items() for title, one in in_rounds(name, plan).items()}
+
+
+def at_each_skew(name: str, plan: Plan) -> dict[str, Plan]:
+    """An arm per skew of a request that has several."""
+    if not isinstance(plan.forget.skew, tuple):
+        return {name: plan}
+    return {f"{name}, skew {skew:.0%}".removeprefix(", "):
+            plan.model_copy(update={"forget": plan.forget.model_copy(update={"skew": skew})})
+            for skew in plan.forget.skew}
 
 
 def in_rounds(name: str, plan: Plan) -> dict[str, Plan]:

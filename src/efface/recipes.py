@@ -12,13 +12,15 @@ import numpy as np
 from torch import nn
 
 from efface.augment import augmented
-from efface.bind import Bound, BoundStage
+from efface.bind import Bound, BoundStage, searching
 from efface.faces import Faces, Material, Splits, together
 from efface.feed import Feed
 from efface.gather import Gathered
 from efface.models.load import is_backbone, load_weights, read_weights, start_from
 from efface.models.recogniser import Recogniser, function_named
 from efface.results import Environment
+from efface.reweight import reweighted
+from efface.search import search
 from efface.stages import Network, Shelf, Stage, code_of
 from efface.train import place_head, train
 
@@ -75,18 +77,33 @@ class Kitchen:
 
     def unlearned(
         self, stage: BoundStage, before: Stage, material: Material, splits: Splits, how: Any = None,
+        gone: Faces | None = None,
     ) -> Stage:
-        """What a method makes of an earlier stage's model; how: as above."""
+        """What a method makes of an earlier stage's model; how: as above; gone: all that were asked to be forgotten so
+        far (default: those it is asked now)."""
         if stage.public == "strangers":
             material = replace(material, public=splits.strangers)
+        if stage.reweight:
+            asked = material.forget if gone is None else gone
+            material = replace(material, retain=reweighted(material.retain, asked, self.bound.task))
         seen = [fingerprint(faces) for faces in (material.forget, material.retain, material.public)]
         task, shelf = self.bound.task, self.shelf
 
+        def applied(feed: Feed, settings: Mapping[str, Any]) -> nn.Module:
+            original = shelf.model(before.line[0]).requires_grad_(False).eval()
+            return stage.method(shelf.model(before), task, replace(material, original=original), feed, **settings)
+
         def make(feed: Feed, checkpoint: Path) -> nn.Module:
-            return stage.method(shelf.model(before), task, material, feed, **stage.settings)
+            if not stage.tried:
+                return applied(feed, stage.settings)
+            return search([stage.settings | one for one in stage.tried], stage.tried, applied, splits, task, feed,
+                          stage.within, shelf.path(made, "searches", ".json"))
 
         made_of = [seen, stage.method.__name__, code_of(stage.method), *([how] if how else [])]
-        return Stage(stage.name, before.seed, stage.settings, made_of, before.network, make, before)
+        if stage.tried:
+            made_of += [searching(stage), code_of(search), fingerprint(splits.val)]
+        made = Stage(stage.name, before.seed, stage.settings, made_of, before.network, make, before)
+        return made
 
 
 def line_up(kitchen: Kitchen, splits: Splits, classes: int, materials: Sequence[Material], seed: int) -> list[Stage]:
@@ -98,19 +115,22 @@ def line_up(kitchen: Kitchen, splits: Splits, classes: int, materials: Sequence[
                 kitchen.trained("original", seed, everyone, network, model.pretrained))
     made = {"original": original, "reference": reference(kitchen, splits, classes, seed)}
     before = dict.fromkeys([stage.name for stage in bound.stages], original)
+    gone = None
     for material in materials:
+        gone = material.forget if gone is None else together(gone, material.forget)
         for stage in bound.stages:
             begin = before[stage.name] if stage.after == "original" else made[stage.after]
-            made[stage.name] = kitchen.unlearned(stage, begin, material, splits)
+            made[stage.name] = kitchen.unlearned(stage, begin, material, splits, gone=gone)
         before = {stage.name: made[stage.name] for stage in bound.stages}
     return list(made.values())
 
 
 def reference(kitchen: Kitchen, splits: Splits, classes: int, seed: int) -> Stage:
     """A model that never saw the forgotten."""
-    model = kitchen.bound.plan.model
-    start = model.pretrained if model.pretrained_for == "both" else None
-    return kitchen.trained("reference", seed, splits.retain, kitchen.network(classes), start)
+    plan = kitchen.bound.plan
+    start = plan.model.pretrained if plan.model.pretrained_for == "both" else None
+    faces = reweighted(splits.retain, splits.forget, kitchen.bound.task) if plan.reference.reweight else splits.retain
+    return kitchen.trained("reference", seed, faces, kitchen.network(classes), start)
 
 
 def in_a_row(stages: Sequence[BoundStage], name: str) -> list[BoundStage]:
@@ -131,4 +151,6 @@ def fingerprint(faces: Faces) -> str:
     """Which faces these are, in which order, and what is to be answered of each."""
     digest = hashlib.sha256("\x1f".join(faces.keys.tolist()).encode())
     digest.update(np.ascontiguousarray(faces.targets).tobytes())
+    if faces.weights is not None:
+        digest.update(faces.weights.tobytes())
     return digest.hexdigest()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 
 from efface.faces import Array
-from efface.measures.draws import Draws, Measure, Vector, measure
+from efface.measures.differences import equalised_odds
+from efface.measures.draws import Aim, Draws, Measure, Vector, jointly, measure
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import ALL, groups_of
 
@@ -32,11 +34,16 @@ def means_on_test(outcomes: Outcomes, score: Array, draws: Draws) -> dict[str, V
 
 
 def increase(now: Mapping[str, Vector], base: Mapping[str, Vector], score: str, against: str) -> dict[str, Measure]:
-    """`increase/score/against/group`: by how many percent the error of a group grew."""
-    return {f"increase/{score}/against {against}/{group}": measure(
-        100 * (now[group] / base[group] - 1), "low",
-        f"change of {score} against the {against} on test faces{'' if group == ALL else f' of group {group}'}, in %")
-        for group in now if group != "others"}
+    """`increase/score/against base/group`: by how many percent the error of each group grew, the intervals of all
+    groups holding together, and of all faces."""
+    def named(groups: Sequence[str]) -> dict[str, Vector]:
+        return {f"increase/{score}/against {against}/{group}": 100 * (now[group] / base[group] - 1)
+                for group in groups}
+
+    groups = [group for group in now if group not in (ALL, "others")]
+    abouts = {f"increase/{score}/against {against}/{group}": f"change of {score} against the {against} on test faces"
+              f"{'' if group == ALL else f' of group {group}'}, in %" for group in (ALL, *groups)}
+    return jointly(named([ALL]), "low", abouts) | jointly(named(groups), "low", abouts)
 
 
 def disparity(
@@ -63,17 +70,55 @@ def price(
 ) -> dict[str, Measure]:
     """`price/score/part/group`: a group's increase against the original in its two parts, in percent of the original.
 
-    What forgetting had to cost (the reference shows it) and what the method added; they sum to the increase.
+    What forgetting had to cost (the reference shows it) and what the method added; they sum to the increase. The
+    intervals of all groups hold together.
     """
-    found = {}
-    for group in now:
-        if group == "others":
-            continue
-        whose = "all test faces" if group == ALL else f"test faces of group {group}"
-        found[f"price/{score}/of forgetting/{group}"] = measure(
-            100 * (reference[group] - original[group]) / original[group], "none",
-            f"what forgetting had to cost {whose}: the reference's {score} against the original's, in percent")
-        found[f"price/{score}/of method/{group}"] = measure(
-            100 * (now[group] - reference[group]) / original[group], "low",
-            f"what the method added to that for {whose}, in percent of the original's {score}")
+    groups = [group for group in now if group not in (ALL, "others")]
+    found: dict[str, Measure] = {}
+    for part, aim, one, other, meaning in (
+        ("of forgetting", "none", reference, original, "what forgetting had to cost: the reference's {score} against "
+                                                       "the original's, in percent, for {whose}"),
+        ("of method", "low", now, reference, "what the method added to that, in percent of the original's {score}, for "
+                                             "{whose}"),
+    ):
+        vectors = {f"price/{score}/{part}/{group}": 100 * (one[group] - other[group]) / original[group]
+                   for group in (ALL, *groups)}
+        abouts = {f"price/{score}/{part}/{group}": meaning.format(
+            score=score, whose="all test faces" if group == ALL else f"test faces of group {group}")
+            for group in (ALL, *groups)}
+        first, *others = vectors
+        found |= jointly({first: vectors[first]}, cast(Aim, aim), abouts)
+        found |= jointly({name: vectors[name] for name in others}, cast(Aim, aim), abouts)
+    return found
+
+
+def between_groups(now: Mapping[str, Vector], score: str) -> dict[str, Measure]:
+    """`fairness/score/...` over groups: the worst one's error, the worst over the geometric mean, and the widest gap.
+
+    The worst over the geometric mean is NIST's measure of inequity (Grother, NISTIR 8429, 2022: "Max over GeoMean"): 1
+    where all groups fare alike. A resample's worst group may be another than the sample's.
+    """
+    errors = np.stack([vector for group, vector in now.items() if group not in (ALL, "others")] or [now[ALL]])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inequity = errors.max(0) / np.exp(np.log(errors).mean(0))
+    return {
+        f"fairness/{score}/worst group": measure(errors.max(0), "low", f"{score} of the group that fares worst, on "
+                                                                       "test faces"),
+        f"fairness/{score}/max over geomean": measure(
+            inequity, "low", f"the worst group's {score} over the geometric mean of all groups' (1: all alike)"),
+        f"fairness/{score}/gap": measure(errors.max(0) - errors.min(0), "low",
+                                         f"{score} of the worst group minus that of the best, on test faces"),
+    }
+
+
+def shares_by_group(right: Array, outcomes: Outcomes, share: str, draws: Draws) -> dict[str, Measure]:
+    """`fairness/share/...`: equalised odds difference, and the share among the forgotten's main group ("GA")."""
+    found = {f"fairness/{share}/equalised odds": measure(
+        equalised_odds(right, outcomes.truth, outcomes, draws), "low",
+        f"widest difference of {share} between groups on test faces; mean over classes where there are any (equalised "
+        "odds difference)")}
+    mine = outcomes.rows("test", harmed_group(outcomes))
+    if mine.any():
+        found[f"fairness/{share}/forgotten's group"] = measure(
+            draws.means(right, mine), "high", f"{share} on test faces of the group most of the forgotten are of (GA)")
     return found

@@ -32,6 +32,8 @@ class Outcomes:
     """(n, ...) as the task answers."""
     truth: Array
     """(n, ...) what was right."""
+    traits: Array = field(default_factory=none_of("<U1", 0, 0))
+    """(n, t) str: what else is known of each face; (0, 0) without any."""
     centres: Array = field(default_factory=none_of("float32", 0, 0))
     """(k, d) the head's class centres times its scale: logits are unit answers times these. (0, 0) without a head."""
     pair_set: Array = field(default_factory=none_of("<U1"))

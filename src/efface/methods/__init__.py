@@ -22,9 +22,12 @@ from efface.methods.dispersion import dispersion
 from efface.methods.eu_k import eu_k
 from efface.methods.finetune import finetune
 from efface.methods.gli import gli
+from efface.methods.group_distillation import group_distillation
+from efface.methods.group_dro import group_dro
 from efface.methods.jit import jit
 from efface.methods.l1_sparse import l1_sparse
 from efface.methods.laf import laf
+from efface.methods.miu import miu
 from efface.methods.msg import msg
 from efface.methods.neggrad import neggrad
 from efface.methods.neggrad_plus import neggrad_plus
@@ -59,6 +62,9 @@ METHODS: dict[str, Method] = {
     "neggrad_plus": neggrad_plus,
     "ascend_stabilise": ascend_stabilise,
     "rebalance": rebalance,
+    "group_dro": group_dro,
+    "group_distillation": group_distillation,
+    "miu": miu,
     "amnesiac": amnesiac,
     "salun": salun,
     "sfr_on": sfr_on,

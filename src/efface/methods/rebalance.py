@@ -13,6 +13,7 @@ from torch import nn
 from efface.errors import InputError
 from efface.faces import Array, Material
 from efface.feed import Feed
+from efface.reweight import reweighted
 from efface.settings import Count, Positive
 from efface.tasks import Task
 from efface.train import fit
@@ -24,15 +25,9 @@ def rebalance(
 ) -> nn.Module:
     """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
     (default: as often as before the forgetting). Needs: retained faces with labels and groups."""
-    draw = reweighted(material) if weight is None else favoured(material, weight)
+    draw = (reweighted(material.retain, material.forget, task).weights if weight is None else
+            favoured(material, weight))
     return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, weights=draw)
-
-
-def reweighted(material: Material) -> Array:
-    """Weight (n,) of each retained face: trained faces of its group over retained faces of its group."""
-    forgotten, retained = material.forget.groups, material.retain.groups
-    share = {group: 1 + (forgotten == group).sum() / (retained == group).sum() for group in np.unique(retained)}
-    return np.array([share[group] for group in retained])
 
 
 def favoured(material: Material, weight: float) -> Array:

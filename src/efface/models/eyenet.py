@@ -8,6 +8,7 @@ which the net learned more slowly when it was tried on synthetic faces.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ class EyeNet(nn.Module):
     Inside, coordinates are fractions of width and height around the middle of the picture, so an untrained
     net answers near the middle and one set of weights serves every size.
     """
+
+    depths: ClassVar = {"block 1": "features.2", "block 2": "features.5", "block 3": "features.8", "hidden": "head.2"}
 
     def __init__(self, channels: int, widths: tuple[int, int, int], hidden: int) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ names and shapes of the weights are those of its `backbone.pth`.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Block(nn.Module):
 
 class IResNet(nn.Module):
     """Images (b, c, h, w) of one size, 16 pixels or more on each side, to embeddings (b, dimensions)."""
+
+    depths: ClassVar = {"stem": "prelu", **{f"stage {number}": f"layer{number}" for number in range(1, 5)}}
 
     def __init__(
         self, shape: tuple[int, int, int], depth: int = 18, width: int = 64, dimensions: int = 512,

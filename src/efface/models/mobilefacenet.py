@@ -7,6 +7,7 @@ picture in place of average pooling, since the middle of a face tells more than 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,8 @@ class Bottleneck(nn.Module):
 
 class MobileFaceNet(nn.Module):
     """Images (b, c, h, w) of one size, 16 pixels or more on each side, to embeddings (b, dimensions)."""
+
+    depths: ClassVar = {"stem": "layers.1", "stage 1": "layers.6", "stage 2": "layers.13", "stage 3": "layers.16"}
 
     def __init__(self, shape: tuple[int, int, int], width: int = 64, dimensions: int = 512) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ for 224 pixels; `stem = "small"` (3x3, stride 1, no pool) keeps faces of 32 to 6
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,8 @@ class Block(nn.Module):
 
 class ResNet18(nn.Module):
     """Images (b, c, h, w) in [-1, 1] to logits (b, classes)."""
+
+    depths: ClassVar = {"stem": "maxpool", **{f"stage {number}": f"layer{number}" for number in range(1, 5)}}
 
     def __init__(self, channels: int, classes: int, width: int, stem: Stem, normalise: Normalise) -> None:
         super().__init__()

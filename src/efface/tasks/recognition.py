@@ -15,6 +15,7 @@ from efface.feed import Batch
 from efface.measures import differences
 from efface.measures.closed_set import closed_set, fresh_head, through_the_head, without_rows
 from efface.measures.draws import Draws, Measure
+from efface.measures.error_rates import error_rates
 from efface.measures.identification import identification
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import verification
@@ -126,6 +127,7 @@ def recognition_measures(now: Outcomes, original: Outcomes, draws: Draws) -> dic
         **closed_set(replace(now, centres=without_rows(now)), original, draws, head="rows deleted"),
         **identification(now, draws),
         **verification(now),
+        **error_rates(now, draws),
     }
 
 

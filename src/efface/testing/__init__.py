@@ -15,7 +15,7 @@ from efface.divide import divide
 from efface.errors import InputError
 from efface.faces import Album, Splits
 from efface.feed import Feed
-from efface.gather import as_faces, selected
+from efface.gather import as_faces, grouped, selected
 from efface.machine import held_still
 from efface.methods import Method
 from efface.models import MODELS
@@ -67,7 +67,7 @@ def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     name, settings = SMALLEST_MODEL[task.name]
     source = Source(name="synthetic", label=LABELS[task.labels])
     album: Album = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
-    faces = as_faces(album, selected(album.table, source), task, source.label)
+    faces = as_faces(album, grouped(selected(album.table, source), source, album), task, source.label)
     splits, names = task.settle(divide(faces, Split(), Forget(group="B", share=0.5)), source.label)
     with held_still(torch.device("cpu"), 1):
         untrained = MODELS[name](faces.shape, len(names), **settings)

@@ -1,0 +1,96 @@
+"""Groups and their intersections: as tables, by fairlearn's MetricFrame, and as measures with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from efface.faces import Array
+from efface.measures.draws import Draws, Measure, jointly
+from efface.measures.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEWEST = 10
+"""People in a cell, below which nothing said of it is worth much: it is named as too small, and still shown."""
+
+
+def group_tables(outcomes: Outcomes, scores: Mapping[str, Array]) -> pd.DataFrame:
+    """Every score's mean on test faces of each group, and of each group and trait: a row per cell, with `photos`,
+    `people` and whether it is `small`. scores: name to (n,)."""
+    import pandas as pd
+    from fairlearn.metrics import MetricFrame
+
+    rows = np.flatnonzero(outcomes.rows("test"))
+    by_group = {"group": outcomes.group[rows]}
+    splits: list[dict[str, Array]] = [by_group]
+    splits += [by_group | {"trait": column[rows]} for column in outcomes.traits.T if outcomes.traits.size]
+    tables = []
+    for features in splits:
+        columns = {}
+        for name, values in scores.items():
+            known = np.asarray(values, np.float64)[rows]
+            columns[name] = MetricFrame(metrics=_mean, y_true=known, y_pred=known,
+                                        sensitive_features=pd.DataFrame(features)).by_group
+        who = outcomes.identity[rows]
+        for name, count in (("photos", _count), ("people", _distinct)):
+            columns[name] = MetricFrame(metrics=count, y_true=who, y_pred=who,
+                                        sensitive_features=pd.DataFrame(features)).by_group
+        tables.append(pd.DataFrame(columns).reset_index())
+    table = pd.concat(tables, ignore_index=True)
+    table = table[table["photos"].notna()].astype({"photos": int, "people": int})
+    if "trait" not in table:
+        table.insert(1, "trait", "")
+    table["trait"] = table["trait"].fillna("")
+    table["small"] = table["people"] < FEWEST
+    return table.reset_index(drop=True)
+
+
+def _mean(values: Array, _same: Array) -> float:
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _count(who: Array, _same: Array) -> int:
+    return len(who)
+
+
+def _distinct(who: Array, _same: Array) -> int:
+    return len(np.unique(np.asarray(who)))
+
+
+def intersections(
+    outcomes: Outcomes, now: Array, original: Array, reference: Array, score: str, draws: Draws,
+) -> dict[str, Measure]:
+    """`intersection/score/.../group, trait`: a score (n,) on test faces of each intersection, and how many percent of
+    the original's the model and the reference added; the intervals of all cells of one trait hold together."""
+    found: dict[str, Measure] = {}
+    for column in outcomes.traits.T if outcomes.traits.size else ():
+        means, changes, added, people = {}, {}, {}, {}
+        for group in np.unique(outcomes.group):
+            for trait in np.unique(column):
+                rows = outcomes.rows("test", str(group)) & (column == trait)
+                if not rows.any():
+                    continue
+                cell = ", ".join(part for part in (str(group), str(trait)) if part)
+                people[cell] = len(np.unique(outcomes.identity[rows]))
+                ours, before, without = (draws.means(values, rows) for values in (now, original, reference))
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    means[cell] = ours
+                    changes[cell] = 100 * (ours - before) / before
+                    added[cell] = 100 * (ours - without) / before
+        for kind, vectors, what in (
+            ("error", means, f"{score} on test faces of"),
+            ("against original", changes, f"change of {score} against the original, in %, on test faces of"),
+            ("of method", added, f"{score} beyond the reference's, in % of the original's, on test faces of"),
+        ):
+            names = {f"intersection/{score}/{kind}/{cell}": vector for cell, vector in vectors.items()}
+            abouts = {f"intersection/{score}/{kind}/{cell}": f"{what} {cell}" + (
+                f" (only {people[cell]} people: too few to say much)" if people[cell] < FEWEST else "")
+                for cell in vectors}
+            found |= jointly(names, "low" if kind != "error" else "none", abouts)
+    return found

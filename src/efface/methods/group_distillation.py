@@ -1,0 +1,62 @@
+"""Group distillation: keep what the original could do for each group, by strangers of that group.
+
+Our own answer to a question that the literature leaves open: when a whole group is forgotten no retained face of it is
+left, so nothing can be reweighted, and the group pays most. But public faces of it, of people nobody trained on, can be
+asked of the original: its answers say how the group is to be served, and nothing of those who are forgotten beyond what
+the original says of anybody. No label of a public face is used. The teacher is the original, also after other stages,
+and each group's public faces are drawn as often as the group stood in the training set.
+
+It repairs and does not forget, so it follows a method that does; or, with `fresh`, it starts from random weights, which
+costs what retraining costs and never saw the forgotten but through the teacher's answers about others.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.errors import InputError
+from efface.faces import Array, Material
+from efface.feed import Feed, batches_of
+from efface.models.reset import reinitialise
+from efface.settings import Count, Positive, Strength
+from efface.tasks import Task
+from efface.train import Optimiser, descend, falling, make_optimiser
+
+
+def group_distillation(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    lr: Positive = 5e-4, epochs: Count = 1, batch: Count = 32, weight: Strength = 1.0, fresh: bool = False,
+    optimiser: Optimiser = "adamw",
+) -> nn.Module:
+    """Follow the original on public faces, `weight` times, beside the loss on the retained; an epoch passes over the
+    retained. Needs: retained faces with labels, public faces with groups, no label of these."""
+    if not len(material.public):
+        raise InputError("group_distillation asks the original about public faces: there are none; set split.public")
+    teacher = material.original if material.original is not None else copy.deepcopy(model)
+    told = torch.from_numpy(feed.answers(teacher, material.public)).to(feed.device)
+    if fresh:
+        reinitialise(model)
+    public = feed.endless(replace(material.public, weights=as_trained(material)), batch=batch)
+    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    fall = falling(steps, epochs * batches_of(len(material.retain), batch))
+    model.train()
+    for _ in range(epochs):
+        for retained in feed(material.retain, batch=batch):
+            stranger = next(public)
+            followed = task.divergence(model(stranger.images), told[stranger.rows]).mean()
+            descend(steps, task.loss(model, retained).mean() + weight * followed)
+            fall.step()
+    return model
+
+
+def as_trained(material: Material) -> Array:
+    """(n,) how often each public face is drawn: trained faces of its group over public faces of its group."""
+    trained = np.concatenate([material.forget.groups, material.retain.groups])
+    names, of, counts = np.unique(material.public.groups, return_inverse=True, return_counts=True)
+    before = np.array([max(1, (trained == name).sum()) for name in names])
+    return (before / counts)[of]
