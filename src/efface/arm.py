@@ -135,6 +135,7 @@ def describe(arm: Arm) -> Request:
         image_shape=arm.splits.forget.shape,
         classes=list(arm.names),
         round=plan.forget.round,
+        skew=plan.forget.skew if isinstance(plan.forget.skew, float) else None,
         warnings=warnings_of(plan),
         pairs={one.name: len(one) for one in arm.sets},
         pairs_left_out={one.name: one.left_out for one in arm.sets},
@@ -146,6 +147,14 @@ def warnings_of(plan: Plan) -> list[str]:
     """What a reader must know before believing a number."""
     said = [f"“{name}” was handed the strangers that the attack is scored with: its attack says nothing."
             for name, stage in plan.methods.items() if stage.public == "strangers"]
+    if plan.reference.reweight:
+        said.append("The reference was retrained with its faces reweighted (REWEIGHT), so that every group counts as "
+                    "much as before the forgetting: it is the goal of a group-robust method, not of plain retraining.")
+    if any(source.group_file for source in plan.data):
+        said.append("Groups were predicted by a classifier, not known: where it errs, so do all measures by group.")
+    if any(source.group_clusters for source in plan.data):
+        said.append("Groups are clusters of the pictures themselves, not of people who belong together: they say who "
+                    "looks alike to a camera, and nothing of anybody's background.")
     if plan.model.pretrained is not None and plan.model.pretrained_for == "original":
         said.append(f"The original started from {plan.model.pretrained.name}, the reference from random weights: what "
                     "differs between them is the recipe as well as the forgotten.")

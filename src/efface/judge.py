@@ -32,7 +32,8 @@ from efface.measures.verification import verification
 from efface.observe import observe
 from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
 from efface.relearn import steps_to_relearn
-from efface.results import Cost, Evaluation
+from efface.results import Cost, Evaluation, Search
+from efface.search import read_search
 from efface.shadows import asked_of_shadows
 from efface.stages import Stage, code_of, signature_of
 from efface.tasks.attributes import class_measures
@@ -107,6 +108,13 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
     save_columns(evidence, evidence_path(out, arm.name))
     write_group_tables(arm, graded, out)
     return Judged(rows, controls)
+
+
+def searched(arm: Arm) -> list[Search]:
+    """What was tried for every row that was searched."""
+    records = {stage: read_search(arm.shelf.path(stage, "searches", ".json")) for stage in arm.stages}
+    return [Search(arm=arm.name, method=stage.name, seed=stage.seed, tried=tried)
+            for stage, tried in records.items() if tried]
 
 
 def write_group_tables(arm: Arm, graded: Mapping[Stage, Graded], out: Path) -> None:

@@ -74,6 +74,35 @@ class Summary(Part):
     with two seeds or more, Student's 95% interval over seeds."""
 
 
+class Candidate(Part):
+    """One setting that a search tried, judged by people of `val`."""
+
+    settings: dict[str, Any]
+    """What was tried, less what all candidates share."""
+    worst_group: str
+    worst_error: float
+    """Mean of the task's error over the people of that group, the one that fares worst."""
+    attack: float
+    """AUC of the forgotten against people of the same groups; one half where nothing betrays them ..."""
+    attack_low: float
+    attack_high: float
+    """... with its 95% interval over people."""
+    faces: int
+    seconds: float
+    kept: bool
+    """Whether that interval meets one half, give or take the margin."""
+    chosen: bool = False
+
+
+class Search(Part):
+    """All that was tried for one row and seed."""
+
+    arm: str
+    method: str
+    seed: int
+    tried: list[Candidate]
+
+
 VerdictWord = Literal["pass", "fail", "not enough data"]
 
 
@@ -142,6 +171,8 @@ class Request(Part):
     """Of the answers, in their order; empty where answers are something else."""
     round: int | None = None
     """Of a request that comes in several: how many of them were asked so far."""
+    skew: float | None = None
+    """The share of the forgotten that was to be of the group, where the plan says it."""
     warnings: list[str] = []
     """What must be known before these numbers are believed."""
     pairs: dict[str, int] = {}
@@ -164,6 +195,8 @@ class Results(Part):
     requests: list[Request]
     evaluations: list[Evaluation]
     summaries: list[Summary]
+    searches: list[Search] = []
+    """What was tried for rows whose settings were searched."""
     verdicts: list[Verdict] = []
     """Of every row, controls among them, where the plan says what to accept."""
     thresholds: Thresholds | None = None

@@ -16,7 +16,7 @@ from efface.errors import InputError
 from efface.evaluate import summarise
 from efface.files import write_text
 from efface.gather import check_paths
-from efface.judge import JUDGES, judge
+from efface.judge import JUDGES, judge, searched
 from efface.machine import device_named, environment, held_still
 from efface.plan import Plan, judged_by_their_own
 from efface.results import Results, Thresholds, read_results, write_results
@@ -66,6 +66,7 @@ def run(
             requests=[describe(arm) for arm in arms],
             evaluations=evaluations,
             summaries=summarise(evaluations),
+            searches=[search for arm in arms for search in searched(arm)],
             verdicts=[verdict for name, one in judged.items()
                       for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept,
                                               bound[name].task.error, judged_by_their_own(plans[name]))],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +27,12 @@ from efface.measures.attacks import auc, sides_of
 from efface.measures.draws import Draws
 from efface.measures.utility import ALL, groups_of
 from efface.observe import observe
+from efface.results import Candidate
 from efface.reweight import cells
 from efface.tasks import Task
 
-
 TIMES = 200
 """Resamples for the interval of a candidate's attack."""
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One candidate."""
-
-    settings: dict[str, Any]
-    """What was tried, less what all candidates share."""
-    worst_group: str
-    worst_error: float
-    """Mean of the task's error over the people of `val` of that group."""
-    attack: float
-    """AUC of the forgotten against people of `val`; one half where nothing betrays them ..."""
-    attack_low: float
-    attack_high: float
-    """... with its 95% interval over people."""
-    faces: int
-    seconds: float
-    kept: bool
-    """Whether the interval meets one half, give or take the margin."""
-    chosen: bool = False
 
 
 def search(
@@ -70,7 +49,7 @@ def search(
     if not len(splits.val):
         raise InputError("search chooses by the people of val, and there are none: set split.val")
     best: nn.Module | None = None
-    found: list[Tried] = []
+    found: list[Candidate] = []
     for settings, names in zip(candidates, tried, strict=True):
         own, began = Feed(feed.device, feed.seed, feed.tick), time.perf_counter()
         torch.manual_seed(feed.seed)
@@ -81,15 +60,15 @@ def search(
         if best_of(found) == len(found) - 1:
             best = model
     place = best_of(found)
-    found[place] = replace(found[place], chosen=True)
-    write_text(record, json.dumps([asdict(one) for one in found], indent=1) + "\n")
+    found[place] = found[place].model_copy(update={"chosen": True})
+    write_text(record, json.dumps([one.model_dump() for one in found], indent=1) + "\n")
     assert best is not None
     return best
 
 
 def judged(
     model: nn.Module, splits: Splits, task: Task, settings: dict[str, Any], feed: Feed, seconds: float, within: float,
-) -> Tried:
+) -> Candidate:
     """What validation people say of one candidate."""
     nobody = splits.test[np.zeros(0, int)]
     asked = replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, test=nobody,
@@ -108,11 +87,12 @@ def judged(
                          "raise split.val")
     attacks = auc(sides)
     low, high = np.percentile(attacks[1:], [2.5, 97.5])
-    return Tried(settings, worst, errors[worst], float(attacks[0]), float(low), float(high), feed.handed, seconds,
-                 bool(low <= 0.5 + within and high >= 0.5 - within))
+    return Candidate(settings=settings, worst_group=worst, worst_error=errors[worst], attack=float(attacks[0]),
+                     attack_low=float(low), attack_high=float(high), faces=feed.handed, seconds=seconds,
+                     kept=bool(low <= 0.5 + within and high >= 0.5 - within))
 
 
-def best_of(found: Sequence[Tried]) -> int:
+def best_of(found: Sequence[Candidate]) -> int:
     """The place of the best: the lowest worst error among those kept or, if none is, the attack nearest to one half."""
     def badness(place: int) -> tuple[bool, float]:
         one = found[place]
@@ -121,6 +101,6 @@ def best_of(found: Sequence[Tried]) -> int:
     return min(range(len(found)), key=badness)
 
 
-def read_search(record: Path) -> list[Tried]:
+def read_search(record: Path) -> list[Candidate]:
     """What `search` wrote; nothing where nothing was searched."""
-    return [Tried(**one) for one in json.loads(record.read_text(encoding="utf-8"))] if record.exists() else []
+    return [Candidate(**one) for one in json.loads(record.read_text(encoding="utf-8"))] if record.exists() else []

@@ -15,7 +15,7 @@ from efface.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
 from efface.measures.utility import ALL
 from efface.plan import OTHER_SEED, REFERENCE
-from efface.report import pictures, plots, proof, words
+from efface.report import fairness, pictures, plots, proof, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary
 from efface.tasks import TASKS, Task
@@ -79,6 +79,10 @@ class ArmView:
     spread: str
     losses: Markup
     by_class: Markup
+    between_groups: fairness.Table | None
+    error_rates: fairness.Table | None
+    crossings: fairness.Crossings | None
+    trade_offs: Markup
     table: list[tuple[str, list[str]]]
     table_head: list[str]
 
@@ -98,6 +102,8 @@ def page(results: Results, out: Path) -> str:
         thresholds=results.thresholds,
         changed=proof.changed_thresholds(results),
         interval=words.interval,
+        curves=[(name, [(told, Markup(plot)) for told, plot in fairness.curves(results, requests)])
+                for name, requests in fairness.skewed(results).items()],
         drifts=[(name, Markup(drift(results, requests))) for name, requests in in_rounds(results).items()],
         plan=json.dumps(results.plan, indent=2),
         words=words.STANDING_WORDS,
@@ -109,9 +115,9 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     task = TASKS[request.task]
     summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
     made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
-    groups = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
-    ruler = price_ruler(summaries, task.error, [group for group, _ in groups])
-    rows = [glance(one, made, summaries["reference"], task.error, groups, ruler) for one in summaries.values()
+    coloured = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
+    ruler = price_ruler(summaries, task.error, [group for group, _ in coloured])
+    rows = [glance(one, made, summaries["reference"], task.error, coloured, ruler) for one in summaries.values()
             if one.method != "original"]
     chain = chain_of(list(made.values()))
     shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
@@ -126,7 +132,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         headline_title=task.headline_title, headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
         name=request.arm, request=request, asked=asked(request, task.about), signal=task.signal.about,
-        happened=happened(summaries, task.error, request, [group for group, _ in groups]), groups=groups, rows=rows,
+        happened=happened(summaries, task.error, request, [group for group, _ in coloured]), groups=coloured, rows=rows,
         labelled=pictures.labelled(evidence, shown, request.classes) if request.classes else [],
         overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
         overlay_models=[(role, name, colour) for (role, colour), name in
@@ -142,6 +148,9 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         spread=task.spread.replace("_", " "),
         by_class=Markup(plots.losses_by_class(evidence) if request.classes else ""),
         losses=Markup(plots.signal_distributions(evidence, task.signal.about)),
+        between_groups=fairness.between(summaries, task), error_rates=fairness.error_rates(summaries),
+        crossings=fairness.crossings(summaries, task),
+        trade_offs=Markup(fairness.trade_offs(results, request.arm, task)),
         table_head=list(summaries), table=everything(summaries, made),
     )
 
@@ -201,6 +210,8 @@ def asked(request: Request, about: str) -> str:
     whose = f" of group {group}" if set(request.people["forget"]) == {group} and group else ""
     of = f"{request.people['forget'][group]:,} of {same:,} trained people{whose}" if whose else (
         f"{people['forget']:,} of {people['forget'] + people['retain']:,} trained people")
+    if request.skew is not None:
+        of += f", {request.people['forget'].get(group, 0):,} of them of group {group},"
     return f"{of} ({words.counted(photos, 'photo')}) were to be forgotten by a model that was trained to {about}."
 
 

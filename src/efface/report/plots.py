@@ -12,7 +12,10 @@ import numpy as np
 from efface.evidence import Evidence
 from efface.faces import Array
 from efface.report.marks import COLOURS
+from efface.results import Search
 from efface.tasks.attributes import in_order
+
+Span = tuple[float, float, float] | None
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
@@ -101,6 +104,62 @@ def receiver_operating(evidence: Evidence, most: int = 8) -> str:
 
     return _panels(np.array([""] * len(panels)), draw, "strangers wrongly accused", "forgotten caught",
                    same_height=True, width=4.4, height=3.4, legend=False)
+
+
+def against_skew(
+    skews: Sequence[float], told: Mapping[str, Mapping[str, Sequence[Span]]], label: str, baseline: float,
+) -> str:
+    """A panel per family of methods, a line per method over the skew of the request, with intervals; the retrained
+    reference pale in each. told: family to method to a (value, low, high) per skew; the reference stands first.
+    """
+    families = list(told)
+    yardstick = next(iter(told[families[0]].values()))
+
+    def line(axis: Any, spans: Sequence[Span], shift: float, **style: Any) -> None:
+        points = [(100 * skew + shift, *span) for skew, span in zip(skews, spans, strict=True) if span is not None]
+        if not points:
+            return
+        places, values, lows, highs = np.array(points).T
+        axis.plot(places, values, marker="o", markersize=4, **style)
+        axis.vlines(places, lows, highs, color=style["color"], linewidth=1, alpha=0.6)
+
+    def draw(axis: Any, place: int) -> None:
+        axis.axhline(baseline, color="#aaaaaa", linewidth=1, linestyle=":")
+        if place:
+            line(axis, yardstick, 0, color="#999999", linewidth=4, alpha=0.4, label="retrained")
+        for number, (name, spans) in enumerate(told[families[place]].items()):
+            line(axis, spans, 1.2 * (number + bool(place)), linewidth=1.6, label=name,
+                 color=COLOURS[number % len(COLOURS)])
+        axis.set_xticks([100 * skew for skew in skews])
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}%")
+        axis.legend(fontsize=7, frameon=False)
+
+    return _panels(np.array(families), draw, "share of the forgotten who are of the group", label, same_height=True,
+                   height=2.6, legend=False)
+
+
+def trade_off(searches: Sequence[Search], what: str) -> str:
+    """What each candidate of a search left of the attack, and how its worst group fares: a panel per search; filled is
+    what was chosen, pale what was not kept. The line joins those that no other beats in both."""
+    def draw(axis: Any, place: int) -> None:
+        tried = searches[place].tried
+        axis.axvline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
+        front = sorted((one for one in tried if not any(
+            other.worst_error < one.worst_error and abs(other.attack - 0.5) < abs(one.attack - 0.5)
+            for other in tried)), key=lambda one: one.attack)
+        axis.plot([one.attack for one in front], [one.worst_error for one in front], color="#bbbbbb", linewidth=1)
+        for one in tried:
+            colour = COLOURS[0] if one.kept else "#aaaaaa"
+            axis.plot([one.attack_low, one.attack_high], [one.worst_error] * 2, color=colour, linewidth=1, alpha=0.5)
+            axis.plot([one.attack], [one.worst_error], "o", color=colour, markersize=6,
+                      markerfacecolor=colour if one.chosen else "white")
+            said = ", ".join(f"{name} {value:g}" if isinstance(value, (int, float)) else f"{name} {value}"
+                             for name, value in one.settings.items())
+            axis.annotate(said, (one.attack, one.worst_error), xytext=(5, 4), textcoords="offset points", fontsize=7)
+
+    titles = [f"{search.method}, seed {search.seed}" for search in searches]
+    return _panels(np.array(titles), draw, "attack AUC on the forgotten, against validation people",
+                   f"{what}, worst group", same_height=False, height=2.6, legend=False)
 
 
 def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
