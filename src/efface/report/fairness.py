@@ -27,7 +27,7 @@ def between(summaries: Mapping[str, Summary], task: Task) -> Table | None:
         f"fairness/{error}/max over geomean": "worst over geometric mean",
         f"fairness/{share}/equalised odds": f"equalised odds difference, {spoken(share)}",
         f"fairness/{share}/forgotten's group": f"{spoken(share)}, forgotten's group (GA)",
-        f"disparity_points/{error}/against original": "forgotten's group beyond everyone else, points, against original",
+        f"disparity_points/{error}/against original": "forgotten's group beyond all others, points, against original",
         f"disparity_points/{error}/against reference": "the same against the reference",
         "distance/avg_gap": "average gap (100: as the reference)",
         "fmr/max over geomean": "false matches, worst over geometric mean",
