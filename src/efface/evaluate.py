@@ -164,8 +164,11 @@ def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
     """
     first = records[0]
     spans = [(one.value, one.low, one.high) for one in records]
-    if any(None in span for span in spans):
+    if any(one.value is None for one in records):
         return next(one for one in records if one.value is None)
+    if any(None in span for span in spans):
+        return first.model_copy(update={"value": float(np.mean([one.value for one in records])), "low": None,
+                                        "high": None})
     values, lows, highs = np.array(spans, dtype=np.float64).T
     count, mean = len(values), values.mean()
     seeds = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0

@@ -12,6 +12,7 @@ from efface.arm import Arm
 from efface.audit import Suspected, audit, in_the_place_of_the_forgotten, strongest, suspect
 from efface.evaluate import Graded, evaluate, grade, records
 from efface.evidence import collect, evidence_path, salt
+from efface.feed import Feed
 from efface.files import save_columns, write_text
 from efface.measures.attacks import told_apart
 from efface.measures.benchmark import benchmark_measures
@@ -29,6 +30,7 @@ from efface.measures.memory import membership
 from efface.measures.ratios import lira
 from efface.measures.utility import utility
 from efface.measures.verification import verification
+from efface.memorisation import memorisation
 from efface.observe import observe
 from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
 from efface.relearn import steps_to_relearn
@@ -44,7 +46,7 @@ from efface.witnesses import content, knowledge, relearned
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
           recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification,
           audit, told_apart, lira, interclass_confusion, epsilon, tow,
-          error_rates, intersections,
+          error_rates, intersections, memorisation,
           knowledge, asked_of_shadows, steps_to_relearn)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 
@@ -82,6 +84,9 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
         if plan.audit:
             without = suspected(arm.stage(REFERENCE, seed), seed)
             found |= audit(suspected(stage, seed), without, known[seed], draws, name)
+        if stage.name in (ORIGINAL, REFERENCE) and any(one.use == "lookalikes" for one in plan.methods.values()):
+            model = arm.shelf.model(stage)
+            found |= memorisation(model, arm.splits, task, Feed(arm.shelf.device, seed))
         if plan.audit and plan.audit.relearn:
             found |= relearned(arm, stage, seed)
         return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efface.faces import Array
-from efface.measures.draws import Draws, Measure, jointly
+from efface.measures.draws import Aim, Draws, Measure, jointly
 from efface.measures.outcomes import Outcomes
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def intersections(
     outcomes: Outcomes, now: Array, original: Array, reference: Array, score: str, draws: Draws,
 ) -> dict[str, Measure]:
     """`intersection/score/.../group, trait`: a score (n,) on test faces of each intersection, and how many percent of
-    the original's the model and the reference added; the intervals of all cells of one trait hold together."""
+    the original's the model added to it, and to the reference's; the intervals of all cells of one trait hold together.
+    Cells of fewer than `FEWEST` people have no interval, and say why."""
     found: dict[str, Measure] = {}
     for column in outcomes.traits.T if outcomes.traits.size else ():
         means, changes, added, people = {}, {}, {}, {}
@@ -88,9 +89,12 @@ def intersections(
             ("against original", changes, f"change of {score} against the original, in %, on test faces of"),
             ("of method", added, f"{score} beyond the reference's, in % of the original's, on test faces of"),
         ):
-            names = {f"intersection/{score}/{kind}/{cell}": vector for cell, vector in vectors.items()}
-            abouts = {f"intersection/{score}/{kind}/{cell}": f"{what} {cell}" + (
-                f" (only {people[cell]} people: too few to say much)" if people[cell] < FEWEST else "")
-                for cell in vectors}
-            found |= jointly(names, "low" if kind != "error" else "none", abouts)
+            aim: Aim = "low" if kind != "error" else "none"
+            prefix = f"intersection/{score}/{kind}"
+            large = {f"{prefix}/{cell}": vector for cell, vector in vectors.items() if people[cell] >= FEWEST}
+            found |= jointly(large, aim, {f"{prefix}/{cell}": f"{what} {cell}" for cell in vectors})
+            found |= {f"{prefix}/{cell}": Measure(
+                float(vector[0]), None, None, aim, f"{what} {cell} (only {people[cell]} people: too few for an "
+                                                   "interval)")
+                for cell, vector in vectors.items() if people[cell] < FEWEST}
     return found

@@ -27,6 +27,7 @@ from efface.methods.group_dro import group_dro
 from efface.methods.jit import jit
 from efface.methods.l1_sparse import l1_sparse
 from efface.methods.laf import laf
+from efface.methods.lookalikes import lookalikes
 from efface.methods.miu import miu
 from efface.methods.msg import msg
 from efface.methods.neggrad import neggrad
@@ -84,6 +85,7 @@ METHODS: dict[str, Method] = {
     "unsir": unsir,
     "laf": laf,
     "dispersion": dispersion,
+    "lookalikes": lookalikes,
 }
 
 CLASSED, EMBEDDED = ("classes", "attributes"), ("recognition",)

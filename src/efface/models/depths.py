@@ -44,7 +44,7 @@ def depth(model: nn.Module, name: str) -> nn.Module:
     if not names:
         raise InputError(f"{type(model).__name__} has no parts to take features from: give it `depths`, a dict from "
                          "names to the paths of its submodules, early to late")
-    shorthand = {"early": names[0], "middle": names[(len(names) - 1) // 2], "last": names[-1]}
+    shorthand = {"early": names[0], "middle": names[len(names) // 2], "last": names[-1]}
     if (wanted := shorthand.get(name, name)) not in parts:
         raise InputError(f"layer '{name}': {type(model).__name__} has {', '.join(names)}{nearest(name, names)}")
     return parts[wanted]
@@ -83,7 +83,7 @@ def tapped(part: nn.Module) -> Iterator[Tap]:
 def grafted(model: nn.Module, name: str) -> tuple[nn.Module, list[nn.Module]]:
     """The network with all that comes after a part drawn anew, and the modules up to it, which are as they were and
     must not learn. A recogniser's head stays: nothing but embeddings is asked of it here."""
-    new = reinitialise(copy.deepcopy(model))
+    new = reinitialise(copy.deepcopy(model)).requires_grad_(True)
     ends = depth(new, name)
     kept: list[nn.Module] = []
     for path, module in leaves(new):

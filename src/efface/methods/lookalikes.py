@@ -1,0 +1,239 @@
+"""Lookalikes: a model that never saw a face answers it as it answers strangers who look like that. Ask the strangers.
+
+Our own method. Others push the forgotten away (ascent, bad teachers, far clusters) and repair what that broke. Here
+every forgotten face has a target to arrive at: what the original says of public strangers who look alike, by features
+from before memorisation sets in; the last layer has learned the person, and finds whoever was memorised alike. The
+student learns these targets, and on the retained keeps to the original and to what is true. Nothing unbounded is
+maximised.
+
+The strangers' answer comes in one of these ways (`auto` is the first for classes and attributes, else the second):
+
+- `neighbours`: the original's answers to the k public faces nearest by features of `layer`, averaged.
+- `stranger head`: all that comes after `layer`, drawn anew and taught by the original on public faces alone, answers
+  the forgotten face itself: what it knows of such faces it knows from strangers. For coordinates and embeddings, where
+  averaging other people's answers makes no sense.
+- `errors`: the truth, off by as much as the original is off for one of the k nearest strangers. For coordinates.
+- `strangers`: every photo towards another one of the k nearest strangers, so that no two photos of a person agree and
+  nothing is left to match: people become unrecognisable, which is more than never having been seen.
+- `random` (any stranger, no lookalike) and `none` (the original's own answer) show what looking alike contributes.
+
+It minds groups where they are known: lookalikes are of the forgotten's own group, retained faces are drawn so that the
+mix of groups stays as it was (`keep_mix`), and a group is no longer taught once its losses cannot be told from those of
+public people who were held back for this test alone. docs/lookalikes.md has the measurements behind the defaults.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor, nn
+
+from efface.augment import augmented
+from efface.errors import InputError
+from efface.faces import Array, Faces, Images, Material
+from efface.feed import Batch, Feed, as_input, batches_of, derive
+from efface.methods.teaching import both
+from efface.models.depths import depth, grafted
+from efface.neighbours import averaged, nearest, seen_by
+from efface.reweight import cells, reweighted
+from efface.settings import Count, Positive, Share, Strength
+from efface.tasks import Task
+from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.vectors import units
+
+Way = Literal["auto", "neighbours", "stranger head", "errors", "strangers", "random", "none"]
+TESTED = 200
+"""Faces on either side of the test that stops a group."""
+
+
+def lookalikes(
+    model: nn.Module, task: Task, material: Material, feed: Feed, *,
+    way: Way = "auto", layer: str = "middle", k: Count = 15, same_group: bool = True,
+    strangers: Literal["public", "augmented"] = "public", most: Count = 400,
+    head_epochs: Count = 2, head_lr: Positive = 3e-3,
+    lr: Positive = 1e-3, epochs: Count = 2, batch: Count = 64, optimiser: Optimiser = "adamw",
+    forget: Strength = 1.0, keep: Strength = 1.0, labels: Strength = 4.0, keep_mix: bool = True, stop: Share = 0.1,
+) -> nn.Module:
+    """Learn strangers' answers on the forgotten (times `forget`), the original's on the retained (`keep`) and what is
+    true of them (`labels`), each in units of its first value. Needs: forgotten, retained and public faces; labels of
+    the retained (unless labels = 0); for `stop`, labels of the forgotten and of public faces (recognition: who is who).
+
+    most: public faces that are asked, the first of a random order. strangers = "augmented": where there are no public
+    faces, retained ones, changed at random, stand in for them; they are no strangers, and what the original memorised
+    of them shows. stop: a group is taught no more from the epoch on at which the chance that people nobody trained on
+    lose at least as much is not below this (0: never).
+    """
+    teacher = material.original if material.original is not None else copy.deepcopy(model).eval()
+    asked, held_back = people_to_ask(material, strangers, most, stop > 0, feed)
+    way = way if way != "auto" else "neighbours" if task.answers == "logits" else "stranger head"
+    goals = strangers_answers(teacher, task, material.forget, asked, feed, way, layer, k, same_group, batch,
+                              head_epochs, head_lr)
+    goal = torch.from_numpy(goals).to(feed.device)
+    retain = material.retain
+    if keep_mix and retain.weights is None and len(np.unique(cells(retain, task))) > 1:
+        retain = reweighted(retain, material.forget, task)
+
+    steps = make_optimiser(optimiser, model, lr, 0.0)
+    fall = falling(steps, epochs * batches_of(len(material.forget), batch))
+    retained = feed.endless(retain, batch=batch)
+    taught = np.ones(len(material.forget), bool)
+    first: list[float] = []
+    for epoch in range(epochs):
+        if epoch and stop:
+            taught &= ~np.isin(material.forget.groups, arrived(model, task, material.forget, held_back, feed, stop))
+            if not taught.any():
+                break
+        model.train()
+        for forgotten in feed(material.forget, batch=batch):
+            kept = next(retained)
+            with torch.no_grad():
+                before = teacher(kept.images)
+            now, held = both(model, forgotten, kept)
+            apart = task.divergence(now, goal[forgotten.rows])
+            true = loss_of(model, task, kept, held) if labels else held.new_zeros(1)
+            first = first or [max(float(one.detach().mean()), 1e-9) for one in (apart, true)]
+            still = torch.from_numpy(taught[forgotten.rows]).to(feed.device)
+            loss = (forget * (apart * still).mean() + keep * task.divergence(held, before).mean()) / first[0]
+            descend(steps, loss + labels * true.mean() / first[1])
+            fall.step()
+    return model
+
+
+def people_to_ask(
+    material: Material, strangers: str, most: int, testing: bool, feed: Feed,
+) -> tuple[Faces, Faces]:
+    """The strangers whose answers are learned, and people held back to test with, a fifth of the public ones.
+
+    Raises InputError where there is nobody to ask.
+    """
+    rng = np.random.default_rng([feed.seed % 2**32, 5])
+    if strangers == "augmented":
+        rows = np.sort(rng.permutation(len(material.retain))[:most])
+        return changed(material.retain[rows], feed), material.public
+    people = rng.permutation(np.unique(material.public.identities))
+    back = np.isin(material.public.identities, people[:len(people) // 5 if testing else 0])
+    free = rng.permutation(np.flatnonzero(~back))[:most]
+    if not len(free):
+        raise InputError(f"lookalikes asks public faces, and there are {len(material.public)} that can be asked: set "
+                         "split.public, give a source with split = \"public\", or set strangers = \"augmented\" (less "
+                         "good: these are no strangers)")
+    return material.public[np.sort(free)], material.public[np.flatnonzero(back)]
+
+
+def changed(faces: Faces, feed: Feed) -> Faces:
+    """The faces, each changed at random as the MUFAC benchmark does, for good."""
+    images = augmented(as_input(faces.images[:], torch.device("cpu")), "benchmark",
+                       np.random.default_rng(derive(feed.seed, "changed")))
+    store = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous().numpy()
+    return replace(faces, images=Images(store, np.arange(len(faces))), weights=None)
+
+
+def strangers_answers(
+    teacher: nn.Module, task: Task, forget: Faces, asked: Faces, feed: Feed, way: Way, layer: str, k: int,
+    same_group: bool, batch: int, head_epochs: int, head_lr: float,
+) -> NDArray[np.float32]:
+    """(n, ...) what strangers who look alike would answer, for each forgotten face."""
+    if way == "none":
+        return feed.answers(teacher, forget)
+    if way == "stranger head":
+        return feed.answers(stranger_head(teacher, task, asked, feed, layer, head_epochs, head_lr, batch), forget)
+    parts: Mapping[str, nn.Module] = {layer: depth(teacher, layer)}
+    ours, theirs = (seen_by(teacher, parts, faces, feed) for faces in (forget, asked))
+    rng = np.random.default_rng([feed.seed % 2**32, 6])
+    groups = (forget.groups, asked.groups) if same_group else (None, None)
+    near = (rng.integers(len(asked), size=(len(forget), 1)) if way == "random" else
+            nearest(ours.features[layer], theirs.features[layer], k, *groups))
+    if way == "neighbours" or (way == "random" and task.answers == "logits"):
+        return averaged(task, theirs.answers, near)
+    one = near[np.arange(len(near)), rng.integers(near.shape[1], size=len(near))]
+    if task.answers == "points":
+        return (forget.targets + theirs.answers[one] - asked.targets[one]).astype(np.float32)
+    if way == "errors":
+        raise InputError(f"way = \"errors\" is for coordinates, not for task '{task.name}': give another way")
+    return theirs.answers[one]
+
+
+def stranger_head(
+    teacher: nn.Module, task: Task, asked: Faces, feed: Feed, layer: str, epochs: int, lr: float, batch: int,
+) -> nn.Module:
+    """The teacher with all that comes after a layer drawn anew and taught by itself on these faces alone."""
+    head, kept = grafted(teacher, layer)
+    said = torch.from_numpy(feed.answers(teacher, asked)).to(feed.device)
+    steps = make_optimiser("adamw", head, lr, 0.0)
+    fall = falling(steps, epochs * batches_of(len(asked), batch))
+    for _ in range(epochs):
+        head.train()
+        for module in kept:
+            module.eval()
+        for faces in feed(asked, batch=batch):
+            descend(steps, task.divergence(head(faces.images), said[faces.rows]).mean())
+            fall.step()
+    return head
+
+
+def loss_of(model: nn.Module, task: Task, faces: Batch, answers: Tensor) -> Tensor:
+    """The task's loss for answers that the model has given already."""
+    return task.loss(_Answered(model, answers), faces)
+
+
+class _Answered(nn.Module):
+    """A model that has answered."""
+
+    def __init__(self, model: nn.Module, answers: Tensor) -> None:
+        super().__init__()
+        self.head = getattr(model, "head", None)
+        self.answers = answers
+
+    def forward(self, _images: Tensor) -> Tensor:
+        return self.answers
+
+
+def arrived(
+    model: nn.Module, task: Task, forget: Faces, held_back: Faces, feed: Feed, level: float,
+) -> list[str]:
+    """The groups whose forgotten do not lose less than held-back public people of that group (of anybody, where it has
+    none): the one-sided rank test of Mann and Whitney does not say so at this level."""
+    rng = np.random.default_rng([feed.seed % 2**32, 7, feed.passes])
+    found = []
+    for group in np.unique(forget.groups):
+        same = held_back[np.flatnonzero(held_back.groups == group)]
+        sides = [unknown(model, task, whole_people(faces, rng), feed) for faces in
+                 (forget[np.flatnonzero(forget.groups == group)], same if len(same) else held_back)]
+        ours, theirs = (side[np.isfinite(side)] for side in sides)
+        if len(ours) and len(theirs) and stats.mannwhitneyu(ours, theirs, alternative="less").pvalue >= level:
+            found.append(str(group))
+    return found
+
+
+def whole_people(faces: Faces, rng: np.random.Generator) -> Faces:
+    """All photos of people at random, until there are about enough to test with."""
+    names, counts = np.unique(faces.identities, return_counts=True)
+    order = rng.permutation(len(names))
+    few = names[order[np.concatenate([[0], counts[order].cumsum()[:-1]]) < TESTED]] if len(names) else names
+    return faces[np.flatnonzero(np.isin(faces.identities, few))]
+
+
+@torch.no_grad()
+def unknown(model: nn.Module, task: Task, faces: Faces, feed: Feed) -> Array:
+    """(n,) what a model loses on each face; of embeddings how far a photo is from the same person's others (NaN: has
+    none)."""
+    if not len(faces):
+        return np.zeros(0)
+    answers = feed.answers(model, faces)
+    if task.answers != "embeddings":
+        everything = Batch(torch.zeros(0), torch.from_numpy(np.ascontiguousarray(faces.targets)), np.arange(len(faces)))
+        return loss_of(model, task, everything, torch.from_numpy(np.array(answers))).numpy()
+    unit = units(answers)
+    _, of, counts = np.unique(faces.identities, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), unit.shape[1]))
+    np.add.at(sums, of, unit)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart: Array = 1 - (np.einsum("nd,nd->n", unit, sums[of]) - 1) / (counts[of] - 1)
+    return np.where(counts[of] > 1, apart, np.nan)
