@@ -34,6 +34,13 @@ MEASURES = {
     "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
                                                  "method added",
     "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
+    "fairness/SCORE/worst group|max over geomean|gap": "the worst group's error; over the geometric mean (NIST); "
+                                                       "minus the best's",
+    "fairness/SHARE/equalised odds|forgotten's group": "widest difference between groups, mean over classes; the share "
+                                                       "in the group most of the forgotten are of (GA)",
+    "intersection/SCORE/error|against original|of method/GROUP, TRAIT": "the same by group and trait (data.also_by)",
+    "fmr/GROUP, fnmr/GROUP": "recognition: false matches and false non-matches at one threshold for all groups",
+    "memorisation/LAYER": "with lookalikes: how well a layer's neighbours tell who was trained on",
     "benchmark/attack, benchmark/forgetting, benchmark/nomus": "classes and attributes: MUFAC's attack by logistic "
                                                                "regression on losses, its forgetting score with the "
                                                                "floor for so many faces, NoMUS; JS of the losses",

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from efface.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
 from efface.measures.utility import ALL
-from efface.plan import OTHER_SEED, REFERENCE
+from efface.plan import ORIGINAL, OTHER_SEED, REFERENCE
 from efface.report import fairness, pictures, plots, proof, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary
@@ -83,6 +83,7 @@ class ArmView:
     error_rates: fairness.Table | None
     crossings: fairness.Crossings | None
     trade_offs: Markup
+    memorisation: Markup
     table: list[tuple[str, list[str]]]
     table_head: list[str]
 
@@ -151,8 +152,18 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         between_groups=fairness.between(summaries, task), error_rates=fairness.error_rates(summaries),
         crossings=fairness.crossings(summaries, task),
         trade_offs=Markup(fairness.trade_offs(results, request.arm, task)),
+        memorisation=Markup(memorised_where(summaries)),
         table_head=list(summaries), table=everything(summaries, made),
     )
+
+
+def memorised_where(summaries: Mapping[str, Summary]) -> str:
+    """The curve of memorisation by layer, original beside reference; "" where it was not measured."""
+    prefix = "memorisation/"
+    curves: dict[str, dict[str, plots.Span]] = {
+        model: {name.removeprefix(prefix): record.span for name, record in summaries[model].measures.items()
+                if name.startswith(prefix)} for model in (ORIGINAL, REFERENCE)}
+    return plots.memorisation(curves) if curves[ORIGINAL] and curves[REFERENCE] else ""
 
 
 def in_rounds(results: Results) -> dict[str, list[Request]]:

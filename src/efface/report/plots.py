@@ -138,6 +138,26 @@ def against_skew(
                    height=2.6, legend=False)
 
 
+def memorisation(curves: Mapping[str, Mapping[str, Span]]) -> str:
+    """How well each layer's neighbours tell who was trained on. curves: model to layer to (value, low, high)."""
+    layers = list(next(iter(curves.values())))
+
+    def draw(axis: Any, _place: int) -> None:
+        axis.axhline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
+        for number, (model, spans) in enumerate(curves.items()):
+            points = [(place + 0.06 * number, *span) for place, span in enumerate(spans.values()) if span is not None]
+            if points:
+                places, values, lows, highs = np.array(points).T
+                colour = ("#222222", COLOURS[2])[number % 2]
+                axis.plot(places, values, marker="o", color=colour, linewidth=1.6, label=model)
+                axis.vlines(places, lows, highs, color=colour, linewidth=1, alpha=0.6)
+        axis.set_xticks(range(len(layers)), layers)
+        axis.legend(fontsize=8, frameon=False)
+
+    return _panels(np.array([""]), draw, "features by which the neighbours are found, early to late",
+                   "AUC, forgotten against val", same_height=True, width=5.2, height=2.6, legend=False)
+
+
 def trade_off(searches: Sequence[Search], what: str) -> str:
     """What each candidate of a search left of the attack, and how its worst group fares: a panel per search; filled is
     what was chosen, pale what was not kept. The line joins those that no other beats in both."""

@@ -15,8 +15,9 @@ from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import CriterionMet, MeasureRecord, Results, Summary, Verdict
 from efface.verdict import compared
 
-COLUMNS = (
-    ("attack/loss/auc/photo", "loss"), ("attack/confidence/auc/photo", "confidence"),
+ATTACK = "attack/loss/auc/photo"
+COLUMNS: tuple[tuple[str, str], ...] = (
+    (ATTACK, "loss"), ("attack/confidence/auc/photo", "confidence"),
     ("attack/entropy/auc/photo", "entropy"), ("attack/modified entropy/auc/photo", "modified entropy"),
     ("attack/logistic/auc/photo", "logistic"), ("attack/forest/auc/photo", "forest"),
     ("attack/rmia/auc/photo", "RMIA"), ("attack/lira/auc/photo", "LiRA"), ("attack/lira/auc/person", "LiRA, person"),
@@ -53,9 +54,12 @@ class Matrix:
 
 
 def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
-    """Every model beside the measures of an audit; None without any."""
-    known = [(name, title) for name, title in COLUMNS if any(name in one.measures for one in summaries.values())]
-    if not any(name.startswith("attack/") for name, _ in known):
+    """Every model beside every attack and distance that was measured; None without any."""
+    columns = COLUMNS
+    if not any(ATTACK in one.measures for one in summaries.values()):
+        columns = (("membership/auc/photo", "loss"), *COLUMNS)
+    known = [(name, title) for name, title in columns if any(name in one.measures for one in summaries.values())]
+    if not known:
         return None
     rows = [(row, [cell(name, row, summaries) for name, _ in known]) for row in summaries]
     head = []
