@@ -337,6 +337,22 @@ def lfw_tree(path: Path, tree: str, side: int) -> Path:
     return path
 
 
+def test_lfw_takes_attributes_as_signs_of_a_persons_mean_score(tmp_path: Path) -> None:
+    lfw_tree(tmp_path, "photos", 60)
+    people = sorted(set(lfw.read(tmp_path)["person"]))
+    (tmp_path / "lfw_attributes.txt").write_text(
+        "# lfw_attributes.txt\n#\tperson\timagenum\tMale\tSoft Lighting\n"
+        f"{people[0].replace('_', ' ')}\t1\t-2.0\t0.5\n{people[0].replace('_', ' ')}\t2\t1.5\t0.5\n")
+    table = lfw.read(tmp_path, attributes=tmp_path / "lfw_attributes.txt")
+    mine = table[table["person"] == people[0]]
+    assert set(mine["Male"]) == {"0"}
+    assert set(mine["Soft_Lighting"]) == {"1"}
+    assert set(table.loc[table["person"] != people[0], "Male"]) <= {"unknown"}
+    (tmp_path / "wrong.txt").write_text("nothing\n")
+    assert "lfw_attributes.txt" in refusal(tmp_path / "wrong.txt", lambda path: lfw.read(tmp_path, attributes=path))
+    assert "cannot be read" in refusal(tmp_path / "none.txt", lambda path: lfw.read(tmp_path, attributes=path))
+
+
 def test_lfw_takes_landmarks_for_photos_as_published(tmp_path: Path) -> None:
     lfw_tree(tmp_path, "photos", 250)
     for path in (tmp_path, tmp_path / "photos"):

@@ -31,10 +31,13 @@ TREES = ["photos", "aligned"]
 LANDMARKS = "landmarks_250px.csv"
 
 
-def read(path: Path) -> pd.DataFrame:
-    """A row per photo; a person is a folder. Eye centres come from `landmarks_250px.csv`, in the tree or beside it,
-    and only for photos of 250x250 pixels (the header of the first photo is read to tell). The file names eyes by the
-    subject, so nothing is swapped; a photo it does not name gets NaN.
+def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
+    """A row per photo; a person is a folder.
+
+    Eye centres come from `landmarks_250px.csv`, in the tree or beside it, and only for photos of 250x250 pixels (the
+    header of the first photo is read to tell). The file names eyes by the subject, so nothing is swapped; a photo it
+    does not name gets NaN. attributes: `lfw_attributes.txt` of Kumar et al. (ICCV 2009), whose scores become columns of
+    1 and 0, a person's mean score above zero or not; a person it does not name is "unknown".
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: expected {CARD.layout}")
@@ -43,10 +46,36 @@ def read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} holds {' and '.join(TREES)}: say which, {' or '.join(map(str, trees))}")
     tree = trees[0] if trees else path
     table = read_people(tree)
+    if attributes is not None:
+        table = _with_attributes(table, attributes)
     for file in (tree / LANDMARKS, tree.parent / LANDMARKS):
         if file.is_file() and _size(table["path"].iloc[0]) == (250, 250):
             return _with_eyes(table, file)
     return table
+
+
+def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The photos with what classifiers said of their people: predictions of 2009, not anybody's own word."""
+    import pandas as pd
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"data.attributes {file} cannot be read: {error}") from None
+    head = next((line for line in lines if line.startswith("#") and "\tperson\timagenum\t" in line), None)
+    if head is None:
+        raise InputError(f"data.attributes {file} has no line \"#  person  imagenum  ...\" with the attributes' names: "
+                         "expected lfw_attributes.txt, its words separated by tabs")
+    names = [name.strip().replace(" ", "_") for name in head.split("\t")[3:]]
+    rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    for row in rows:
+        if len(row) != len(names) + 2:
+            raise InputError(f"data.attributes {file}: the line of '{row[0]}' has {len(row) - 2} scores: expected "
+                             f"{len(names)}")
+    scores = pd.DataFrame([row[2:] for row in rows], columns=names).apply(pd.to_numeric, errors="coerce")
+    of = scores.groupby([row[0].replace(" ", "_") for row in rows]).mean()
+    known = of.gt(0).astype(int).astype(str).reindex(table["person"]).fillna("unknown").reset_index(drop=True)
+    return table.reset_index(drop=True).join(known)
 
 
 def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:

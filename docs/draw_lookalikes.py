@@ -1,0 +1,77 @@
+"""Draws docs/lookalikes.png: what lookalikes asks, and of whom, on synthetic faces and with a network trained on them.
+
+    python docs/draw_lookalikes.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy.special import softmax
+
+from efface.datasets import GENERATORS
+from efface.divide import divide
+from efface.feed import Feed
+from efface.gather import as_faces, grouped
+from efface.machine import held_still
+from efface.models import MODELS
+from efface.models.depths import depth
+from efface.neighbours import averaged, nearest, seen_by
+from efface.plan import Forget, Source, Split
+from efface.tasks import TASKS
+from efface.train import train
+
+TASK = TASKS["classes"]
+CPU = torch.device("cpu")
+INK, SOFT, OURS, THEIRS = "#222222", "#777777", "#d55e00", "#0072b2"
+
+
+def main() -> None:
+    source = Source(name="synthetic", label=("age",))
+    album = GENERATORS["synthetic"].make(people=3000, photos_per_person=1, size=(40, 40), colour=True, seed=3)
+    faces = as_faces(album, grouped(album.table, source, album), TASK, ("age",))
+    shares = Split(public=0.6, strangers=0.05, test=0.05)
+    splits, names = TASK.settle(divide(faces, shares, Forget(share=0.5)), ("age",))
+    with held_still(CPU, 2):
+        torch.manual_seed(0)
+        model = MODELS["resnet18"](faces.shape, len(names), width=8, stem="small")
+        train(model, TASK, splits.forget, Feed(CPU, 0), epochs=40, lr=1e-3, batch=32)
+    feed = Feed(CPU, 0)
+    parts = {"middle": depth(model, "middle")}
+    ours, theirs = (seen_by(model, parts, some, feed) for some in (splits.forget, splits.public))
+    near = nearest(ours.features["middle"], theirs.features["middle"], 3, splits.forget.groups, splits.public.groups)
+    target = softmax(averaged(TASK, theirs.answers, near), 1)
+    own = softmax(ours.answers, 1)
+    row = int(np.argsort(-(own.max(1) - target.max(1)))[5])
+    strangers = [(splits.public.images[int(one)], softmax(theirs.answers[one])) for one in near[row]]
+    draw(splits.forget.images[row], own[row], strangers, target[row], names)
+
+
+def draw(face: Any, own: Any, strangers: list[Any], target: Any, names: tuple[str, ...]) -> None:
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    columns = figure.subplots(2, 5, height_ratios=[1.25, 1])
+    pictures = [face, *(picture for picture, _ in strangers), face]
+    answers = [own, *(said for _, said in strangers), target]
+    titles = ["a face to forget", *["a stranger who looks alike"] * 3, "the same face"]
+    below = ["the original, by heart", *["the original, of this stranger"] * 3, "target: their mean"]
+    for place, (picture, said) in enumerate(zip(pictures, answers, strict=True)):
+        top, bottom = columns[0, place], columns[1, place]
+        top.imshow(picture.transpose(1, 2, 0))
+        top.set_title(titles[place], fontsize=10, color=THEIRS if 0 < place < 4 else OURS)
+        top.axis("off")
+        bottom.bar(range(len(said)), said, color=SOFT if place == 0 else THEIRS if place < 4 else OURS)
+        bottom.set_ylim(0, 1.05)
+        bottom.set_xticks(range(len(said)), names, fontsize=7)
+        bottom.set_yticks([])
+        bottom.set_title(below[place], fontsize=9, color=INK)
+        for side in ("top", "right", "left"):
+            bottom.spines[side].set_visible(False)
+    figure.savefig(Path(__file__).with_name("lookalikes.png"), dpi=110, facecolor="white")
+
+
+if __name__ == "__main__":
+    main()
