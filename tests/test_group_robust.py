@@ -27,6 +27,7 @@ from efface.methods.miu import Estimator, miu
 from efface.methods.rebalance import rebalance
 from efface.models.depths import Tap
 from efface.plan import Forget, Split, parse_plan, read_plan
+from efface.report.markdown import markdown
 from efface.results import Candidate, read_results
 from efface.reweight import cells, reweighted
 from efface.run import run
@@ -397,6 +398,9 @@ def test_the_page_shows_the_search_the_skew_and_the_groups(searched: Path) -> No
     for said in ("How were settings chosen?", "Who pays as one group asks more often?", "How far are groups apart?",
                  "reweighted (REWEIGHT)", "6 of them of group B"):
         assert said in page
+    told = markdown(read_results(searched))
+    assert "**by skew**" in told
+    assert "points beyond everyone else, 50%" in told
     table = pd.read_csv(searched / "groups" / "skew-50.csv")
     assert set(table["model"]) == {"original", "reference", "finetune", "balanced", "one of them"}
     assert {"people", "small", "normalised_error"} <= set(table.columns)

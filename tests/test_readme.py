@@ -17,13 +17,14 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_plans_in_it_can_be_run() -> None:
-    eyes, recognition, ages, proof = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
+    eyes, recognition, ages, proof, groups = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
     assert bind(parse_plan(eyes, "README"), "README").stages
     plan = {**eyes, "task": "recognition", "methods": {"cure": {}}, **recognition}
     assert bind(parse_plan(plan, "README"), "README").plan.verify
     plan = {**eyes, "task": "classes", "methods": {"piu_fr": {}}, **ages}
     assert bind(parse_plan(plan, "README"), "README").plan.forget.rounds == 3
     assert bind(parse_plan({**eyes, **proof}, "README"), "README").plan.audit
+    assert bind(parse_plan({**eyes, **groups}, "README"), "README").stages[0].reweight
 
 
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"`efface (\w+)", README))))

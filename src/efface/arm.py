@@ -127,7 +127,7 @@ def describe(arm: Arm) -> Request:
         arm=arm.name,
         task=plan.task,
         goal=plan.goal,
-        forgotten_group=main_group(arm.splits.forget.groups),
+        forgotten_group=plan.forget.group or main_group(arm.splits.forget.groups),
         faces={name: {group: int((faces.groups == group).sum()) for group in np.unique(faces.groups).tolist()}
                for name, faces in parts},
         people={name: {group: len(np.unique(faces.identities[faces.groups == group]))

@@ -55,8 +55,10 @@ def grade(outcomes: Outcomes, task: Task) -> Graded:
 
 def evaluate(
     model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws, before: Graded | None = None,
+    harmed: str | None = None,
 ) -> dict[str, Measure]:
-    """All measures of one model; `before` is the stage it was made from, where that is not the original.
+    """All measures of one model; `before` is the stage it was made from, where that is not the original; `harmed` the
+    group that asks to be forgotten (default: the one most of the forgotten are of).
 
     All answered the same faces in the same order.
     """
@@ -66,10 +68,10 @@ def evaluate(
     measures |= membership(outcomes, model.signal, draws, signal)
     measures |= forgetting(outcomes, model.signal, original.signal, reference.signal, draws, signal)
     measures |= task.more(outcomes, original.outcomes, draws)
-    measures |= distances(model, original, reference, task, draws)
-    harmed = harmed_group(outcomes)
+    harmed = harmed_group(outcomes) if harmed is None else harmed
+    measures |= distances(model, original, reference, task, draws, harmed)
     for score in dict.fromkeys((task.error, task.price)):
-        now, first, without = (means_on_test(outcomes, graded.scores[score], draws)
+        now, first, without = (means_on_test(outcomes, graded.scores[score], draws, harmed)
                                 for graded in (model, original, reference))
         measures |= increase(now, first, score, "original") | increase(now, without, score, "reference")
         measures |= disparity(now, first, harmed, score, "original")
@@ -78,12 +80,13 @@ def evaluate(
         measures |= intersections(outcomes, model.scores[score], original.scores[score], reference.scores[score],
                                   score, draws)
         if before is not None:
-            measures |= increase(now, means_on_test(outcomes, before.scores[score], draws), score, "stage before")
-    return measures | shares_by_group(model.scores[task.share], outcomes, task.share, draws)
+            earlier = means_on_test(outcomes, before.scores[score], draws, harmed)
+            measures |= increase(now, earlier, score, "stage before")
+    return measures | shares_by_group(model.scores[task.share], outcomes, task.share, draws, harmed)
 
 
 def distances(
-    model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws,
+    model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws, harmed: str,
 ) -> dict[str, Measure]:
     """`distance/...`: how far a model is from the retrained reference, by its answers to the same faces."""
     outcomes, other = model.outcomes, reference.outcomes
@@ -95,7 +98,7 @@ def distances(
         found |= {f"distance/{name}/{split}": measure(
             draws.means(values, some), aim, f"{difference.about}; model and retrained reference, on {split} faces")
             for split, some in rows.items() if np.isfinite(values[some]).any()}
-    ours, theirs = (accuracies(graded, task, draws) for graded in (model, reference))
+    ours, theirs = (accuracies(graded, task, draws, harmed) for graded in (model, reference))
     share = task.share.replace("_", " ")
     ends = ("forget", "retain", "test")
     found["distance/tow"] = measure(
@@ -135,14 +138,14 @@ def distances(
     return found | nearer(now, first, without, outcomes.identity[rows["forget"]])
 
 
-def accuracies(graded: Graded, task: Task, draws: Draws) -> dict[str, Vector]:
+def accuracies(graded: Graded, task: Task, draws: Draws, harmed: str) -> dict[str, Vector]:
     """What the average gap compares, each between 0 and 1; attack: where there are strangers to tell apart from."""
     outcomes, right = graded.outcomes, graded.scores[task.share]
     found = {split: draws.means(right, outcomes.rows(split)) for split in ("retain", "forget", "test")}
-    mine = outcomes.rows("test", harmed_group(outcomes))
+    mine = outcomes.rows("test", harmed)
     if mine.any():
         found["group"] = draws.means(right, mine)
-    found["between groups"] = equalised_odds(right, outcomes.truth, outcomes, draws)
+    found["between groups"] = equalised_odds(right, outcomes, draws)
     sides = sides_of(outcomes, -graded.signal, draws, people=False)
     return found if sides is None else found | {"attack": auc(sides)}
 
@@ -172,8 +175,9 @@ def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
     values, lows, highs = np.array(spans, dtype=np.float64).T
     count, mean = len(values), values.mean()
     seeds = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0
+    about = first.about.replace("(intervals", "(over people, intervals") if count > 1 else first.about
     return MeasureRecord(value=float(mean), low=float(mean - np.hypot((values - lows).mean(), seeds)),
-                         high=float(mean + np.hypot((highs - values).mean(), seeds)), aim=first.aim, about=first.about)
+                         high=float(mean + np.hypot((highs - values).mean(), seeds)), aim=first.aim, about=about)
 
 
 def records(measures: Mapping[str, Measure]) -> dict[str, MeasureRecord]:

@@ -77,7 +77,7 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
     def measured(stage: Stage, seed: int, name: str) -> dict[str, Measure]:
         before = graded.get(stage.before) if stage.before and stage.before.before else None
         original, reference = graded[arm.stage(ORIGINAL, seed)], graded[arm.stage(REFERENCE, seed)]
-        found = evaluate(graded[stage], original, reference, task, draws, before) | moved(arm, stage)
+        found = evaluate(graded[stage], original, reference, task, draws, before, plan.forget.group) | moved(arm, stage)
         if plan.forget.confuse:
             one, other = (arm.names.index(name) for name in plan.forget.confuse)
             found |= interclass_confusion(graded[stage].outcomes, (one, other), draws)

@@ -309,6 +309,13 @@ class Plan(Strict):
         for name in self.audit.unlearn if self.audit else ():
             if name not in self.methods:
                 raise ValueError(f"audit.unlearn: '{name}' is no method of this plan{nearest(name, self.methods)}")
+        for name in self.audit.unlearn if self.audit else ():
+            line = [name]
+            while (after := self.methods[line[-1]].after) is not None:
+                line.append(after)
+            if searched := [one for one in line if self.methods[one].search]:
+                raise ValueError(f"audit.unlearn: '{searched[0]}' is searched, and shadows have nobody of val to "
+                                 "choose by: set what was chosen, and leave out search")
         for name in self.accept:
             if name.startswith("epsilon/") or "of the way" in name:
                 raise ValueError(f"accept: '{name}' is measured of the original and of audit.unlearn alone, so its "

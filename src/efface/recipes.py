@@ -102,7 +102,8 @@ class Kitchen:
         made_of = [seen, stage.method.__name__, code_of(stage.method), *([how] if how else [])]
         if stage.tried:
             made_of += [searching(stage), code_of(search), fingerprint(splits.val)]
-        made = Stage(stage.name, before.seed, stage.settings, made_of, before.network, make, before)
+        settled = {name: value for name, value in stage.settings.items() if name not in dict(*stage.tried[:1])}
+        made = Stage(stage.name, before.seed, settled, made_of, before.network, make, before)
         return made
 
 

@@ -80,17 +80,18 @@ class Candidate(Part):
     settings: dict[str, Any]
     """What was tried, less what all candidates share."""
     worst_group: str
-    worst_error: float
-    """Mean of the task's error over the people of that group, the one that fares worst."""
-    attack: float
+    worst_error: float | None
+    """Mean of the task's error over the people of that group, the one that fares worst; None where the model answers
+    with what is no number."""
+    attack: float | None
     """AUC of the forgotten against people of the same groups; one half where nothing betrays them ..."""
-    attack_low: float
-    attack_high: float
+    attack_low: float | None
+    attack_high: float | None
     """... with its 95% interval over people."""
     faces: int
     seconds: float
     kept: bool
-    """Whether that interval meets one half, give or take the margin."""
+    """Whether the AUC is one half, give or take the margin."""
     chosen: bool = False
 
 

@@ -57,7 +57,7 @@ def search(
         seconds = time.perf_counter() - began
         feed.handed += own.handed
         found.append(judged(model, splits, task, dict(names), own, seconds, within))
-        if best_of(found) == len(found) - 1:
+        if found[-1].attack is not None and best_of(found) == len(found) - 1:
             best = model
     place = best_of(found)
     found[place] = found[place].model_copy(update={"chosen": True})
@@ -73,8 +73,12 @@ def judged(
     nobody = splits.test[np.zeros(0, int)]
     asked = replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, test=nobody,
                     strangers=nobody)
-    graded = grade(observe(model, asked, (), feed.device), task)
-    outcomes, error = graded.outcomes, graded.scores[task.error]
+    outcomes = observe(model, asked, (), feed.device)
+    if not np.isfinite(outcomes.answers).all():
+        return Candidate(settings=settings, worst_group="", worst_error=None, attack=None, attack_low=None,
+                         attack_high=None, faces=feed.handed, seconds=seconds, kept=False)
+    graded = grade(outcomes, task)
+    error = graded.scores[task.error]
     groups = [group for group in groups_of(outcomes) if np.isfinite(error[outcomes.rows("val", group)]).any()]
     errors = {group: float(np.nanmean(error[outcomes.rows("val", None if group == ALL else group)]))
               for group in groups or [ALL]}
@@ -89,13 +93,22 @@ def judged(
     low, high = np.percentile(attacks[1:], [2.5, 97.5])
     return Candidate(settings=settings, worst_group=worst, worst_error=errors[worst], attack=float(attacks[0]),
                      attack_low=float(low), attack_high=float(high), faces=feed.handed, seconds=seconds,
-                     kept=bool(low <= 0.5 + within and high >= 0.5 - within))
+                     kept=bool(abs(attacks[0] - 0.5) <= within))
 
 
 def best_of(found: Sequence[Candidate]) -> int:
-    """The place of the best: the lowest worst error among those kept or, if none is, the attack nearest to one half."""
+    """The place of the best: the lowest worst error among those kept or, if none is, the attack nearest to one half.
+
+    Raises InputError where every candidate diverged.
+    """
+    if all(one.attack is None for one in found):
+        raise InputError(f"search: every candidate answers with what is no number ({[one.settings for one in found]}): "
+                         "give lower rates")
+
     def badness(place: int) -> tuple[bool, float]:
         one = found[place]
+        if one.attack is None or one.worst_error is None:
+            return True, np.inf
         return not one.kept, one.worst_error if one.kept else abs(one.attack - 0.5)
 
     return min(range(len(found)), key=badness)

@@ -19,7 +19,7 @@ ALPHA, POWER = 0.05, 0.8
 UNDER_TRAINED = 0.1
 """How much worse a reference may answer the retained than the original does, as a share of the original's test error.
 """
-OF_OTHERS = ("increase/", "price/", "disparity", "verification/")
+OF_OTHERS = ("increase/", "price/", "disparity", "verification/", "fairness/", "intersection/", "fmr/", "fnmr/")
 WITHOUT_PEOPLE = ("relearn/steps", "relearn/ain", "distance/nearer, p", "weights/")
 """Measures of a model as a whole, whose intervals come from seeds alone."""
 MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass"}

@@ -94,7 +94,7 @@ def intersections(
             large = {f"{prefix}/{cell}": vector for cell, vector in vectors.items() if people[cell] >= FEWEST}
             found |= jointly(large, aim, {f"{prefix}/{cell}": f"{what} {cell}" for cell in vectors})
             found |= {f"{prefix}/{cell}": Measure(
-                float(vector[0]), None, None, aim, f"{what} {cell} (only {people[cell]} people: too few for an "
-                                                   "interval)")
+                float(vector[0]) if np.isfinite(vector[0]) else None, None, None, aim,
+                f"{what} {cell} (only {people[cell]} people: too few for an interval)")
                 for cell, vector in vectors.items() if people[cell] < FEWEST}
     return found

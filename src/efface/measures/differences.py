@@ -107,18 +107,23 @@ def cka(ours: Array, theirs: Array, weights: NDArray[np.float64]) -> Vector:
     return np.array(found, np.float64)
 
 
-def equalised_odds(right: Array, truth: Array, outcomes: Outcomes, draws: Draws) -> Vector:
+def equalised_odds(right: Array, outcomes: Outcomes, draws: Draws) -> Vector:
     """(r,) the largest difference between groups in a share (n,) on test faces; the mean over what was true, where
     that is one of several classes."""
+    spreads = [np.max(means, axis=0) - np.min(means, axis=0) for means in by_class(right, outcomes, draws)
+               if len(means) > 1]
+    return np.nanmean(spreads, axis=0) if spreads else np.zeros(len(draws.weights))
+
+
+def by_class(right: Array, outcomes: Outcomes, draws: Draws) -> list[list[Vector]]:
+    """For each of what was true, where that is one of several classes (else once), the mean of a share (n,) on test
+    faces of each group that has any."""
+    truth = outcomes.truth
     groups = [str(group) for group in np.unique(outcomes.group[outcomes.rows("test")])]
     classes = np.unique(truth) if truth.ndim == 1 and np.issubdtype(truth.dtype, np.integer) else [None]
-    spreads = []
-    for one in classes:
-        cells = [outcomes.rows("test", group) & (True if one is None else truth == one) for group in groups]
-        means = [draws.means(right, cell) for cell in cells if cell.any()]
-        if len(means) > 1:
-            spreads.append(np.max(means, axis=0) - np.min(means, axis=0))
-    return np.nanmean(spreads, axis=0) if spreads else np.zeros(len(draws.weights))
+    cells = [[outcomes.rows("test", group) & (True if one is None else truth == one) for group in groups]
+             for one in classes]
+    return [[draws.means(right, cell) for cell in row if cell.any()] for row in cells]
 
 
 # Nearer to which?

@@ -17,6 +17,9 @@ Vector = NDArray[np.float64]
 """(draws + 1,): the estimate, then one value per resample. Any arithmetic on such vectors keeps the pairing."""
 
 
+TOGETHER = "(intervals of all {} groups hold together)"
+
+
 @dataclass(frozen=True)
 class Measure:
     """A number, its 95% interval, where it should be, and what it means in one sentence."""
@@ -47,18 +50,36 @@ def jointly(vectors: Mapping[str, Vector], aim: Aim, abouts: Mapping[str, str]) 
     known = {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
     if len(known) < 2:
         return {name: measure(vector, aim, abouts[name]) for name, vector in vectors.items()}
-    apart = np.stack([vector[1:] - vector[0] for vector in known.values()])
+    lows, highs = joint_bounds(np.stack(list(known.values())))
+    found = {name: measure(vector, aim, abouts[name]) for name, vector in vectors.items() if name not in known}
+    return found | {name: Measure(float(vector[0]), float(low), float(high), aim,
+                                  f"{abouts[name]} {TOGETHER.format(len(known))}")
+                    for (name, vector), low, high in zip(known.items(), lows, highs, strict=True)}
+
+
+def joint_bounds(vectors: NDArray[np.float64]) -> tuple[Vector, Vector]:
+    """Lower and upper ends (m,) of intervals for m estimates (m, r + 1) that hold together with 95%."""
+    apart = vectors[:, 1:] - vectors[:, :1]
     error = np.sqrt(np.square(apart).mean(1))
     reach = np.quantile(np.max(np.abs(apart) / np.maximum(error, 1e-12)[:, None], axis=0), 0.95)
-    found = {}
-    for name, vector in vectors.items():
-        if name not in known:
-            found[name] = measure(vector, aim, abouts[name])
-            continue
-        half = float(reach * error[list(known).index(name)])
-        found[name] = Measure(float(vector[0]), float(vector[0]) - half, float(vector[0]) + half, aim,
-                              f"{abouts[name]} (intervals of all {len(known)} groups hold together)")
-    return found
+    return vectors[:, 0] - reach * error, vectors[:, 0] + reach * error
+
+
+def largest(vectors: NDArray[np.float64], aim: Aim, about: str) -> Measure:
+    """The largest of m estimates (m, r + 1), within bounds from their joint intervals. A bootstrap of the maximum
+    itself lies above the truth: in a resample some group fares badly by chance."""
+    if not np.isfinite(vectors).all():
+        return Measure(None, None, None, aim, about + " (undefined here: it divides by what may be zero)")
+    lows, highs = joint_bounds(vectors)
+    return Measure(float(vectors[:, 0].max()), float(lows.max()), float(highs.max()), aim, about)
+
+
+def widest_gap(vectors: NDArray[np.float64]) -> tuple[float, float, float]:
+    """The largest of m estimates (m, r + 1) minus the smallest, and bounds from their joint intervals; 0 is within
+    reach where all may be equal."""
+    lows, highs = joint_bounds(vectors)
+    gap = float(vectors[:, 0].max() - vectors[:, 0].min())
+    return gap, max(0.0, float(lows.max() - highs.min())), float(highs.max() - lows.min())
 
 
 class Draws:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.measures.draws import Draws, Measure, Vector, measure
+from efface.measures.fairness import max_over_geomean
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import groups_of
 from efface.measures.verification import threshold_at
@@ -45,11 +46,8 @@ def error_rates(outcomes: Outcomes, draws: Draws) -> dict[str, Measure]:
                 vector, "low", f"share of {what.format(who)} among test people, {about}")
     for name, vectors in rates.items():
         if len(vectors) > 1:
-            stacked = np.stack(vectors)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                inequity = stacked.max(0) / np.exp(np.log(stacked).mean(0))
-            found[f"{name}/max over geomean"] = measure(
-                inequity, "low", f"{name} of the worst group over the geometric mean of all groups' (1: all alike)")
+            found[f"{name}/max over geomean"] = max_over_geomean(
+                np.stack(vectors), f"{name} of the worst group over the geometric mean of all groups' (1: all alike)")
     return found
 
 
@@ -80,6 +78,7 @@ def rates_of(
     people, first, of = np.unique(outcomes.identity[rows], return_index=True, return_inverse=True)
     member = np.eye(len(people))[of]
     above = (unit @ unit.T >= threshold).astype(np.float64)
+    np.fill_diagonal(above, 1)
     matched = member.T @ above @ member
     counts = member.sum(0)
     pairs = np.outer(counts, counts)

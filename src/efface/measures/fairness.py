@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efface.faces import Array
-from efface.measures.differences import equalised_odds
-from efface.measures.draws import Aim, Draws, Measure, Vector, jointly, measure
+from efface.measures.differences import by_class
+from efface.measures.draws import Aim, Draws, Measure, Vector, jointly, largest, measure, widest_gap
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import ALL, groups_of
 
@@ -25,11 +26,13 @@ def harmed_group(outcomes: Outcomes) -> str:
     return main_group(outcomes.group[outcomes.rows("forget")])
 
 
-def means_on_test(outcomes: Outcomes, score: Array, draws: Draws) -> dict[str, Vector]:
-    """Mean test score of each group, of all, and of everyone outside the harmed group (under "others")."""
+def means_on_test(outcomes: Outcomes, score: Array, draws: Draws, harmed: str | None = None) -> dict[str, Vector]:
+    """Mean test score of each group, of all, and of everyone outside the harmed group (under "others"; default: the
+    group most of the forgotten are of)."""
+    harmed = harmed_group(outcomes) if harmed is None else harmed
     groups = {group: outcomes.rows("test", group) for group in groups_of(outcomes)}
     rows = {ALL: outcomes.rows("test"), **groups,
-            "others": outcomes.rows("test") & (outcomes.group != harmed_group(outcomes))}
+            "others": outcomes.rows("test") & (outcomes.group != harmed)}
     return {name: draws.means(score, mask) for name, mask in rows.items() if mask.any()}
 
 
@@ -93,32 +96,53 @@ def price(
 
 
 def between_groups(now: Mapping[str, Vector], score: str) -> dict[str, Measure]:
-    """`fairness/score/...` over groups: the worst one's error, the worst over the geometric mean, and the widest gap.
+    """`fairness/score/...` over groups: the worst one's error, the worst over the geometric mean, and the widest gap,
+    each with bounds from intervals that hold for all groups at once.
 
     The worst over the geometric mean is NIST's measure of inequity (Grother, NISTIR 8429, 2022: "Max over GeoMean"): 1
-    where all groups fare alike. A resample's worst group may be another than the sample's.
+    where all groups fare alike, and then its interval begins there.
     """
     errors = np.stack([vector for group, vector in now.items() if group not in (ALL, "others")] or [now[ALL]])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inequity = errors.max(0) / np.exp(np.log(errors).mean(0))
+    gap, low, high = widest_gap(errors)
     return {
-        f"fairness/{score}/worst group": measure(errors.max(0), "low", f"{score} of the group that fares worst, on "
-                                                                       "test faces"),
-        f"fairness/{score}/max over geomean": measure(
-            inequity, "low", f"the worst group's {score} over the geometric mean of all groups' (1: all alike)"),
-        f"fairness/{score}/gap": measure(errors.max(0) - errors.min(0), "low",
-                                         f"{score} of the worst group minus that of the best, on test faces"),
+        f"fairness/{score}/worst group": largest(errors, "low", f"{score} of the group that fares worst, on test "
+                                                                "faces"),
+        f"fairness/{score}/max over geomean": max_over_geomean(
+            errors, f"the worst group's {score} over the geometric mean of all groups' (1: all alike)"),
+        f"fairness/{score}/gap": Measure(gap, low, high, "low", f"{score} of the worst group minus that of the best, "
+                                                                "on test faces (0: all alike)"),
     }
 
 
-def shares_by_group(right: Array, outcomes: Outcomes, share: str, draws: Draws) -> dict[str, Measure]:
-    """`fairness/share/...`: equalised odds difference, and the share among the forgotten's main group ("GA")."""
-    found = {f"fairness/{share}/equalised odds": measure(
-        equalised_odds(right, outcomes.truth, outcomes, draws), "low",
-        f"widest difference of {share} between groups on test faces; mean over classes where there are any (equalised "
-        "odds difference)")}
-    mine = outcomes.rows("test", harmed_group(outcomes))
+def max_over_geomean(errors: NDArray[np.float64], about: str) -> Measure:
+    """The largest of m errors or rates (m, r + 1) over their geometric mean."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(errors)
+        beyond = largest(logs - logs.mean(0), "low", about)
+    if beyond.value is None or beyond.low is None or beyond.high is None:
+        return beyond
+    return Measure(float(np.exp(beyond.value)), max(1.0, float(np.exp(beyond.low))), float(np.exp(beyond.high)), "low",
+                   about)
+
+
+def shares_by_group(
+    right: Array, outcomes: Outcomes, share: str, draws: Draws, harmed: str,
+) -> dict[str, Measure]:
+    """`fairness/share/...`: equalised odds difference, and the share in the forgotten's group ("GA"), which is one of a
+    class, as De Min et al. have it, where all forgotten of the group are of one."""
+    found: dict[str, Measure] = {}
+    gaps = [widest_gap(np.stack(cells)) for cells in by_class(right, outcomes, draws) if len(cells) > 1]
+    if gaps:
+        value, low, high = np.mean(gaps, axis=0)
+        found[f"fairness/{share}/equalised odds"] = Measure(
+            float(value), float(low), float(high), "low", f"widest difference of {share} between groups on test faces; "
+            "mean over classes where there are any (equalised odds difference; 0: all alike)")
+    mine = outcomes.rows("test", harmed)
+    asked = outcomes.truth[outcomes.rows("forget", harmed)]
+    if outcomes.truth.ndim == 1 and outcomes.answers.ndim == 2 and len(np.unique(asked)) == 1:
+        mine &= outcomes.truth == asked[0]
     if mine.any():
         found[f"fairness/{share}/forgotten's group"] = measure(
-            draws.means(right, mine), "high", f"{share} on test faces of the group most of the forgotten are of (GA)")
+            draws.means(right, mine), "high", f"{share} on test faces of the forgotten's group {harmed}, of their "
+                                              "class where they all have one (GA)")
     return found

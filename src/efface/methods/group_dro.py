@@ -27,12 +27,13 @@ def group_dro(
     of losses in units of the mean loss). Needs: retained faces with labels and groups."""
     names, of, counts = np.unique(material.retain.groups, return_inverse=True, return_counts=True)
     place = torch.from_numpy(of).to(feed.device)
+    evenly = (1 / counts[of]) * (1 if material.retain.weights is None else material.retain.weights)
     share = torch.full((len(names),), 1 / len(names), device=feed.device)
     steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
     fall = falling(steps, epochs * batches_of(len(material.retain), batch))
     model.train()
     for _ in range(epochs):
-        for faces in feed(material.retain, batch=batch, weights=1 / counts[of]):
+        for faces in feed(material.retain, batch=batch, weights=evenly):
             loss, group = task.loss(model, faces), place[torch.from_numpy(faces.rows).to(feed.device)]
             sums = torch.zeros_like(share).index_add(0, group, loss)
             here = torch.zeros_like(share).index_add(0, group, torch.ones_like(loss))

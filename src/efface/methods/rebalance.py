@@ -36,4 +36,4 @@ def favoured(material: Material, weight: float) -> Array:
     harmed = material.retain.groups == names[counts.argmax()]
     if not harmed.any():
         raise InputError(f"rebalance has no retained face of group '{names[counts.argmax()]}' to draw more often")
-    return np.where(harmed, weight, 1.0)
+    return np.where(harmed, weight, 1.0) * (1 if material.retain.weights is None else material.retain.weights)

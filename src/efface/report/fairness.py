@@ -116,6 +116,18 @@ def curves(results: Results, requests: list[Request]) -> list[tuple[str, str]]:
     ]
 
 
+def by_skew(results: Results, requests: list[Request]) -> Table:
+    """The same in numbers: of every method and skew the disparity and the attack."""
+    task = TASKS[requests[0].task]
+    rows = {request.arm: {one.method: one for one in results.summaries if one.arm == request.arm}
+            for request in requests}
+    measures = {f"disparity_points/{task.error}/against original": "points beyond everyone else",
+                "membership/auc/photo": "attack AUC"}
+    return Table([f"{title}, {request.skew:.0%}" for title in measures.values() for request in requests], [
+        (model, [words.value_and_span(rows[request.arm][model].measures.get(measure))
+                 for measure in measures for request in requests]) for model in rows[requests[0].arm]])
+
+
 def trade_offs(results: Results, arm: str, task: Task) -> str:
     """What the searches of an arm tried, of the first seed; "" where nothing was searched."""
     mine = [search for search in results.searches if search.arm == arm]

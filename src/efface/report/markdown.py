@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efface.report import proof, words
+from efface.report import fairness, proof, words
 from efface.report.page import faster, group_names, headline_of
 from efface.results import Results
 from efface.tasks import TASKS
@@ -49,6 +49,11 @@ def markdown(results: Results) -> str:
             table = [_row(["model", "verdict", *criteria]), _row(["---"] * (len(criteria) + 2))]
             parts.append("\n".join([*table, *(_row([one.name, one.said, *(f"{value}: {said}" for _, _, value, said, _ in
                                                                          one.criteria)]) for one in ruled)]))
+    for name, requests in fairness.skewed(results).items():
+        told = fairness.by_skew(results, requests)
+        table = [_row(["model", *told.head]), _row(["---"] * (len(told.head) + 1))]
+        table += [_row([row, *(f"{value} {span}".strip() for value, span in cells)]) for row, cells in told.rows]
+        parts.append("\n".join([f"**{name + ', ' if name else ''}by skew**\n", *table]))
     return "\n\n".join(parts)
 
 

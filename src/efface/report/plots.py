@@ -162,12 +162,12 @@ def trade_off(searches: Sequence[Search], what: str) -> str:
     """What each candidate of a search left of the attack, and how its worst group fares: a panel per search; filled is
     what was chosen, pale what was not kept. The line joins those that no other beats in both."""
     def draw(axis: Any, place: int) -> None:
-        tried = searches[place].tried
+        tried = [one for one in searches[place].tried if one.attack is not None]
         axis.axvline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
-        front = sorted((one for one in tried if not any(
-            other.worst_error < one.worst_error and abs(other.attack - 0.5) < abs(one.attack - 0.5)
-            for other in tried)), key=lambda one: one.attack)
-        axis.plot([one.attack for one in front], [one.worst_error for one in front], color="#bbbbbb", linewidth=1)
+        points = [(float(one.attack or 0), float(one.worst_error or 0)) for one in tried]
+        front = sorted((attack, error) for attack, error in points if not any(
+            worse < error and abs(other - 0.5) < abs(attack - 0.5) for other, worse in points))
+        axis.plot(*zip(*front, strict=True), color="#bbbbbb", linewidth=1)
         for one in tried:
             colour = COLOURS[0] if one.kept else "#aaaaaa"
             axis.plot([one.attack_low, one.attack_high], [one.worst_error] * 2, color=colour, linewidth=1, alpha=0.5)
