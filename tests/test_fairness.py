@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -182,6 +183,29 @@ def test_price_of_a_cell_by_hand() -> None:
         assert one.value == pytest.approx(expected)
 
 
+def test_a_small_cell_without_error_at_first_is_not_infinite() -> None:
+    outcomes = with_traits(outcomes_of(("forget", "A", 2, 1), ("test", "A", 60, 1), ("test", "B", 3, 2)))
+    right, wrong = np.zeros(len(outcomes)), np.ones(len(outcomes))
+    found = intersections(outcomes, wrong, right, right, "error", Draws(outcomes, 10))
+    assert all(one.value is None or np.isfinite(one.value) for one in found.values())
+
+
+@pytest.mark.slow
+def test_where_groups_are_alike_the_bounds_of_their_differences_say_so() -> None:
+    """A bootstrap of a maximum never reaches the truth; bounds from joint intervals do."""
+    runs, held = 100, Counter[str]()
+    for seed in range(runs):
+        outcomes = outcomes_of(*(("test", group, 60, 1) for group in "ABCDEFG"))
+        scores = np.random.default_rng(seed).normal(5, 1, len(outcomes))
+        found = between_groups(means_on_test(outcomes, scores, Draws(outcomes, 300, seed), "A"), "error")
+        for name, truth in (("worst group", 5.0), ("max over geomean", 1.0), ("gap", 0.0)):
+            one = found[f"fairness/error/{name}"]
+            assert one.low is not None
+            assert one.high is not None
+            held[name] += one.low - 1e-9 <= truth <= one.high + 1e-9
+    assert min(held.values()) >= 0.9 * runs
+
+
 # Recognition
 
 
@@ -226,6 +250,15 @@ def test_a_group_whose_people_look_alike_is_let_in_more_often() -> None:
     found = error_rates(outcomes, Draws(outcomes, 30))
     assert (found["fmr/B"].value or 0) > 2 * (found["fmr/A"].value or 0)
     assert "zero" in found["fmr/max over geomean"].about
+
+
+def test_who_is_always_taken_for_the_same_is_never_turned_away() -> None:
+    outcomes = embedded()
+    collapsed = replace(outcomes, answers=np.ones_like(outcomes.answers))
+    found = error_rates(collapsed, Draws(collapsed, 20))
+    for group in "AB":
+        one = found.get(f"fnmr/{group}")
+        assert one is None or one.value is None or 0 <= one.value <= 1
 
 
 def test_one_resampled_person_twice_makes_no_pair_with_themselves() -> None:

@@ -136,7 +136,7 @@ def test_a_method_sees_three_splits_and_no_other() -> None:
     splits = Splits(*parts)
     assert [name for name, _ in splits.items()] == [
         "forget", "forget_unseen", "retain", "retain_unseen", "public", "val", "strangers", "test"]
-    assert list(vars(splits.material).values()) == [parts[0], parts[2], parts[4], None]
+    assert list(vars(splits.material).values()) == [parts[0], parts[2], parts[4], None, None]
 
 
 @pytest.mark.parametrize(

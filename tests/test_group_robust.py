@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from conftest import faces_of, refusal
+from efface.arm import in_turn
 from efface.divide import divide
 from efface.faces import Faces, Images, Material
 from efface.feed import Feed
@@ -31,7 +32,7 @@ from efface.report.markdown import markdown
 from efface.results import Candidate, read_results
 from efface.reweight import cells, reweighted
 from efface.run import run
-from efface.search import best_of
+from efface.search import best_of, judged
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
 from test_gather import gathered, packed
@@ -286,7 +287,7 @@ def test_group_distillation_keeps_a_group_of_which_nobody_is_left() -> None:
         original.logits.copy_(torch.tensor([[3.0, -3.0], [-3.0, 3.0]]))
     dark, bright = (np.flatnonzero(everyone.groups == group) for group in ("dark", "bright"))
     material = Material(everyone[dark[:60]], everyone[bright[:60]], everyone[np.concatenate([dark[60:], bright[60:]])],
-                        original)
+                        original=original)
     spoiled = Constant()
     mended = group_distillation(spoiled, CLASSES, material, Feed(CPU, 0), lr=0.1, epochs=20, batch=16)
     with torch.no_grad():
@@ -334,6 +335,37 @@ def test_of_those_that_keep_the_verdict_the_best_for_the_worst_group() -> None:
     tried = [candidate(0.1, 0.7, False), candidate(0.3, 0.5, True), candidate(0.2, 0.52, True)]
     assert best_of(tried) == 2
     assert best_of([tried[0], candidate(0.9, 0.6, False)]) == 1
+    lost = tried[0].model_copy(update={"attack": None, "worst_error": None})
+    assert best_of([lost, tried[0]]) == 1
+    assert "lower rates" in refusal(best_of, [lost, lost])
+
+
+def test_a_candidate_that_diverged_is_not_kept_and_stops_nothing() -> None:
+    splits, original = tiny_problem(EYES)
+    broken = copy.deepcopy(original)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    for model, known in ((broken, False), (original, True)):
+        one = judged(model, splits, EYES, {}, Feed(CPU, 0), 1.0, 0.5)
+        assert (one.attack is not None) == known == one.kept
+
+
+def test_a_searched_way_cannot_be_made_of_shadows() -> None:
+    methods = {"rebalance": {"search": {"weight": [1.0]}}, "after it": {"use": "finetune", "after": "rebalance"}}
+    plan = plan_with(methods=methods, audit={"shadows": 4, "unlearn": ["after it"]})
+    assert "'rebalance' is searched" in refusal(parse_plan, plan, "plan")
+
+
+def test_in_rounds_the_mix_is_that_of_everybody_who_was_trained_on() -> None:
+    faces = faces_of({"A": 40, "B": 40})
+    rounds = [divide(faces, Split(), Forget(group="B", share=0.75, rounds=3, round=number)) for number in (1, 2, 3)]
+    first, _, last = in_turn(rounds)
+    assert first.earlier is None
+    assert set(last.gone.keys) == set(rounds[-1].forget.keys)
+    assert set(last.forget.keys) < set(last.gone.keys)
+    weights = reweighted(last.retain, last.gone, EYES).weights
+    assert weights is not None
+    assert np.unique(weights[last.retain.groups == "B"]).tolist() == [4.0]
 
 
 SEARCHED = """

@@ -20,7 +20,7 @@ from efface.machine import held_still
 from efface.memorisation import memorisation
 from efface.methods.lookalikes import arrived, lookalikes, people_to_ask, stranger_head, strangers_answers
 from efface.models import MODELS
-from efface.models.depths import depth, depths, flattened, grafted, leaves, tapped
+from efface.models.depths import depth, depths, flattened, grafted, tapped
 from efface.neighbours import averaged, nearest, seen_by
 from efface.plan import read_plan
 from efface.results import read_results
@@ -70,10 +70,49 @@ def test_above_a_graft_everything_is_new_and_below_nothing(name: str) -> None:
         seen[which] = below.out, above.out
     assert torch.equal(seen["old"][0], seen["new"][0])
     assert not torch.allclose(seen["old"][1], seen["new"][1])
-    below_paths = {path for path, module in leaves(new) if any(module is one for one in kept)}
+    frozen = {id(weight) for module in kept for weight in module.parameters(recurse=False)}
+    assert 0 < len(frozen) < len(list(new.parameters()))
     for path, weight in new.named_parameters():
-        inside = path.rpartition(".")[0] in below_paths
-        assert weight.requires_grad != inside or not weight.requires_grad
+        if id(weight) in frozen:
+            assert not weight.requires_grad
+            assert torch.equal(weight, model.get_parameter(path))
+    if SMALL[name][0] == "recognition":
+        assert torch.equal(new.head.weight, model.head.weight)  # type: ignore[union-attr, arg-type]
+
+
+class Attentive(nn.Module):
+    """Weights that no module of its own holds: positions, and attention's projections."""
+
+    depths = {"first": "first", "second": "second"}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True) for _ in range(2))
+        self.positions = nn.Parameter(torch.randn(1, 9, 8))
+        self.out = nn.Linear(8, 2)
+
+    def reset_parameters(self) -> None:
+        for weight in self.parameters():
+            nn.init.normal_(weight)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        answers: torch.Tensor = self.out(self.second(self.first(images.reshape(-1, 9, 8) + self.positions)).mean(1))
+        return answers
+
+
+def test_a_graft_keeps_weights_that_no_leaf_holds() -> None:
+    torch.manual_seed(0)
+    model = Attentive().eval()
+    new, kept = grafted(model, "first")
+    images = torch.randn(3, 1, 9, 8)
+    with tapped(model.first) as was, tapped(new.eval().get_submodule("first")) as now, torch.no_grad():
+        model(images)
+        new(images)
+    assert torch.allclose(was.out, now.out)
+    assert not new.get_parameter("positions").requires_grad
+    assert not new.get_parameter("first.self_attn.in_proj_weight").requires_grad
+    assert new.get_parameter("second.self_attn.in_proj_weight").requires_grad
+    assert kept
 
 
 def test_a_backbone_of_ones_own_has_its_children_for_depths() -> None:

@@ -13,7 +13,7 @@ from efface.bind import Bound
 from efface.datasets import GENERATORS, READERS
 from efface.divide import divide
 from efface.errors import InputError, nearest
-from efface.faces import Array, Material, Splits
+from efface.faces import Array, Faces, Material, Splits
 from efface.gather import Gathered, column, gather, having
 from efface.measures.fairness import main_group
 from efface.packed import read_manifest
@@ -78,7 +78,7 @@ def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: En
     kitchen = Kitchen(bound, gathered, shelf, machine)
     materials = in_turn([settled for settled, _ in rounds])
     stages = tuple(stage for seed in plan.seeds
-                   for stage in line_up(kitchen, splits, len(names), materials, seed))
+                   for stage in line_up(kitchen, [settled for settled, _ in rounds], len(names), materials, seed))
     audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
     spare = reference(kitchen, splits, len(names), plan.seeds[0] + 1) if audited else None
     shadows = shadows_of(kitchen, divided[-1], splits, len(names))
@@ -111,12 +111,12 @@ def meant(gathered: Gathered, where: Mapping[str, Sequence[str]]) -> Array:
 
 def in_turn(rounds: Sequence[Splits]) -> list[Material]:
     """What a method is handed in each round: those newly asked for, and whom nobody has asked to forget yet."""
-    before = np.zeros(0, str)
+    before: Faces | None = None
     materials = []
     for splits in rounds:
-        newly = splits.forget[np.flatnonzero(~np.isin(splits.forget.keys, before))]
-        materials.append(Material(newly, splits.retain, splits.public))
-        before = splits.forget.keys
+        new = ~np.isin(splits.forget.keys, [] if before is None else before.keys)
+        materials.append(Material(splits.forget[np.flatnonzero(new)], splits.retain, splits.public, before))
+        before = splits.forget
     return materials
 
 

@@ -124,8 +124,16 @@ class Material:
     retain: Faces
     public: Faces
     """People nobody trained on, free to use."""
+    earlier: Faces | None = None
+    """Of a request in rounds: who was asked to be forgotten before."""
     original: nn.Module | None = None
     """The model before any stage, to learn from: a copy, in evaluation mode. None: the model that is handed over."""
+
+
+    @property
+    def gone(self) -> Faces:
+        """All that were asked to be forgotten so far."""
+        return self.forget if self.earlier is None else together(self.earlier, self.forget)
 
 
 @dataclass(frozen=True)

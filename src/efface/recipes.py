@@ -20,7 +20,7 @@ from efface.models.load import is_backbone, load_weights, read_weights, start_fr
 from efface.models.recogniser import Recogniser, function_named
 from efface.results import Environment
 from efface.reweight import reweighted
-from efface.search import search
+from efface.search import JUDGED_BY, search
 from efface.stages import Network, Shelf, Stage, code_of
 from efface.train import place_head, train
 
@@ -77,16 +77,13 @@ class Kitchen:
 
     def unlearned(
         self, stage: BoundStage, before: Stage, material: Material, splits: Splits, how: Any = None,
-        gone: Faces | None = None,
     ) -> Stage:
-        """What a method makes of an earlier stage's model; how: as above; gone: all that were asked to be forgotten so
-        far (default: those it is asked now)."""
+        """What a method makes of an earlier stage's model; splits: as they are at this round; how: as above."""
         if stage.public == "strangers":
             material = replace(material, public=splits.strangers)
         if stage.reweight:
-            asked = material.forget if gone is None else gone
-            material = replace(material, retain=reweighted(material.retain, asked, self.bound.task))
-        seen = [fingerprint(faces) for faces in (material.forget, material.retain, material.public)]
+            material = replace(material, retain=reweighted(material.retain, material.gone, self.bound.task))
+        seen = [fingerprint(faces) for faces in (material.gone, material.forget, material.retain, material.public)]
         task, shelf = self.bound.task, self.shelf
 
         def applied(feed: Feed, settings: Mapping[str, Any]) -> nn.Module:
@@ -101,27 +98,28 @@ class Kitchen:
 
         made_of = [seen, stage.method.__name__, code_of(stage.method), *([how] if how else [])]
         if stage.tried:
-            made_of += [searching(stage), code_of(search), fingerprint(splits.val)]
+            made_of += [searching(stage), code_of(search, *JUDGED_BY), fingerprint(splits.forget),
+                        fingerprint(splits.val)]
         settled = {name: value for name, value in stage.settings.items() if name not in dict(*stage.tried[:1])}
         made = Stage(stage.name, before.seed, settled, made_of, before.network, make, before)
         return made
 
 
-def line_up(kitchen: Kitchen, splits: Splits, classes: int, materials: Sequence[Material], seed: int) -> list[Stage]:
+def line_up(
+    kitchen: Kitchen, rounds: Sequence[Splits], classes: int, materials: Sequence[Material], seed: int,
+) -> list[Stage]:
     """The models of one seed: the original, the reference that never saw the forgotten, and one per method, which has
     been through the material of each round in turn."""
-    model, bound, network = kitchen.bound.plan.model, kitchen.bound, kitchen.network(classes)
+    model, bound, network, splits = kitchen.bound.plan.model, kitchen.bound, kitchen.network(classes), rounds[-1]
     everyone = together(splits.forget, splits.retain)
     original = (kitchen.given(seed, everyone, network, model.weights) if model.weights else
                 kitchen.trained("original", seed, everyone, network, model.pretrained))
     made = {"original": original, "reference": reference(kitchen, splits, classes, seed)}
     before = dict.fromkeys([stage.name for stage in bound.stages], original)
-    gone = None
-    for material in materials:
-        gone = material.forget if gone is None else together(gone, material.forget)
+    for material, now in zip(materials, rounds, strict=True):
         for stage in bound.stages:
             begin = before[stage.name] if stage.after == "original" else made[stage.after]
-            made[stage.name] = kitchen.unlearned(stage, begin, material, splits, gone=gone)
+            made[stage.name] = kitchen.unlearned(stage, begin, material, now)
         before = {stage.name: made[stage.name] for stage in bound.stages}
     return list(made.values())
 
@@ -149,8 +147,8 @@ def content_of_file(file: Path) -> str | None:
 
 
 def fingerprint(faces: Faces) -> str:
-    """Which faces these are, in which order, and what is to be answered of each."""
-    digest = hashlib.sha256("\x1f".join(faces.keys.tolist()).encode())
+    """Which faces these are, in which order, whose, of which group, and what is to be answered of each."""
+    digest = hashlib.sha256("\x1f".join([*faces.keys, *faces.identities, *faces.groups]).encode())
     digest.update(np.ascontiguousarray(faces.targets).tobytes())
     if faces.weights is not None:
         digest.update(faces.weights.tobytes())

@@ -31,6 +31,8 @@ from efface.results import Candidate
 from efface.reweight import cells
 from efface.tasks import Task
 
+JUDGED_BY = (grade, observe, sides_of, auc, Draws, cells)
+"""What a choice follows from, beside this file."""
 TIMES = 200
 """Resamples for the interval of a candidate's attack."""
 

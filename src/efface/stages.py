@@ -124,23 +124,32 @@ class Shelf:
         return load_columns(Outcomes, path)
 
 
+BUILT_ON = ("efface.methods.", "efface.models.", "efface.neighbours", "efface.reweight", "efface.vectors")
+"""Modules that weights follow from although no signature names them."""
+
+
 def signature_of(plain: Any) -> str:
     """Hash of plain data."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def code_of(*functions: Any) -> str:
-    """Hash of what the modules of these functions, and the methods and models they import, compute.
+    """Hash of what the modules of these functions compute, and what they are built on: methods, models and what these
+    share, however many imports away.
 
     Comments, docstrings and formatting do not count.
     """
-    modules = {inspect.getmodule(function) for function in functions}
-    trees = [ast.parse(inspect.getsource(module)) for module in modules if module is not None]
-    built_on = {str(node.module) for tree in trees for node in ast.walk(tree)
-                if isinstance(node, ast.ImportFrom)
-                and str(node.module).startswith(("efface.methods.", "efface.models."))}
-    trees += [ast.parse(inspect.getsource(import_module(name))) for name in built_on]
-    return signature_of(sorted(ast.dump(_without_texts(tree)) for tree in trees))
+    modules = {module for function in functions if (module := inspect.getmodule(function)) is not None}
+    trees: dict[str, ast.Module] = {}
+    waiting = sorted(module.__name__ for module in modules)
+    while waiting:
+        name = waiting.pop()
+        if name in trees:
+            continue
+        trees[name] = ast.parse(inspect.getsource(import_module(name)))
+        waiting += [str(node.module) for node in ast.walk(trees[name]) if isinstance(node, ast.ImportFrom)
+                    and str(node.module).startswith(BUILT_ON)]
+    return signature_of(sorted(ast.dump(_without_texts(tree)) for tree in trees.values()))
 
 
 def _without_texts(tree: ast.Module) -> ast.Module:

@@ -117,13 +117,14 @@ def equalised_odds(right: Array, outcomes: Outcomes, draws: Draws) -> Vector:
 
 def by_class(right: Array, outcomes: Outcomes, draws: Draws) -> list[list[Vector]]:
     """For each of what was true, where that is one of several classes (else once), the mean of a share (n,) on test
-    faces of each group that has any."""
+    faces of each group that has enough of them to stand in every resample."""
     truth = outcomes.truth
     groups = [str(group) for group in np.unique(outcomes.group[outcomes.rows("test")])]
     classes = np.unique(truth) if truth.ndim == 1 and np.issubdtype(truth.dtype, np.integer) else [None]
     cells = [[outcomes.rows("test", group) & (True if one is None else truth == one) for group in groups]
              for one in classes]
-    return [[draws.means(right, cell) for cell in row if cell.any()] for row in cells]
+    means = [[draws.means(right, cell) for cell in row if cell.any()] for row in cells]
+    return [[one for one in row if np.isfinite(one).all()] for row in means]
 
 
 # Nearer to which?

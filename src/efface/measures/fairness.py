@@ -103,7 +103,7 @@ def between_groups(now: Mapping[str, Vector], score: str) -> dict[str, Measure]:
     where all groups fare alike, and then its interval begins there.
     """
     errors = np.stack([vector for group, vector in now.items() if group not in (ALL, "others")] or [now[ALL]])
-    gap, low, high = widest_gap(errors)
+    gap, low, high = widest_gap(errors) if np.isfinite(errors).all() else (None, None, None)
     return {
         f"fairness/{score}/worst group": largest(errors, "low", f"{score} of the group that fares worst, on test "
                                                                 "faces"),

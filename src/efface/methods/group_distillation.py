@@ -56,7 +56,7 @@ def group_distillation(
 
 def as_trained(material: Material) -> Array:
     """(n,) how often each public face is drawn: trained faces of its group over public faces of its group."""
-    trained = np.concatenate([material.forget.groups, material.retain.groups])
+    trained = np.concatenate([material.gone.groups, material.retain.groups])
     names, of, counts = np.unique(material.public.groups, return_inverse=True, return_counts=True)
     before = np.array([max(1, (trained == name).sum()) for name in names])
     return (before / counts)[of]

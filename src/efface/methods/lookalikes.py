@@ -78,7 +78,7 @@ def lookalikes(
     goal = torch.from_numpy(goals).to(feed.device)
     retain = material.retain
     if keep_mix and retain.weights is None and len(np.unique(cells(retain, task))) > 1:
-        retain = reweighted(retain, material.forget, task)
+        retain = reweighted(retain, material.gone, task)
 
     steps = make_optimiser(optimiser, model, lr, 0.0)
     fall = falling(steps, epochs * batches_of(len(material.forget), batch))
@@ -171,7 +171,7 @@ def stranger_head(
     for _ in range(epochs):
         head.train()
         for module in kept:
-            module.eval()
+            module.training = False
         for faces in feed(asked, batch=batch):
             descend(steps, task.divergence(head(faces.images), said[faces.rows]).mean())
             fall.step()

@@ -25,7 +25,7 @@ def rebalance(
 ) -> nn.Module:
     """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
     (default: as often as before the forgetting). Needs: retained faces with labels and groups."""
-    draw = (reweighted(material.retain, material.forget, task).weights if weight is None else
+    draw = (reweighted(material.retain, material.gone, task).weights if weight is None else
             favoured(material, weight))
     return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, weights=draw)
 

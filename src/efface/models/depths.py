@@ -80,21 +80,24 @@ def tapped(part: nn.Module) -> Iterator[Tap]:
         handle.remove()
 
 
+@torch.no_grad()
 def grafted(model: nn.Module, name: str) -> tuple[nn.Module, list[nn.Module]]:
     """The network with all that comes after a part drawn anew, and the modules up to it, which are as they were and
-    must not learn. A recogniser's head stays: nothing but embeddings is asked of it here."""
-    new = reinitialise(copy.deepcopy(model)).requires_grad_(True)
-    ends = depth(new, name)
+    must not learn: what they own directly is restored and frozen. A recogniser's head stays too: nothing but embeddings
+    is asked of it here."""
+    new = reinitialise(copy.deepcopy(model).requires_grad_(True))
+    inside = list(depth(new, name).modules())[-1]
     kept: list[nn.Module] = []
-    for path, module in leaves(new):
-        module.load_state_dict(model.get_submodule(path).state_dict())
-        module.requires_grad_(False)
-        kept.append(module)
-        if module is ends or module is list(ends.modules())[-1]:
-            break
+    head: list[nn.Module] = list(new.head.modules()) if isinstance(new, Recogniser) else []
+    before = True
+    for path, module in new.named_modules():
+        if before or any(module is part for part in head):
+            own = model.get_submodule(path)
+            for restored, was in ((module.parameters(recurse=False), own.parameters(recurse=False)),
+                                  (module.buffers(recurse=False), own.buffers(recurse=False))):
+                for ours, theirs in zip(restored, was, strict=True):
+                    ours.copy_(theirs)
+                    ours.requires_grad_(False)
+            kept.append(module)
+        before = before and module is not inside
     return new, kept
-
-
-def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """(path, module) of whatever has no module inside, in the order of definition."""
-    return ((path, module) for path, module in model.named_modules() if not any(True for _ in module.children()))
