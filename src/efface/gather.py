@@ -143,13 +143,14 @@ def grouped(table: pd.DataFrame, source: Source, album: Album) -> pd.DataFrame:
 
 
 def having(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]], where: str) -> Array:
-    """(n,) whether each row has one of the values in each of these columns; InputError for one that does not exist."""
+    """(n,) whether each row has one of the values in each of these columns; InputError for one that none of those has
+    who meet the columns before."""
     rows = np.ones(len(table), bool)
     for name, values in wanted.items():
         present = column(table, name, f"{where}.{name}").astype(str)
         for value in values:
-            if not (present == value).any():
-                raise InputError(f"{where}.{name}: no face has '{value}'{nearest(value, set(present))}")
+            if not (present[rows] == value).any():
+                raise InputError(f"{where}.{name}: no face has '{value}'{nearest(value, set(present[rows]))}")
         rows &= present.isin(values).to_numpy(bool)
     return rows
 
