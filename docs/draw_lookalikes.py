@@ -16,7 +16,8 @@ from scipy.special import softmax
 from efface.datasets import GENERATORS
 from efface.divide import divide
 from efface.feed import Feed
-from efface.gather import as_faces, grouped
+from efface.gather import as_faces
+from efface.groups import grouped
 from efface.machine import held_still
 from efface.models import MODELS
 from efface.models.depths import depth

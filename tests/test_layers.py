@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 LAYERS = [
     {"errors", "files", "__init__"},
     {"faces", "plan"},
-    {"settings", "watch", "scores", "recordio", "vectors", "augment"},
+    {"groups", "settings", "watch", "scores", "recordio", "vectors", "augment"},
     {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize", "pairs"},
     {"measures", "results", "feed", "models", "tasks", "machine"},
     {"train", "observe", "gather", "divide", "evaluate", "verify", "reweight", "neighbours"},

@@ -14,7 +14,8 @@ from efface.datasets import GENERATORS, READERS
 from efface.divide import divide
 from efface.errors import InputError, nearest
 from efface.faces import Array, Faces, Material, Splits
-from efface.gather import Gathered, column, gather, having
+from efface.gather import Gathered, gather
+from efface.groups import column, having
 from efface.measures.fairness import main_group
 from efface.packed import read_manifest
 from efface.plan import REFERENCE, Plan, Source

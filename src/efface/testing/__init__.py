@@ -15,7 +15,8 @@ from efface.divide import divide
 from efface.errors import InputError
 from efface.faces import Album, Splits
 from efface.feed import Feed
-from efface.gather import as_faces, grouped, selected
+from efface.gather import as_faces, selected
+from efface.groups import grouped
 from efface.machine import held_still
 from efface.methods import Method
 from efface.models import MODELS
