@@ -251,6 +251,7 @@ def test_group_dro_serves_a_small_group_that_plain_training_neglects() -> None:
     assert worst["dro"] < 0.8 < 1.5 < worst["plain"]
 
 
+@pytest.mark.slow
 def test_mine_finds_what_features_tell_of_groups() -> None:
     group = torch.arange(400) % 4
 

@@ -230,6 +230,7 @@ def test_a_stranger_head_follows_the_original_on_strangers() -> None:
 # The student
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["eyes", "classes", "recognition"])
 def test_the_student_arrives_at_the_strangers_answers(task: str) -> None:
     splits, original = tiny_problem(TASKS[task])
@@ -289,6 +290,7 @@ def test_without_public_faces_it_says_what_to_do_and_augmented_ones_stand_in() -
                                  stop=0.0), nn.Module)
 
 
+@pytest.mark.slow
 def test_unrecognisable_photos_of_a_person_lie_no_closer_than_strangers() -> None:
     """What the promise asks: after it, a person's own photos match no better than before, by far."""
     task = TASKS["recognition"]
