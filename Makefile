@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow lint eyes recognition ablation attributes audit cheats picture clean
+.PHONY: setup demo test slow lint eyes recognition ablation attributes audit cheats skew lookalikes picture clean
 
 setup: .venv/ready
 
@@ -47,6 +47,17 @@ audit: setup
 
 cheats: setup
 	$(BIN)/efface run plans/cheats.toml --out runs/cheats
+
+# Who pays as one group asks more often, and when all of it does, on the real faces in ../shared (two hours on one core).
+skew: setup
+	$(BIN)/efface run plans/skew_ages.toml --out runs/skew_ages
+	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes
+	$(BIN)/efface run plans/whole_group.toml --out runs/whole_group
+
+# Our own way to forget beside its rivals, on the real faces in ../shared (an hour and a quarter on one core).
+lookalikes: setup
+	$(BIN)/efface run plans/lookalikes.toml --out runs/lookalikes
+	$(BIN)/efface run plans/lookalikes_ages.toml --out runs/lookalikes_ages
 
 # The picture in the README: the top of the demo's report, by Debian's chromium.
 picture: demo

@@ -23,7 +23,7 @@ from efface.audit import (
     swapped_at_random,
 )
 from efface.evaluate import Graded, grade
-from efface.evidence import most_exposed, standing
+from efface.evidence import choose, most_exposed, standing
 from efface.feed import Feed
 from efface.measures.closed_set import softmax_through, through_the_head
 from efface.measures.confusion import interclass_confusion
@@ -256,3 +256,11 @@ def test_a_plan_that_asks_the_impossible_is_refused(asked: dict[str, Any], compl
     plan = {"task": "eyes", "goal": "influence removed", "data": {"name": "synthetic"}, "forget": {"share": 0.2},
             "model": {"name": "eyenet"}, "methods": {"finetune": {}}}
     assert complaint in refusal(parse_plan, plan | asked, "plan")
+
+
+def test_where_no_photo_is_held_back_there_is_none_to_picture() -> None:
+    """A recogniser's report pictures held-back photos; a plan may hold none back."""
+    outcomes = outcomes_of(("forget", "A", 3, 1), ("strangers", "A", 3, 1))
+    rows, why = choose(outcomes, ("forget_unseen",), np.ones((3, len(outcomes))), 3, 2, np.random.default_rng(0))
+    assert len(rows) == len(why) == 0
+    assert outcomes.key[rows].shape == (0,)

@@ -166,7 +166,7 @@ def choose(
             others = rng.permutation(np.setdiff1d(members, worst))[:random]
             rows += [*others.tolist(), *worst.tolist()]
             why += [RANDOM] * len(others) + [CHANGED] * len(worst)
-    return np.array(rows), np.array(why)
+    return np.array(rows, np.int64), np.array(why, str)
 
 
 def pictures(splits: Splits, seen: Outcomes, rows: Array) -> Array:
