@@ -179,7 +179,8 @@ def trade_off(searches: Sequence[Search], what: str) -> str:
 
     titles = [f"{search.method}, seed {search.seed}" for search in searches]
     return _panels(np.array(titles), draw, "attack AUC on the forgotten, against validation people",
-                   f"{what}, worst group", same_height=False, height=2.6, legend=False)
+                   f"{what}, worst group", same_height=False, width=3.1 if len(titles) > 2 else 4.4, height=2.6,
+                   legend=False)
 
 
 def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
