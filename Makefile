@@ -52,7 +52,8 @@ cheats: setup
 skew: setup
 	$(BIN)/efface run plans/skew_ages.toml --out runs/skew_ages
 	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes
-	$(BIN)/efface run plans/whole_group.toml --out runs/whole_group
+	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes
+	$(BIN)/efface run plans/whole_group_ages.toml --out runs/whole_group_ages
 
 # Our own way to forget beside its rivals, on the real faces in ../shared (an hour and a quarter on one core).
 lookalikes: setup
