@@ -15,11 +15,12 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/efface demo --out runs/demo
 
+# Two processes; the tests of a file share what they set up. `pytest` alone runs them one after the other, for a debugger.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 slow: setup
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 lint: setup
 	$(BIN)/ruff check .

@@ -31,7 +31,8 @@ from efface.measures.draws import Draws
 from efface.models.reset import reinitialise
 from efface.models.resnet import ResNet18
 from efface.observe import observe
-from efface.plan import ORIGINAL, REFERENCE, Plan, parse_plan
+from efface.plan import ORIGINAL, REFERENCE, Plan
+from efface.planfile import parse_plan
 from efface.results import Environment
 from efface.train import Optimiser, descend, make_optimiser, rate_at
 from efface.watch import Watch

@@ -11,7 +11,7 @@ from efface.faces import Material
 from efface.feed import Feed
 from efface.listing import listing
 from efface.methods import METHODS
-from efface.plan import read_plan
+from efface.planfile import read_plan
 from efface.run import run
 from efface.settings import Count, Positive
 from efface.tasks import Task

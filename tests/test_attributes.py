@@ -21,7 +21,7 @@ from efface.feed import Batch, Feed
 from efface.models.load import save_weights, start_from
 from efface.models.pointwise import Pointwise
 from efface.models.resnet import ResNet18, resnet18
-from efface.plan import parse_plan
+from efface.planfile import parse_plan
 from efface.report.pictures import answer_in_words
 from efface.tasks import TASKS
 from efface.tasks.attributes import in_order, number_the_classes, unsure_of_class, yes_or_no

@@ -30,7 +30,7 @@ from efface.measures.confusion import interclass_confusion
 from efface.measures.draws import Draws
 from efface.measures.outcomes import Outcomes
 from efface.measures.ratios import Sightings, lira
-from efface.plan import parse_plan
+from efface.planfile import parse_plan
 from efface.relearn import loss_on, steps_to_relearn
 from efface.report.proof import far, matrix
 from efface.results import MeasureRecord, Summary

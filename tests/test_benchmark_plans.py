@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from efface.plan import Plan, parse_plan, read_plan
+from efface.plan import Plan
+from efface.planfile import parse_plan, read_plan
 from efface.results import Results
 from efface.run import run
 from efface.testing.layouts import write_celeba_hq, write_jaffe, write_mufac

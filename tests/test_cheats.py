@@ -12,7 +12,8 @@ from conftest import refusal
 from efface.bind import bind
 from efface.faces import Material
 from efface.feed import Feed
-from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, parse_plan, read_plan
+from efface.plan import NOBODY, ORIGINAL, OTHER_SEED
+from efface.planfile import parse_plan, read_plan
 from efface.results import MeasureRecord, Results
 from efface.run import run
 from efface.tasks import TASKS
@@ -70,8 +71,8 @@ def task_of(results: Results, arm: str) -> str:
 
 
 def test_the_test_set_cannot_choose_a_checkpoint() -> None:
-    """By construction: what a method is handed has no face that evaluation sees."""
-    assert {field.name for field in fields(Material)} == {"forget", "retain", "public"}
+    """By construction: what a method is handed has no face that evaluation sees; `earlier` was in `forget` once."""
+    assert {field.name for field in fields(Material)} == {"forget", "retain", "public", "earlier", "original"}
     splits, _ = tiny_problem(TASKS["eyes"])
     handed = {key for part in ("forget", "retain", "public") for key in getattr(splits.material, part).keys}
     seen = {key for part in ("val", "strangers", "test") for key in getattr(splits, part).keys}

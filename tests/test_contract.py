@@ -17,7 +17,7 @@ from efface.faces import Faces, Material
 from efface.feed import Feed
 from efface.machine import held_still
 from efface.methods import METHODS, ONLY, tasks_of
-from efface.plan import parse_plan
+from efface.planfile import parse_plan
 from efface.tasks import TASKS
 from efface.testing import LABELS, check_method, tiny_problem
 from efface.train import descend
@@ -26,6 +26,7 @@ BRIEFLY: dict[str, dict[str, Any]] = {
     "retrain": {"epochs": 2}, "cure": {"epochs": 6}, "unsir": {"noise_steps": 3}, "laf": {"autoencoder_steps": 20},
     "dampening": {"alpha": 1.0}, "ssd": {"alpha": 1.0}, "unsir_official": {"noise_steps": 3, "impair_steps": 3},
     "scrub": {"epochs": 3}, "bad_teacher": {"epochs": 3}, "dispersion": {"epochs": 3},
+    "miu": {"epochs": 1, "tuning": 3},
     **{name: {"epochs": 1} for name in ("salun", "l1_sparse", "sfr_on", "msg", "eu_k", "cf_k", "ct", "delete")},
 }
 LABEL_FREE = ("cure", "scrub", "bad_teacher", "unsir", "dampening", "jit", "laf", "dispersion")

@@ -15,7 +15,7 @@ from conftest import outcomes_of
 from efface.measures.cells import FEWEST, group_tables, intersections
 from efface.measures.differences import equalised_odds
 from efface.measures.draws import Draws, jointly, measure
-from efface.measures.error_rates import RATE, error_rates
+from efface.measures.error_rates import RATE, error_rates, rates_of
 from efface.measures.fairness import between_groups, means_on_test, shares_by_group
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import threshold_at
@@ -252,13 +252,15 @@ def test_a_group_whose_people_look_alike_is_let_in_more_often() -> None:
     assert "zero" in found["fmr/max over geomean"].about
 
 
-def test_who_is_always_taken_for_the_same_is_never_turned_away() -> None:
+def test_a_photo_is_no_pair_with_itself_even_above_every_threshold() -> None:
     outcomes = embedded()
     collapsed = replace(outcomes, answers=np.ones_like(outcomes.answers))
-    found = error_rates(collapsed, Draws(collapsed, 20))
     for group in "AB":
-        one = found.get(f"fnmr/{group}")
-        assert one is None or one.value is None or 0 <= one.value <= 1
+        matched, missed = rates_of(collapsed, group, 2.0, Draws(collapsed, 20))
+        assert matched is not None
+        assert missed is not None
+        assert set(matched) == {0.0}, "above every cosine nobody is taken for another"
+        assert set(missed) == {1.0}, "and everybody is turned away, but never more than all"
 
 
 def test_one_resampled_person_twice_makes_no_pair_with_themselves() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from efface.plan import parse_plan
+from efface.planfile import parse_plan
 from efface.results import MeasureRecord
 from efface.run import run
 

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
     {"errors", "files", "__init__"},
-    {"faces", "plan"},
+    {"faces", "plan", "planfile"},
     {"groups", "settings", "watch", "scores", "recordio", "vectors", "augment"},
     {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize", "pairs"},
     {"measures", "results", "feed", "models", "tasks", "machine"},
@@ -84,4 +84,4 @@ def test_help_imports_neither_torch_nor_pandas() -> None:
 
 
 def test_a_plan_is_read_without_torch() -> None:
-    subprocess.run([sys.executable, "-c", "import sys, efface.plan; assert 'torch' not in sys.modules"], check=True)
+    subprocess.run([sys.executable, "-c", "import sys, efface.planfile; assert 'torch' not in sys.modules"], check=True)

@@ -22,7 +22,7 @@ from efface.methods.lookalikes import arrived, lookalikes, people_to_ask, strang
 from efface.models import MODELS
 from efface.models.depths import depth, depths, flattened, grafted, tapped
 from efface.neighbours import averaged, nearest, seen_by
-from efface.plan import read_plan
+from efface.planfile import read_plan
 from efface.results import read_results
 from efface.run import run
 from efface.tasks import TASKS

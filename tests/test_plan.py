@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from conftest import refusal
-from efface.plan import RESERVED, overlaid, parse_plan, read_plan
+from efface.plan import RESERVED
+from efface.planfile import overlaid, parse_plan, read_plan
 
 WHOLE = """
 task = "eyes"
@@ -48,7 +49,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_plan_needs_no_torch() -> None:
-    code = "import sys, efface.plan; sys.exit('torch' in sys.modules)"
+    code = "import sys, efface.planfile; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from efface.bind import bind
-from efface.plan import read_plan
+from efface.planfile import read_plan
 
 ROOT = Path(__file__).parents[1]
 PLANS = [*sorted((ROOT / "plans").rglob("*.toml")), *sorted((ROOT / "src").rglob("*.toml"))]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from efface.bind import bind
 from efface.cli import app
 from efface.methods import METHODS
-from efface.plan import parse_plan
+from efface.planfile import parse_plan
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

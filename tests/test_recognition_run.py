@@ -17,7 +17,8 @@ from efface.datasets import GENERATORS
 from efface.divide import divide
 from efface.faces import Album, Faces
 from efface.measures.outcomes import Outcomes
-from efface.plan import Forget, Split, Verify, overlaid, parse_plan
+from efface.plan import Forget, Split, Verify
+from efface.planfile import overlaid, parse_plan
 from efface.results import Results
 from efface.run import run
 from efface.tasks.recognition import RECOGNITION, compactness, lookalikes, number_the_trained
@@ -259,7 +260,7 @@ def test_a_protocol_of_other_people_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_full_plan_takes_its_first_steps_on_a_record_set_of_the_real_layout(tmp_path: Path) -> None:
-    from efface.plan import read_plan
+    from efface.planfile import read_plan
 
     (plan,) = read_plan(ROOT / "plans" / "recognition_full.toml").values()
     album = GENERATORS["synthetic"].make(people=16, photos_per_person=4, size=(112, 112), colour=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from efface.plan import read_plan
+from efface.planfile import read_plan
 from efface.report import words, write
 from efface.report.marks import Mark, Ruler, strip
 from efface.results import MeasureRecord

@@ -12,7 +12,8 @@ from efface.arm import in_turn, warnings_of
 from efface.divide import divide, requested
 from efface.models.load import read_weights, save_weights
 from efface.models.resnet import resnet18
-from efface.plan import Forget, Plan, Split, parse_plan, read_plan
+from efface.plan import Forget, Plan, Split
+from efface.planfile import parse_plan, read_plan
 from efface.results import Results, read_results
 from efface.run import run
 

@@ -15,7 +15,7 @@ import pytest
 from efface.errors import InputError
 from efface.files import load_columns
 from efface.measures.outcomes import Outcomes
-from efface.plan import parse_plan, read_plan
+from efface.planfile import parse_plan, read_plan
 from efface.results import read_results, results_schema
 from efface.run import run
 

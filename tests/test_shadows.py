@@ -24,7 +24,8 @@ from efface.faces import together
 from efface.feed import Feed
 from efface.machine import environment, held_still
 from efface.models import MODELS
-from efface.plan import NOBODY, OTHER_SEED, Forget, Split, parse_plan, read_plan
+from efface.plan import NOBODY, OTHER_SEED, Forget, Split
+from efface.planfile import parse_plan, read_plan
 from efface.results import Results, read_results
 from efface.run import run
 from efface.shadows import STACKS, as_many, asked_to_forget, divided_as, every_stage, halves, in_question, way_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from efface.bind import Bound
 from efface.datasets import GENERATORS, READERS
 from efface.divide import divide
 from efface.errors import InputError, nearest
-from efface.faces import Array, Faces, Material, Splits
-from efface.gather import Gathered, gather
+from efface.faces import Faces, Material, Splits
+from efface.gather import gather
 from efface.groups import column, having
 from efface.measures.fairness import main_group
 from efface.packed import read_manifest
@@ -68,18 +68,18 @@ def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: En
     gathered = gather(plan.data, bound.task, out / "faces", watch)
     parts = column(gathered.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
     fixed = gathered.table["split_of_source"].to_numpy(str)
-    marked = meant(gathered, plan.forget.where) if plan.forget.where else None
+    marked = having(gathered.table, plan.forget.where, "forget.where") if plan.forget.where else None
     labels, now = plan.data[0].label, plan.forget.round or 1
     divided = [divide(gathered.faces, plan.split, one, parts, fixed, marked)
                for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))]
     rounds = [confused(*bound.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
-    splits, names = rounds[-1]
+    so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
     sets = verification_sets(plan.verify, gathered.faces, splits)
     shelf = Shelf(out, device, watch.tick)
     kitchen = Kitchen(bound, gathered, shelf, machine)
-    materials = in_turn([settled for settled, _ in rounds])
+    materials = in_turn(so_far)
     stages = tuple(stage for seed in plan.seeds
-                   for stage in line_up(kitchen, [settled for settled, _ in rounds], len(names), materials, seed))
+                   for stage in line_up(kitchen, so_far, len(names), materials, seed))
     audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
     spare = reference(kitchen, splits, len(names), plan.seeds[0] + 1) if audited else None
     shadows = shadows_of(kitchen, divided[-1], splits, len(names))
@@ -103,11 +103,6 @@ def confused(
     was = splits.forget.targets
     swapped = np.where(was == one, other, np.where(was == other, one, was))
     return replace(splits, forget=replace(splits.forget, targets=swapped)), names
-
-
-def meant(gathered: Gathered, where: Mapping[str, Sequence[str]]) -> Array:
-    """(n,) whether each face has one of the values in each of these columns."""
-    return having(gathered.table, where, "forget.where")
 
 
 def in_turn(rounds: Sequence[Splits]) -> list[Material]:

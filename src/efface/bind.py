@@ -34,10 +34,11 @@ class BoundStage:
     settings: dict[str, Any]
     after: str
     public: str
-    reweight: bool = False
-    tried: tuple[dict[str, Any], ...] = ()
-    """What distinguishes each candidate of a search, if one was asked for."""
-    within: float = 0.05
+    reweight: bool
+    tried: tuple[dict[str, Any], ...]
+    """What distinguishes each candidate of a search; none where nothing is searched."""
+    within: float
+    """How far from one half the attack on a candidate that is kept may be."""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
 @app.command()
 def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2) -> None:
     """Run a plan: train, forget, measure, report."""
-    from efface.plan import read_plan
+    from efface.planfile import read_plan
     from efface.run import run as run_plan
     from efface.watch import watching
 
@@ -59,7 +59,7 @@ def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2)
 def check(plan: PlanFile) -> None:
     """Check every name and setting of a plan without doing any work."""
     from efface.bind import bind
-    from efface.plan import read_plan
+    from efface.planfile import read_plan
 
     for name, arm in read_plan(plan).items():
         bound = bind(arm, f"arm '{name}'" if name else f"plan {plan}")

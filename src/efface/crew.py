@@ -25,7 +25,8 @@ import torch
 from efface.arm import Arm, set_up
 from efface.bind import bind
 from efface.machine import held_still
-from efface.plan import Plan, parse_plan
+from efface.plan import Plan
+from efface.planfile import parse_plan
 from efface.results import Environment
 from efface.shadows import every_stage, way_of
 from efface.stacked import make_stacked

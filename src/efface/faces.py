@@ -129,7 +129,6 @@ class Material:
     original: nn.Module | None = None
     """The model before any stage, to learn from: a copy, in evaluation mode. None: the model that is handed over."""
 
-
     @property
     def gone(self) -> Faces:
         """All that were asked to be forgotten so far."""

@@ -45,8 +45,7 @@ from efface.witnesses import content, knowledge, relearned
 
 JUDGES = (evaluate, utility, membership, increase, Draws, weights_moved, observe, collect, covered,
           recognition_measures, class_measures, benchmark_measures, closed_set, identification, verification,
-          audit, told_apart, lira, interclass_confusion, epsilon, tow,
-          error_rates, intersections, memorisation,
+          audit, told_apart, lira, interclass_confusion, epsilon, tow, error_rates, intersections, memorisation,
           knowledge, asked_of_shadows, steps_to_relearn)
 """The code of these functions' modules says what is concluded from the models; when it changes, conclude again."""
 

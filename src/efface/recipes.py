@@ -100,8 +100,9 @@ class Kitchen:
         if stage.tried:
             made_of += [searching(stage), code_of(search, *JUDGED_BY), fingerprint(splits.forget),
                         fingerprint(splits.val)]
-        settled = {name: value for name, value in stage.settings.items() if name not in dict(*stage.tried[:1])}
-        made = Stage(stage.name, before.seed, settled, made_of, before.network, make, before)
+        searched = stage.tried[0] if stage.tried else {}
+        settings = {name: value for name, value in stage.settings.items() if name not in searched}
+        made = Stage(stage.name, before.seed, settings, made_of, before.network, make, before)
         return made
 
 

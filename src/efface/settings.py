@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from efface.errors import InputError
-from efface.plan import first_complaint
+from efface.planfile import first_complaint
 
 Count = Annotated[int, Field(gt=0)]
 """How many: 1 or more."""

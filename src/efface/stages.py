@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -140,16 +140,22 @@ def code_of(*functions: Any) -> str:
     Comments, docstrings and formatting do not count.
     """
     modules = {module for function in functions if (module := inspect.getmodule(function)) is not None}
-    trees: dict[str, ast.Module] = {}
+    computed: dict[str, str] = {}
     waiting = sorted(module.__name__ for module in modules)
     while waiting:
-        name = waiting.pop()
-        if name in trees:
-            continue
-        trees[name] = ast.parse(inspect.getsource(import_module(name)))
-        waiting += [str(node.module) for node in ast.walk(trees[name]) if isinstance(node, ast.ImportFrom)
-                    and str(node.module).startswith(BUILT_ON)]
-    return signature_of(sorted(ast.dump(_without_texts(tree)) for tree in trees.values()))
+        if (name := waiting.pop()) not in computed:
+            computed[name], built_on = _computed_by(inspect.getsource(import_module(name)))
+            waiting += built_on
+    return signature_of(sorted(computed.values()))
+
+
+@cache
+def _computed_by(source: str) -> tuple[str, list[str]]:
+    """What a module's text computes, and the modules it is built on."""
+    tree = ast.parse(source)
+    built_on = [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                and str(node.module).startswith(BUILT_ON)]
+    return ast.dump(_without_texts(tree)), built_on
 
 
 def _without_texts(tree: ast.Module) -> ast.Module:

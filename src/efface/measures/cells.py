@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,41 +27,33 @@ def group_tables(outcomes: Outcomes, scores: Mapping[str, Array]) -> pd.DataFram
 
     rows = np.flatnonzero(outcomes.rows("test"))
     by_group = {"group": outcomes.group[rows]}
-    splits: list[dict[str, Array]] = [by_group]
-    splits += [by_group | {"trait": column[rows]} for column in outcomes.traits.T if outcomes.traits.size]
-    tables = []
-    for features in splits:
-        columns = {}
-        for name, values in scores.items():
-            known = np.asarray(values, np.float64)[rows]
-            columns[name] = MetricFrame(metrics=_mean, y_true=known, y_pred=known,
-                                        sensitive_features=pd.DataFrame(features)).by_group
-        who = outcomes.identity[rows]
-        for name, count in (("photos", _count), ("people", _distinct)):
-            columns[name] = MetricFrame(metrics=count, y_true=who, y_pred=who,
-                                        sensitive_features=pd.DataFrame(features)).by_group
-        tables.append(pd.DataFrame(columns).reset_index())
+    traits = outcomes.traits[rows].T if outcomes.traits.size else ()
+    metrics = {**{name: partial(_mean, np.asarray(values, np.float64)) for name, values in scores.items()},
+               "photos": _count, "people": partial(_distinct, outcomes.identity)}
+    tables = [MetricFrame(metrics=metrics, y_true=rows, y_pred=rows, sensitive_features=pd.DataFrame(features))
+              .by_group.reset_index() for features in (by_group, *(by_group | {"trait": trait} for trait in traits))]
     table = pd.concat(tables, ignore_index=True)
     table = table[table["photos"].notna()].astype({"photos": int, "people": int})
     if "trait" not in table:
         table.insert(1, "trait", "")
     table["trait"] = table["trait"].fillna("")
     table["small"] = table["people"] < FEWEST
-    return table.reset_index(drop=True)
+    whole: pd.DataFrame = table.reset_index(drop=True)
+    return whole
 
 
-def _mean(values: Array, _same: Array) -> float:
-    known = np.asarray(values, np.float64)
+def _mean(values: Array, rows: Array, _same: Array) -> float:
+    known = values[np.asarray(rows)]
     known = known[np.isfinite(known)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _count(who: Array, _same: Array) -> int:
-    return len(who)
+def _count(rows: Array, _same: Array) -> int:
+    return len(rows)
 
 
-def _distinct(who: Array, _same: Array) -> int:
-    return len(np.unique(np.asarray(who)))
+def _distinct(who: Array, rows: Array, _same: Array) -> int:
+    return len(np.unique(who[np.asarray(rows)]))
 
 
 def intersections(

@@ -15,9 +15,8 @@ from efface.measures.outcomes import Outcomes
 Aim = Literal["low", "high", "as retrained", "none"]
 Vector = NDArray[np.float64]
 """(draws + 1,): the estimate, then one value per resample. Any arithmetic on such vectors keeps the pairing."""
-
-
 TOGETHER = "(intervals of all {} groups hold together)"
+"""What stands behind the sentence of a measure that has such an interval."""
 
 
 @dataclass(frozen=True)

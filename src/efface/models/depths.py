@@ -56,10 +56,6 @@ class Tap:
 
     out: Tensor
 
-    def flat(self) -> Tensor:
-        """(b, d): maps of features as the means of a grid of cells."""
-        return flattened(self.out)
-
 
 def flattened(features: Tensor, grid: int = GRID) -> Tensor:
     """(b, d) of features (b, c, h, w), averaged over a grid of cells, or (b, d) as they are."""
