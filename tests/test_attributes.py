@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional
 from conftest import answered, faces_of, refusal
 from efface.augment import augmented
 from efface.bind import bind
+from efface.evaluate import grade, whatever_the_picture
 from efface.evidence import in_words
 from efface.faces import Faces, Splits
 from efface.feed import Batch, Feed
@@ -183,6 +185,13 @@ def test_scores_count_what_they_say() -> None:
     several = answered(np.array([[3.0, -2], [3, -2]]), np.array([[1.0, 0], [0, 0]]))
     assert attributes["accuracy"].of(several).tolist() == [1, 0.5]
     assert attributes["error"].of(several).tolist() == [0, 0.5]
+
+
+@pytest.mark.parametrize("name", ["classes", "attributes"])
+def test_the_one_answer_for_everybody_decides_between_equally_common_ones(name: str) -> None:
+    truth = np.array([0, 1, 0, 1]) if name == "classes" else np.array([[0.0], [1.0], [0.0], [1.0]])
+    outcomes = replace(answered(np.zeros((4, 2 if name == "classes" else 1)), truth), split=np.full(4, "retain"))
+    assert whatever_the_picture(grade(outcomes, TASKS[name]), TASKS[name]).scores["accuracy"].mean() == 0.5
 
 
 def test_a_constant_answer_names_nobody() -> None:

@@ -12,7 +12,7 @@ from conftest import refusal
 from efface.bind import bind
 from efface.faces import Material
 from efface.feed import Feed
-from efface.plan import NOBODY, ORIGINAL, OTHER_SEED
+from efface.plan import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED
 from efface.planfile import parse_plan, read_plan
 from efface.results import MeasureRecord, Results
 from efface.run import run
@@ -37,12 +37,19 @@ def test_every_cheat_stands_in_the_plan() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("arm", ARMS)
-def test_every_cheat_fails_and_the_controls_come_out_as_they_must(results: Results, arm: str) -> None:
-    found = {one.method: one.verdict for one in results.verdicts if one.arm == arm}
-    controls = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass"}
-    assert {name: found.pop(name) for name in controls} == controls
-    assert len(found) == 4
-    assert set(found.values()) == {"fail"}
+def test_every_cheat_is_caught_and_no_control_comes_out_the_other_way(results: Results, arm: str) -> None:
+    """Caught: outside some threshold by a whole interval, whatever the controls say. Those that must pass may lie near
+    an edge, and on which side of it differs between machines: there may be not enough data to say."""
+    words = {one.method: one.verdict for one in results.verdicts if one.arm == arm}
+    caught = {one.method: "fail" in {met.verdict for met in one.criteria} for one in results.verdicts if one.arm == arm}
+    for name in (OTHER_SEED, NOBODY):
+        assert words.pop(name) != "fail", name
+        assert not caught.pop(name)
+    known = {ORIGINAL} if arm == "recognition" else {ORIGINAL, CONSTANT}  # no one embedding is everybody's best
+    assert known <= set(words)
+    assert len(words) == len(known) + 4
+    assert all(caught.values())
+    assert "pass" not in words.values()
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from torch import nn
 
 from conftest import answered, outcomes_of
-from efface.evaluate import Graded, evaluate, grade, over_seeds, records, summarise
+from efface.evaluate import Graded, evaluate, grade, over_seeds, records, summarise, whatever_the_picture
 from efface.faces import Array
 from efface.feed import Batch
 from efface.measures.draws import Draws, Measure
@@ -98,6 +99,25 @@ def test_the_original_beside_itself_paid_and_forgot_nothing() -> None:
     assert found["increase/mse/against original/all"] == 0
     assert found["disparity_points/mse/against original"] == 0
     assert found["disparity_ratio/mse/against original"] is None
+
+
+@pytest.mark.parametrize(("name", "kind", "score"), [
+    ("classes", "most_frequent", "accuracy"), ("attributes", "most_frequent", "accuracy"), ("eyes", "mean", "mse"),
+])
+def test_one_answer_for_everybody_is_what_scikit_learns_dummies_give(name: str, kind: str, score: str) -> None:
+    rng = np.random.default_rng(0)
+    truths = {"classes": rng.choice(4, 60, p=[0.1, 0.5, 0.2, 0.2]), "attributes": rng.random((60, 3)) < [0.2, 0.7, 0.4],
+              "eyes": rng.normal(10, 3, (60, 2, 2))}
+    truth = truths[name].astype(np.int64 if name == "classes" else np.float64)
+    split = np.repeat(["retain", "test"], 30)
+    answers = rng.normal(size=(60, 4) if name == "classes" else truth.shape).astype(np.float32)
+    outcomes = Outcomes(split, np.arange(60).astype(str), np.arange(60).astype(str), np.full(60, ""), answers, truth)
+    found = whatever_the_picture(grade(outcomes, TASKS[name]), TASKS[name]).scores[score][split == "test"].mean()
+    flat, empty = truth.reshape(60, -1), np.zeros((30, 1))
+    dummy = DummyRegressor(strategy=kind) if kind == "mean" else DummyClassifier(strategy=kind)
+    expected = dummy.fit(empty, np.squeeze(flat[:30])).predict(empty).reshape(30, -1)
+    wanted = np.square(expected - flat[30:]) if kind == "mean" else expected == flat[30:]
+    assert found == pytest.approx(wanted.mean())
 
 
 def test_records_hold_what_the_measures_hold() -> None:

@@ -258,7 +258,7 @@ def test_a_protocol_of_other_people_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_the_full_plan_takes_its_first_steps_on_a_record_set_of_the_real_layout(tmp_path: Path) -> None:
     from efface.planfile import read_plan
 

@@ -24,7 +24,7 @@ from efface.faces import together
 from efface.feed import Feed
 from efface.machine import environment, held_still
 from efface.models import MODELS
-from efface.plan import NOBODY, OTHER_SEED, Forget, Split
+from efface.plan import CONSTANT, NOBODY, OTHER_SEED, Forget, Split
 from efface.planfile import parse_plan, read_plan
 from efface.results import Results, read_results
 from efface.run import run
@@ -210,7 +210,7 @@ def test_the_original_knows_the_forgotten_at_once(results: Results) -> None:
 
 def test_verdicts_stand_beside_their_controls(results: Results) -> None:
     found = {one.method: one.must for one in results.verdicts}
-    assert found == {"original": "fail", OTHER_SEED: "pass", NOBODY: "pass", "ascent": None,
+    assert found == {"original": "fail", OTHER_SEED: "pass", NOBODY: "pass", CONSTANT: "fail", "ascent": None,
                      "ascent, stabilised": None}
     assert results.thresholds is not None
     assert results.thresholds.sha256 == results.thresholds.first_sha256

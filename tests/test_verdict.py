@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
+from efface.plan import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
 from efface.results import MeasureRecord, Summary
 from efface.verdict import compared, detectable, verdicts
 
@@ -57,6 +57,18 @@ def test_nothing_counts_when_a_control_comes_out_wrong(name: str, beyond: float,
 def test_the_negative_control_answers_only_for_what_can_be_asked_of_it() -> None:
     nobody = Summary(arm="", method=NOBODY, seeds=[0], measures={AUC: record(0.5), BEYOND: record(0.0)})
     assert said(*(nobody if one.method == NOBODY else one for one in CONTROLS))[NOBODY] == "pass"
+
+
+@pytest.mark.parametrize(("utility", "doubt"), [
+    (0.3, ""), (0.6, "more than guessing"), (0.51, "too few people or seeds to say that one answer for everybody"),
+])
+def test_nothing_passes_where_an_answer_that_sees_no_picture_does(utility: float, doubt: str) -> None:
+    blind = row(CONSTANT, 0.3, utility)  # what it does to the attack is not asked of it
+    found = {one.method: one for one in verdicts([*CONTROLS, blind, row("good", 0.0), row("leaks", 0.3)], ACCEPT)}
+    assert [met.measure for met in found[CONSTANT].criteria] == [UTILITY]
+    assert found["good"].verdict == ("not enough data" if doubt else "pass")
+    assert doubt in found["good"].why
+    assert found["leaks"].verdict == "fail"
 
 
 def test_a_measure_that_is_not_there_is_not_enough_data() -> None:

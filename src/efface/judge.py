@@ -10,7 +10,7 @@ from pathlib import Path
 from efface.anonymize import covered
 from efface.arm import Arm
 from efface.audit import Suspected, audit, in_the_place_of_the_forgotten, strongest, suspect
-from efface.evaluate import Graded, evaluate, grade, records
+from efface.evaluate import Graded, evaluate, grade, records, whatever_the_picture
 from efface.evidence import collect, evidence_path, salt
 from efface.feed import Feed
 from efface.files import save_columns, write_text
@@ -32,7 +32,7 @@ from efface.measures.utility import utility
 from efface.measures.verification import verification
 from efface.memorisation import memorisation
 from efface.observe import observe
-from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
+from efface.plan import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
 from efface.relearn import steps_to_relearn
 from efface.results import Cost, Evaluation, Search
 from efface.search import read_search
@@ -40,6 +40,7 @@ from efface.shadows import asked_of_shadows
 from efface.stages import Stage, code_of, signature_of
 from efface.tasks.attributes import class_measures
 from efface.tasks.recognition import recognition_measures
+from efface.verdict import speaks_of_others
 from efface.watch import Watch
 from efface.witnesses import content, knowledge, relearned
 
@@ -56,7 +57,7 @@ class Judged:
 
     rows: list[Evaluation]
     controls: list[Evaluation]
-    """The attacks on people nobody was trained on: rows of no model."""
+    """Attacks on people nobody was trained on, and one answer for everybody: rows of no model."""
 
 
 def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
@@ -103,6 +104,11 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
             found = membership(nobody.graded.outcomes, nobody.graded.signal, draws, task.signal.about)
             found |= audit(nobody, unseen, known[seed], draws, NOBODY)
             controls.append(row(arm, original, seed, found, name=NOBODY))
+        if task.constant is not None and any(map(speaks_of_others, plan.accept)):
+            original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
+            blind = whatever_the_picture(graded[reference], task)
+            found = evaluate(blind, graded[original], graded[reference], task, draws, None, plan.forget.group)
+            controls.append(row(arm, original, seed, found, name=CONSTANT))
     first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0]}
     first_seed = plan.seeds[0]
     attacked = {name: strongest(suspected(stage, first_seed), known[first_seed], name) if plan.audit else

@@ -324,11 +324,11 @@ class Plan(Strict):
         return self
 
 
-ORIGINAL, REFERENCE, OTHER_SEED, NOBODY = (
-    "original", "reference", "reference, other seed", "nobody was trained on these")
-RESERVED = (ORIGINAL, REFERENCE, OTHER_SEED, NOBODY)
-"""Rows that reports have of themselves: the last two are controls, another retrained model and strangers in the place
-of the forgotten."""
+ORIGINAL, REFERENCE, OTHER_SEED, NOBODY, CONSTANT = (
+    "original", "reference", "reference, other seed", "nobody was trained on these", "one answer for everybody")
+RESERVED = (ORIGINAL, REFERENCE, OTHER_SEED, NOBODY, CONSTANT)
+"""Rows that reports have of themselves: the last three are controls, another retrained model, strangers in the place of
+the forgotten, and an answer that does not look at the picture."""
 
 
 def judged_by_their_own(plan: Plan) -> list[str]:

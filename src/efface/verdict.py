@@ -2,7 +2,7 @@
 
 A value that meets its threshold while its interval does not proves nothing, so it passes nothing. And an instrument is
 only believed when its controls come out as they must: the original has to fail, people nobody was trained on and
-another retrained model have to pass.
+another retrained model have to pass, and one answer for everybody has to fail what is asked for those who stay.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from scipy import stats
 
-from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
+from efface.plan import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
 from efface.results import CriterionMet, MeasureRecord, Summary, Verdict, VerdictWord
 
 ALPHA, POWER = 0.05, 0.8
@@ -22,7 +22,7 @@ UNDER_TRAINED = 0.1
 OF_OTHERS = ("increase/", "price/", "disparity", "verification/", "fairness/", "intersection/", "fmr/", "fnmr/")
 WITHOUT_PEOPLE = ("relearn/steps", "relearn/ain", "distance/nearer, p", "weights/")
 """Measures of a model as a whole, whose intervals come from seeds alone."""
-MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass"}
+MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass", CONSTANT: "fail"}
 """What each control must come out as."""
 
 
@@ -53,6 +53,14 @@ def speaks_of_others(name: str) -> bool:
     return name.startswith(OF_OTHERS) or "/test" in name or "/retain" in name
 
 
+def asked_of(row: Summary, name: str) -> bool:
+    """Whether a criterion is held against a row: of people nobody was trained on what was measured of them, of one
+    answer for everybody what is asked for those who stay, of every other row all of it."""
+    if row.method == CONSTANT:
+        return speaks_of_others(name)
+    return row.method != NOBODY or name in row.measures
+
+
 def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
     """Whether the reference answers the *retained* worse than the original does, beyond doubt: it had fewer faces to
     learn and should know these no worse, so it was not trained as well, and what is near it is near a poor model."""
@@ -65,9 +73,8 @@ def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
 
 
 def held_against(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
-    """One row's verdict, whatever the controls say. Of a negative control only what was measured counts."""
-    met = [meets(name, criterion, row, reference) for name, criterion in accept.items()
-           if row.method != NOBODY or name in row.measures]
+    """One row's verdict, whatever the controls say."""
+    met = [meets(name, criterion, row, reference) for name, criterion in accept.items() if asked_of(row, name)]
     words = [one.verdict for one in met]
     word: VerdictWord = ("fail" if "fail" in words else
                          "not enough data" if "not enough data" in words or not words else "pass")
@@ -152,5 +159,8 @@ DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
                         "well"},
     NOBODY: {"fail": "people nobody was trained on fail: the attacks see something else than training",
              "not enough data": UNSURE.format("people nobody was trained on pass")},
+    CONSTANT: {"pass": "one answer for everybody, whatever the picture shows, passes what is asked for those who stay: "
+                       "ask for more than guessing",
+               "not enough data": UNSURE.format("one answer for everybody fails what is asked for those who stay")},
 }
 """What a control that came out wrong means."""

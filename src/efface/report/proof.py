@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from efface.evidence import Evidence, standing
-from efface.plan import NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
+from efface.plan import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
 from efface.report import words
 from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import CriterionMet, MeasureRecord, Results, Summary, Verdict
@@ -133,7 +133,8 @@ def doubts(ruled: Sequence[Ruling]) -> list[str]:
 
 def control_name(one: Verdict) -> str:
     return {ORIGINAL: "control: the original", OTHER_SEED: "control: another retrained model",
-            NOBODY: "control: people nobody was trained on"}.get(one.method, one.method)
+            NOBODY: "control: people nobody was trained on",
+            CONSTANT: "control: one answer for everybody"}.get(one.method, one.method)
 
 
 def told(met: CriterionMet) -> tuple[str, str, str, str, str]:

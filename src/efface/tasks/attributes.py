@@ -219,6 +219,24 @@ def differences_of(chances: Callable[[Outcomes], Array]) -> dict[str, Difference
     }
 
 
+TIE = 1e-6
+"""Decides between answers that are equally common; one that does not decide counts as wrong."""
+
+
+def class_rates(outcomes: Outcomes) -> Array:
+    """(k,) how common each class is, as logits; of equally common ones the first."""
+    counts = np.bincount(outcomes.truth[outcomes.rows("retain")], minlength=outcomes.answers.shape[1])
+    logits: Array = np.log(counts / counts.sum() + 1e-9) - TIE * np.arange(len(counts))
+    return logits
+
+
+def attribute_rates(outcomes: Outcomes) -> Array:
+    """(a,) how common each attribute is, as logits; yes where it is had as often as not."""
+    rates = outcomes.truth[outcomes.rows("retain")].mean(0)
+    logits: Array = special.logit(np.clip(rates + TIE, TIE, 1 - TIE))
+    return logits
+
+
 def class_measures(now: Outcomes, _original: Outcomes, draws: Draws) -> dict[str, Measure]:
     """The benchmark's measures of one-of-several."""
     return benchmark_measures(now, class_loss(now), among_first(now, 1), draws)
@@ -275,6 +293,7 @@ CLASSES = Task(
     likelihood=lambda outcomes: np.exp(-class_loss(outcomes)),
     answers="logits",
     differences=differences_of(class_chances),
+    constant=class_rates,
     pictured=("test", "forget"),
     headline=HEADLINE,
     headline_title="By the benchmark's measures",
@@ -300,5 +319,6 @@ ATTRIBUTES = replace(
     signals=signals_of(attribute_chances, lambda outcomes: outcomes.truth.astype(np.int64)),
     likelihood=lambda outcomes: np.exp(-attribute_loss(outcomes)),
     differences=differences_of(attribute_chances),
+    constant=attribute_rates,
     more=attribute_measures,
 )

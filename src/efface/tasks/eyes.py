@@ -103,6 +103,12 @@ def near_likelihood(outcomes: Outcomes) -> Array:
     return likelihood
 
 
+def mean_centres(outcomes: Outcomes) -> Array:
+    """(2, 2) where eyes are on average."""
+    mean: Array = outcomes.truth[outcomes.rows("retain")].mean(0)
+    return mean
+
+
 def apart(now: Outcomes, other: Outcomes) -> Array:
     """(n,) mean distance of the two models' eyes, as a share of the true distance between the eyes."""
     moved = np.linalg.norm(np.asarray(now.answers, np.float64) - other.answers, axis=2).mean(1)
@@ -147,5 +153,6 @@ EYE_CENTRES = Task(
         "agreement": Difference(lambda now, other: (apart(now, other) <= 0.05).astype(np.float64),
                                 "share of faces whose eyes the two models find within 0.05 of each other"),
     },
+    constant=mean_centres,
     pictured=("test", "forget"),
 )

@@ -92,6 +92,8 @@ class Task:
     """How far two models' answers are apart, face by face."""
     pictured: tuple[str, ...]
     """Splits from which a report shows faces."""
+    constant: Callable[[Outcomes], Array] | None = None
+    """The one answer (...) that serves the retained best whatever the picture shows; None where there is none."""
     headline: tuple[tuple[str, str], ...] = ()
     """(measure, what to call it in a table's head): what the field looks at first, beside what every task reports."""
     headline_title: str = ""
