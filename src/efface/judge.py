@@ -95,17 +95,16 @@ def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
             for stage in watch.track(arm.stages, len(arm.stages), "measuring")]
     controls = []
     for seed in plan.seeds:
+        original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
         if other := arm.other_reference(seed):
             rows.append(row(arm, other, seed, measured(other, seed, OTHER_SEED), name=OTHER_SEED))
         if plan.audit:
-            original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
             nobody, unseen = (suspect(in_the_place_of_the_forgotten(graded[stage]), known[seed], task)
                               for stage in (original, reference))
             found = membership(nobody.graded.outcomes, nobody.graded.signal, draws, task.signal.about)
             found |= audit(nobody, unseen, known[seed], draws, NOBODY)
             controls.append(row(arm, original, seed, found, name=NOBODY))
         if task.constant is not None and any(map(speaks_of_others, plan.accept)):
-            original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
             blind = whatever_the_picture(graded[reference], task)
             found = evaluate(blind, graded[original], graded[reference], task, draws, None, plan.forget.group)
             controls.append(row(arm, original, seed, found, name=CONSTANT))
