@@ -51,15 +51,15 @@ cheats: setup
 
 # Who pays as one group asks more often, and when all of it does, on the real faces in ../shared (two hours on one core).
 skew: setup
-	$(BIN)/efface run plans/skew_ages.toml --out runs/skew_ages
-	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes
-	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes
-	$(BIN)/efface run plans/whole_group_ages.toml --out runs/whole_group_ages
+	$(BIN)/efface run plans/skew_ages.toml --out runs/skew_ages --threads 1
+	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes --threads 1
+	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes --threads 1
+	$(BIN)/efface run plans/whole_group_ages.toml --out runs/whole_group_ages --threads 1
 
 # Our own way to forget beside its rivals, on the real faces in ../shared (an hour and a quarter on one core).
 lookalikes: setup
-	$(BIN)/efface run plans/lookalikes.toml --out runs/lookalikes
-	$(BIN)/efface run plans/lookalikes_ages.toml --out runs/lookalikes_ages
+	$(BIN)/efface run plans/lookalikes.toml --out runs/lookalikes --threads 1
+	$(BIN)/efface run plans/lookalikes_ages.toml --out runs/lookalikes_ages --threads 1
 
 # The picture in the README: the top of the demo's report, by Debian's chromium.
 picture: demo

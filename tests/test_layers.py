@@ -81,7 +81,3 @@ def test_help_imports_neither_torch_nor_pandas() -> None:
             "except SystemExit: pass\n"
             "assert not {'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_a_plan_is_read_without_torch() -> None:
-    subprocess.run([sys.executable, "-c", "import sys, efface.planfile; assert 'torch' not in sys.modules"], check=True)

@@ -65,10 +65,11 @@ def lookalikes(
     true of them (`labels`), each in units of its first value. Needs: forgotten, retained and public faces; labels of
     the retained (unless labels = 0); for `stop`, labels of the forgotten and of public faces (recognition: who is who).
 
-    most: public faces that are asked, the first of a random order. strangers = "augmented": where there are no public
-    faces, retained ones, changed at random, stand in for them; they are no strangers, and what the original memorised
-    of them shows. stop: a group is taught no more from the epoch on at which the chance that people nobody trained on
-    lose at least as much is not below this (0: never).
+    lr: the default suits eyes and ages; recognition hardly moves below 1e-2. most: public faces that are asked, the
+    first of a random order. strangers = "augmented": where there are no public faces, retained ones, changed at
+    random, stand in for them; they are no strangers, and what the original memorised of them shows. stop: a group
+    is taught no more from the epoch on at which the chance that people nobody trained on lose at least as much is
+    not below this (0: never).
     """
     teacher = material.original if material.original is not None else copy.deepcopy(model).eval()
     asked, held_back = people_to_ask(material, strangers, most, stop > 0, feed)
