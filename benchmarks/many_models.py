@@ -19,24 +19,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.arm import Arm, set_up
-from efface.audit import suspect
-from efface.bind import bind
-from efface.crew import make_shadows
-from efface.evaluate import grade
-from efface.feed import Feed, derive
-from efface.machine import device_named, environment, held_still
+from efface.audit.attacks import suspect
+from efface.data.batches import Feed, derive
+from efface.evaluation.evaluate import grade
+from efface.evaluation.predict import observe
+from efface.experiment.arm import Arm, set_up
+from efface.experiment.knowledge import knowledge
+from efface.experiment.resolve import bind
+from efface.experiment.workers import make_shadows
 from efface.measures.attacks import auc, sides_of
 from efface.measures.draws import Draws
 from efface.models.reset import reinitialise
 from efface.models.resnet import ResNet18
-from efface.observe import observe
-from efface.plan import ORIGINAL, REFERENCE, Plan
-from efface.planfile import parse_plan
+from efface.plan.file import parse_plan
+from efface.plan.tables import ORIGINAL, REFERENCE, Plan
+from efface.progress import Watch
 from efface.results import Environment
-from efface.train import Optimiser, descend, make_optimiser, rate_at
-from efface.watch import Watch
-from efface.witnesses import knowledge
+from efface.training.environment import device_named, environment, held_still
+from efface.training.train import Optimiser, descend, make_optimiser, rate_at
 
 Way = Literal["in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone"]
 WAYS: tuple[Way, ...] = ("in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone")

@@ -13,18 +13,18 @@ import torch
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
+from efface.data.batches import Feed
+from efface.data.groups import grouped
+from efface.data.split import divide
 from efface.datasets import GENERATORS
-from efface.divide import divide
-from efface.feed import Feed
-from efface.gather import as_faces
-from efface.groups import grouped
-from efface.machine import held_still
+from efface.experiment.loading import as_faces
+from efface.methods.neighbours import averaged, nearest, seen_by
 from efface.models import MODELS
 from efface.models.depths import depth
-from efface.neighbours import averaged, nearest, seen_by
-from efface.plan import Forget, Source, Split
+from efface.plan.tables import Forget, Source, Split
 from efface.tasks import TASKS
-from efface.train import train
+from efface.training.environment import held_still
+from efface.training.train import train
 
 TASK = TASKS["classes"]
 CPU = torch.device("cpu")

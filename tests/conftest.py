@@ -4,15 +4,56 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from efface.cli import SPIN
+from efface.data.faces import EYES, Array, Faces, Images
 from efface.errors import InputError
-from efface.faces import Array, Faces, Images
 from efface.measures.outcomes import Outcomes
+
+if TYPE_CHECKING:
+    from efface.experiment.loading import Gathered
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+"""Faces and weights of real people, where they are at hand; tests that want them are skipped elsewhere."""
+PUBLISHED = ROOT / "tests" / "data" / "published.json"
+"""Numbers of the papers' own tables."""
+
+TINY = """
+task = "eyes"
+goal = "influence removed"
+seeds = [0, 1]
+data = { name = "synthetic", people = 60, photos_per_person = 3, size = [24, 24] }
+forget = { group = "B", share = 0.5 }
+model = { name = "eyenet", widths = [4, 6, 8], hidden = 16 }
+train = { epochs = 3 }
+[methods.finetune]
+epochs = 1
+[methods.ascent]
+use = "neggrad"
+[methods."ascent, rebalanced"]
+use = "rebalance"
+after = "ascent"
+epochs = 1
+"""
+"""A plan that runs in a second or two."""
+
+TABLE = pd.DataFrame(
+    {
+        "key": ["a2", "a1", "b1", "b2", "c1", "c2"],
+        "person": ["Ann", "Ann", "Bob", "Bob", "Cyd", "Cyd"],
+        "race": ["East Asian", "East Asian", "White", "White", "", ""],
+        "age": [30, 30, 40, 41, 50, 50],
+        **dict(zip(EYES, ([5.0] * 6, [3.0] * 6, [2.0] * 6, [3.0] * 6), strict=True)),
+    }
+)
+"""Six faces of three people."""
 
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # as the command line does, before any test loads torch
 
@@ -83,3 +124,34 @@ def recognised(*, people: int = 4, photos: int = 6, noise: float = 0.1, seed: in
     return Outcomes(split, key, identity, np.full(len(split), "A"), answers,
                     np.where(number < 2 * people, number, -1),
                     centres=(20 * directions[:2 * people]).astype(np.float32))
+
+
+def plan_with(**changes: Any) -> dict[str, Any]:
+    """Plain data of a plan that is right, but for these changes."""
+    right: dict[str, Any] = {
+        "task": "eyes",
+        "goal": "influence removed",
+        "data": {"name": "synthetic"},
+        "forget": {"share": 0.5},
+        "model": {"name": "eyenet"},
+    }
+    return right | changes
+
+
+def packed(folder: Path, table: pd.DataFrame = TABLE, shape: tuple[int, int, int] = (1, 6, 8)) -> Path:
+    """A packed folder whose images are filled with the number of their row."""
+    from efface.preparation.packed import write_packed
+
+    images = np.broadcast_to(np.arange(len(table), dtype=np.uint8)[:, None, None, None], (len(table), *shape))
+    write_packed(folder, [images], table, shape=shape, about={"name": "test", "title": "", "licence": "", "home": ""})
+    return folder
+
+
+def gathered(*sources: Mapping[str, Any], out: Path = Path("unused")) -> Gathered:
+    """What the eye task makes of sources."""
+    from efface.experiment.loading import gather
+    from efface.plan.tables import Source
+    from efface.progress import Watch
+    from efface.tasks import TASKS
+
+    return gather([Source.model_validate(source) for source in sources], TASKS["eyes"], out, Watch())

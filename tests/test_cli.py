@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from conftest import TINY
 from efface import __version__
 from efface.cli import app, main
 from efface.datasets.synthetic import synthetic
 from efface.models import MODELS
 from efface.models.load import save_weights
-from efface.prepare import export_eyes
-from test_run import TINY
+from efface.preparation.prepare import export_eyes
 
 
 @pytest.fixture(scope="module")

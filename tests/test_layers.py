@@ -10,22 +10,19 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
-    {"errors", "files", "__init__"},
-    {"faces", "plan", "planfile"},
-    {"groups", "settings", "watch", "scores", "recordio", "vectors", "augment"},
-    {"datasets", "packed", "photos", "crop", "detect", "prepare", "anonymize", "pairs"},
-    {"measures", "results", "feed", "models", "tasks", "machine"},
-    {"train", "observe", "gather", "divide", "evaluate", "verify", "reweight", "neighbours"},
-    {"methods", "evidence", "stages", "audit", "relearn", "verdict", "memorisation"},
-    {"bind", "listing", "hide", "quality", "search"},
-    {"recipes"},
-    {"shadows"},
-    {"arm", "stacked", "testing"},
-    {"crew", "witnesses"},
-    {"judge"},
+    {"errors", "files", "progress", "__init__"},
+    {"settings", "results"},
+    {"plan"},
+    {"data", "models"},
+    {"measures", "datasets", "anonymize"},
+    {"tasks", "preparation"},
+    {"training", "quality"},
+    {"methods"},
+    {"evaluation", "reference"},
+    {"audit"},
     {"report"},
-    {"run"},
-    {"cli", "__main__"},
+    {"experiment"},
+    {"testing", "cli", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -71,7 +68,7 @@ def test_measures_never_see_a_tensor(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)
 def test_methods_never_measure(path: Path) -> None:
-    assert not rooms_imported(path) & {"measures", "observe", "evaluate", "results", "report"}
+    assert not rooms_imported(path) & {"measures", "evaluation", "results", "report"}
 
 
 def test_help_imports_neither_torch_nor_pandas() -> None:

@@ -2,17 +2,16 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from efface.bind import bind
+from conftest import ROOT
 from efface.cli import app
+from efface.experiment.resolve import bind
 from efface.methods import METHODS
-from efface.planfile import parse_plan
+from efface.plan.file import parse_plan
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

@@ -45,9 +45,9 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
 @app.command()
 def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2) -> None:
     """Run a plan: train, forget, measure, report."""
-    from efface.planfile import read_plan
-    from efface.run import run as run_plan
-    from efface.watch import watching
+    from efface.experiment.run import run as run_plan
+    from efface.plan.file import read_plan
+    from efface.progress import watching
 
     plans = read_plan(plan)
     with watching() as watch:
@@ -58,8 +58,8 @@ def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2)
 @app.command()
 def check(plan: PlanFile) -> None:
     """Check every name and setting of a plan without doing any work."""
-    from efface.bind import bind
-    from efface.planfile import read_plan
+    from efface.experiment.resolve import bind
+    from efface.plan.file import read_plan
 
     for name, arm in read_plan(plan).items():
         bound = bind(arm, f"arm '{name}'" if name else f"plan {plan}")
@@ -70,7 +70,7 @@ def check(plan: PlanFile) -> None:
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(help="methods, tasks, datasets, measures, or one name.")] = "") -> None:
     """What there is: methods, tasks, datasets and measures, with settings and sources."""
-    from efface.listing import listing
+    from efface.reference import listing
 
     typer.echo(listing(what))
 
@@ -109,11 +109,11 @@ def prepare(
 ) -> None:
     """Photos in, packed faces out: detect, crop or align, resize, decode once."""
     from efface.datasets import reader
-    from efface.packed import open_packed
-    from efface.prepare import export_eyes
-    from efface.prepare import prepare as pack
+    from efface.preparation.packed import open_packed
+    from efface.preparation.prepare import export_eyes
+    from efface.preparation.prepare import prepare as pack
+    from efface.progress import watching
     from efface.settings import bound
-    from efface.watch import watching
 
     source = reader(dataset)
     given = {"size": size, "colour": colour, "crop": crop, "margin": margin, "jitter": jitter, "eyes": eyes,
@@ -135,7 +135,7 @@ def anonymize(
     style: Annotated[str, typer.Option(help="cover, pixelate or blur.")] = "cover",
 ) -> None:
     """Hide the eyes on photos, where a model of a run finds them."""
-    from efface.hide import hide
+    from efface.anonymize.photos import hide
 
     for line in hide(photos, weights, out, style):
         typer.echo(line)
@@ -160,7 +160,7 @@ def quality(
 @app.command()
 def schema(what: Annotated[str, typer.Argument(help="results or plan.")] = "results") -> None:
     """Print the JSON Schema of results.json or of a plan."""
-    from efface.plan import Plan
+    from efface.plan.tables import Plan
     from efface.results import results_schema
 
     if what not in ("results", "plan"):

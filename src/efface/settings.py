@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from efface.errors import InputError
-from efface.planfile import first_complaint
+from efface.errors import InputError, nearest
 
 Count = Annotated[int, Field(gt=0)]
 """How many: 1 or more."""
@@ -68,3 +67,26 @@ def defaults(function: Callable[..., Any]) -> dict[str, Any]:
 def summary(function: Callable[..., Any]) -> str:
     """First paragraph of the docstring, as one line."""
     return " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+
+
+def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first thing pydantic found wrong, as one line that names the setting."""
+    found = error.errors()[0]
+    where = ".".join(str(part) for part in found["loc"])
+    if found["type"] == "extra_forbidden":
+        return f"unknown setting '{where}'{nearest(str(found['loc'][-1]), _fields_at(model, found['loc'][:-1]))}"
+    if found["type"] == "missing":
+        return f"setting '{where}' is missing"
+    message = found["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(found["input"], (dict, list, BaseModel)) else f", given {found['input']!r}"
+    return f"{where + ': ' if where else ''}{message}{given}"
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the table at `path` below `model`."""
+    for part in path:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        for kind in (annotation, *get_args(annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
+    return list(model.model_fields)

@@ -1,6 +1,6 @@
 """Every dataset in two explicit tables: photos that are read from disk, and faces that are generated.
 
-A reader turns a folder into a table of photos, decoding nothing; `efface.prepare` makes packed faces of it.
+A reader turns a folder into a table of photos, decoding nothing; `efface.preparation` makes packed faces of it.
 A generator makes an `Album` at once and needs no download.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from efface.data.faces import Album
 from efface.datasets import (
     agedb,
     bioid,
@@ -29,7 +30,6 @@ from efface.datasets import (
 )
 from efface.datasets.card import Card
 from efface.errors import InputError, nearest
-from efface.faces import Album
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ __all__ = ["GENERATORS", "READERS", "Card", "Generator", "Reader", "reader"]
 @dataclass(frozen=True)
 class Reader:
     """A dataset on disk. `read(path)` gives a row per photo: `key` (unique), `path` (absolute), `person`, the eye
-    centres (`efface.faces.EYES`, pixels of the photo, subject's left first) where annotated, and the dataset's own
+    centres (`efface.data.faces.EYES`, pixels of the photo, subject's left first) where annotated, and the dataset's own
     labels. Photos that the dataset names but a reader had to leave out stand in the table's `attrs["left_out"]`, with
     the reason by name."""
 

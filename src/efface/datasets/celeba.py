@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from efface.data.faces import EYES
 from efface.datasets.card import Card
 from efface.errors import InputError
-from efface.faces import EYES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from efface.data.faces import EYES
 from efface.datasets.card import Card
 from efface.datasets.mtfl import read_lists
-from efface.faces import EYES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.datasets.card import Card
+from efface.datasets.recordio import first_labels, read_record
 from efface.errors import InputError
-from efface.recordio import first_labels, read_record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from efface.data.faces import Album, Array
 from efface.datasets.card import Card
 from efface.datasets.drawing.look import look_of
 from efface.datasets.drawing.people import cast
@@ -19,7 +20,6 @@ from efface.datasets.drawing.pose import in_picture, pose_of
 from efface.datasets.drawing.render import Sittings, rendered
 from efface.datasets.drawing.traits import Circumstance
 from efface.errors import InputError
-from efface.faces import Album, Array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.draws import Draws, Measure, Vector, measure
 from efface.measures.outcomes import Outcomes
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage, special, stats
 from scipy.spatial import distance
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.draws import Draws, Measure, Vector, measure
 from efface.measures.outcomes import Outcomes
 

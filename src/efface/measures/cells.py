@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.draws import Aim, Draws, Measure, jointly
 from efface.measures.outcomes import Outcomes
 

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
+from efface.data.vectors import units
 from efface.measures.draws import Aim, Draws, Measure, measure
 from efface.measures.outcomes import Outcomes
-from efface.vectors import units
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 

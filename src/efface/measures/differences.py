@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import special
 from scipy.spatial.distance import cdist
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.draws import Draws, Measure, Vector, measure
 from efface.measures.outcomes import Outcomes
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.outcomes import Outcomes
 
 Aim = Literal["low", "high", "as retrained", "none"]

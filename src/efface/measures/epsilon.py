@@ -14,7 +14,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 EXACT = 50.0
 """Epsilon of a face whose two sets of values do not overlap in range at all, which no N can bound."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.vectors import units
 from efface.measures.draws import Draws, Measure, Vector, measure
 from efface.measures.fairness import max_over_geomean
 from efface.measures.outcomes import Outcomes
 from efface.measures.utility import groups_of
 from efface.measures.verification import threshold_at
-from efface.vectors import units
 
 RATE = 0.01
 """Share of wrong pairs of validation people, each pair within a group, that the threshold lets through."""

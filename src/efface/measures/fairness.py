@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.differences import by_class
 from efface.measures.draws import Aim, Draws, Measure, Vector, jointly, largest, measure, widest_gap
 from efface.measures.outcomes import Outcomes

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
+from efface.data.vectors import units
 from efface.measures.draws import Aim, Draws, Measure, measure
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import FALSE_ACCEPTS, threshold_at
-from efface.vectors import units
 
 PROBES = 2
 """Photos of each stranger that are looked for; the others are enrolled."""

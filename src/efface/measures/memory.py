@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.attacks import told_apart
 from efface.measures.draws import Draws, Measure, measure
 from efface.measures.outcomes import Outcomes

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 
 def none_of(kind: str, *shape: int) -> partial[Array]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 PRIOR_MODELS = 8.0
 """How many models' worth of evidence the mean variance over all faces is taken for."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.draws import Aim, Draws, Measure, measure
 from efface.measures.outcomes import Outcomes
 

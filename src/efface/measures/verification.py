@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.measures.draws import Aim, Measure, measure
 from efface.measures.outcomes import Outcomes
 

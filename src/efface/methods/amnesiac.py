@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material, together
-from efface.feed import Feed, derive
+from efface.data.augment import Augment
+from efface.data.batches import Feed, derive
+from efface.data.faces import Material, together
 from efface.methods.relabel import mislabelled
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, fit
+from efface.training.train import Optimiser, fit
 
 
 def amnesiac(

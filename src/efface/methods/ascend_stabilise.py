@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from efface.faces import Material
-from efface.feed import Feed
+from efface.data.batches import Feed
+from efface.data.faces import Material
 from efface.methods.finetune import finetune
 from efface.methods.neggrad import neggrad
 from efface.settings import Count, Factor, Positive

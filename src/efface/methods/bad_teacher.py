@@ -12,13 +12,13 @@ import copy
 import torch
 from torch import nn
 
-from efface.faces import Material
-from efface.feed import Feed
+from efface.data.batches import Feed
+from efface.data.faces import Material
 from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def bad_teacher(

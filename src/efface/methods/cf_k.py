@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material
-from efface.feed import Feed
+from efface.data.augment import Augment
+from efface.data.batches import Feed
+from efface.data.faces import Material
 from efface.methods.blocks import last_blocks, only
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, fit
+from efface.training.train import Optimiser, fit
 
 
 def cf_k(

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.faces import Array
+from efface.data.vectors import units
 from efface.errors import InputError
-from efface.faces import Array
-from efface.vectors import units
 
 Clustering = Literal["kmeans", "gmm", "dbscan"]
 

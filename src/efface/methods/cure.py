@@ -27,14 +27,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.data.batches import Feed, derive
+from efface.data.faces import Array, Material
 from efface.errors import InputError
-from efface.faces import Array, Material
-from efface.feed import Feed, derive
 from efface.methods.clusters import Clustering, cluster, farthest, matched
 from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 Contrast = Literal["nearest", "mean", "all"]
 

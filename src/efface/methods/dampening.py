@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efface.faces import Faces, Material
-from efface.feed import Feed
+from efface.data.batches import Feed
+from efface.data.faces import Faces, Material
 from efface.settings import Count, Positive
 from efface.tasks import Task
 

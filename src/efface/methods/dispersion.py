@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.faces import Material
-from efface.feed import Feed, derive
+from efface.data.batches import Feed, derive
+from efface.data.faces import Material
 from efface.methods.clusters import cluster
 from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def dispersion(

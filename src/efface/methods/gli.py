@@ -13,11 +13,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from efface.faces import Material
-from efface.feed import Batch, Feed, batches_of
+from efface.data.batches import Batch, Feed, batches_of
+from efface.data.faces import Material
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def gli(

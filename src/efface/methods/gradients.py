@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efface.faces import Faces
-from efface.feed import Feed
+from efface.data.batches import Feed
+from efface.data.faces import Faces
 from efface.tasks import Task
 
 Gradients = dict[str, Tensor]

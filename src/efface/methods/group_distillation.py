@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from efface.data.batches import Feed, batches_of
+from efface.data.faces import Array, Material
 from efface.errors import InputError
-from efface.faces import Array, Material
-from efface.feed import Feed, batches_of
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def group_distillation(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.faces import Material
-from efface.feed import Feed, derive
+from efface.data.batches import Feed, derive
+from efface.data.faces import Material
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import descend
+from efface.training.train import descend
 
 
 def jit(

@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material
-from efface.feed import Feed, batches_of
+from efface.data.augment import Augment
+from efface.data.batches import Feed, batches_of
+from efface.data.faces import Material
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def l1_sparse(

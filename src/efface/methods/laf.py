@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.faces import Array, Material
-from efface.feed import Feed, derive
+from efface.data.batches import Feed, derive
+from efface.data.faces import Array, Material
 from efface.methods.teaching import side_by_side, steps_of, teacher_of
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def laf(

@@ -35,18 +35,18 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from efface.augment import augmented
+from efface.data.augment import augmented
+from efface.data.batches import Batch, Feed, as_input, batches_of, derive
+from efface.data.faces import Array, Faces, Images, Material
+from efface.data.vectors import units
 from efface.errors import InputError
-from efface.faces import Array, Faces, Images, Material
-from efface.feed import Batch, Feed, as_input, batches_of, derive
+from efface.methods.neighbours import averaged, nearest, seen_by
 from efface.methods.teaching import both
 from efface.models.depths import depth, grafted
-from efface.neighbours import averaged, nearest, seen_by
-from efface.reweight import cells, reweighted
 from efface.settings import Count, Positive, Share, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
-from efface.vectors import units
+from efface.training.reweight import cells, reweighted
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 Way = Literal["auto", "neighbours", "stranger head", "errors", "strangers", "random", "none"]
 TESTED = 200

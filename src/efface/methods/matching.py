@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.faces import Faces, Material
+from efface.data.faces import Faces, Material
 
 
 def like_the_forgotten(material: Material) -> Faces:

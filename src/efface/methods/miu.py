@@ -20,15 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.data.batches import Batch, Feed, batches_of, derive
+from efface.data.faces import Material
 from efface.errors import InputError
-from efface.faces import Material
-from efface.feed import Batch, Feed, batches_of, derive
 from efface.models.depths import Tap, depth, flattened, tapped
 from efface.models.recogniser import Recogniser
-from efface.reweight import cells
 from efface.settings import Bound, Count, Number, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.reweight import cells
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def miu(

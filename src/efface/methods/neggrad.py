@@ -14,13 +14,13 @@ import itertools
 import torch
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material
-from efface.feed import Feed, batches_of
+from efface.data.augment import Augment
+from efface.data.batches import Feed, batches_of
+from efface.data.faces import Material
 from efface.methods.teaching import EpochOf
 from efface.settings import Bound, Count, Factor, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, descend, make_optimiser
+from efface.training.train import Optimiser, descend, make_optimiser
 
 
 def neggrad(

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from efface.augment import Augment
-from efface.faces import Material
-from efface.feed import Batch, Feed, batches_of, derive
+from efface.data.augment import Augment
+from efface.data.batches import Batch, Feed, batches_of, derive
+from efface.data.faces import Material
 from efface.methods.neggrad import mean_loss
 from efface.methods.teaching import nudge, teacher_of
 from efface.settings import Count, Factor, Positive, Share
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def neggrad_plus(

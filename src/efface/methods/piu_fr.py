@@ -21,14 +21,14 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from efface.data.batches import Feed, batches_of, derive
+from efface.data.faces import Material
 from efface.errors import InputError
-from efface.faces import Material
-from efface.feed import Feed, batches_of, derive
 from efface.methods.matching import like_the_forgotten
 from efface.methods.teaching import nudge
 from efface.settings import Bound, Count, Number, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, fit, make_optimiser
+from efface.training.train import Optimiser, descend, falling, fit, make_optimiser
 
 
 def piu_fr(

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from efface.data.batches import Feed
+from efface.data.faces import Array, Material
 from efface.errors import InputError
-from efface.faces import Array, Material
-from efface.feed import Feed
-from efface.reweight import reweighted
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import fit
+from efface.training.reweight import reweighted
+from efface.training.train import fit
 
 
 def rebalance(

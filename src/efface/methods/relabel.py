@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from efface.faces import Array, Faces, Material
+from efface.data.faces import Array, Faces, Material
 
 
 def mislabelled(material: Material, seed: int) -> Faces:

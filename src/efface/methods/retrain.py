@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material
-from efface.feed import Feed
+from efface.data.augment import Augment
+from efface.data.batches import Feed
+from efface.data.faces import Material
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, train
+from efface.training.train import Optimiser, train
 
 
 def retrain(

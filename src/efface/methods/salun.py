@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material, together
-from efface.feed import Feed, batches_of, derive
+from efface.data.augment import Augment
+from efface.data.batches import Feed, batches_of, derive
+from efface.data.faces import Material, together
 from efface.methods.gradients import mean_gradient, strongest
 from efface.methods.relabel import mislabelled
 from efface.settings import Count, Positive, Share
 from efface.tasks import Task
-from efface.train import Optimiser, falling, make_optimiser
+from efface.training.train import Optimiser, falling, make_optimiser
 
 
 def salun(

@@ -20,14 +20,14 @@ from typing import Literal
 import torch
 from torch import nn
 
+from efface.data.batches import Feed, batches_of, derive
+from efface.data.faces import Faces, Material
 from efface.errors import InputError
-from efface.faces import Faces, Material
-from efface.feed import Feed, batches_of, derive
 from efface.methods.matching import like_the_forgotten
 from efface.methods.teaching import EpochOf, nudge, teacher_of
 from efface.settings import Bound, Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def scrub(

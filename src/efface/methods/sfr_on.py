@@ -16,13 +16,13 @@ import math
 import torch
 from torch import nn
 
-from efface.augment import Augment
-from efface.faces import Material
-from efface.feed import Feed, batches_of
+from efface.data.augment import Augment
+from efface.data.batches import Feed, batches_of
+from efface.data.faces import Material
 from efface.methods.gradients import mean_squares
 from efface.settings import Bound, Count, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, descend, falling, make_optimiser
 
 
 def sfr_on(

@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.faces import Material, together
-from efface.feed import Feed
+from efface.data.batches import Feed
+from efface.data.faces import Material, together
 from efface.methods.gradients import mean_squares
 from efface.settings import Count, Positive
 from efface.tasks import Task

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from efface.faces import Array, Material
-from efface.feed import Batch, Feed, batches_of
+from efface.data.batches import Batch, Feed, batches_of
+from efface.data.faces import Array, Material
 
 EpochOf = Literal["forget", "retain"]
 """Which faces one epoch passes over once."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efface.faces import Material
-from efface.feed import Batch, Feed
+from efface.data.batches import Batch, Feed
+from efface.data.faces import Material
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.train import Optimiser, descend, make_optimiser
+from efface.training.train import Optimiser, descend, make_optimiser
 
 
 def unsir_benchmark(

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from efface.faces import Array, Material
-from efface.feed import Batch, Feed, batches_of
+from efface.data.batches import Batch, Feed, batches_of
+from efface.data.faces import Array, Material
 from efface.settings import Count, Number, Positive, Strength
 from efface.tasks import Task
-from efface.train import Optimiser, descend, make_optimiser
+from efface.training.train import Optimiser, descend, make_optimiser
 
 
 def unsir_official(

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from efface.data.batches import as_input
+from efface.data.faces import Array
+from efface.data.pairs import Pairs, places, read_pairs
 from efface.datasets import folder as any_folder
 from efface.errors import InputError, nearest
-from efface.faces import Array
-from efface.feed import as_input
 from efface.files import replacing
 from efface.measures.verification import error_versus_discard
 from efface.models import MODELS
 from efface.models.load import load_weights, read_weights
-from efface.packed import MANIFEST, open_packed
-from efface.pairs import Pairs, places, read_pairs
-from efface.photos import load
+from efface.preparation.packed import MANIFEST, open_packed
+from efface.preparation.photos import load
 from efface.quality.curves import draw_discard
 from efface.quality.network import NETWORK
 from efface.quality.pixels import PIXELS

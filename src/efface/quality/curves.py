@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from efface.faces import Array
+from efface.data.faces import Array
 from efface.files import replacing
 from efface.measures.verification import discard_area
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 Scores = NDArray[np.float64]
 LEVELS = 256

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 if TYPE_CHECKING:
     from PIL import Image

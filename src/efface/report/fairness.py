@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from efface.plan import OTHER_SEED, REFERENCE
+from efface.plan.tables import OTHER_SEED, REFERENCE
 from efface.report import plots, words
 from efface.results import Request, Results, Summary
 from efface.tasks import TASKS, Task

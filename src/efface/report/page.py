@@ -11,15 +11,15 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from efface.evidence import CHANGED, Evidence, evidence_path
+from efface.audit.verdict import DOUBT, under_trained
+from efface.evaluation.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
 from efface.measures.utility import ALL
-from efface.plan import ORIGINAL, OTHER_SEED, REFERENCE
+from efface.plan.tables import ORIGINAL, OTHER_SEED, REFERENCE
 from efface.report import fairness, pictures, plots, proof, words
 from efface.report.marks import COLOURS, Mark, Ruler, strip
 from efface.results import Evaluation, Request, Results, Summary
 from efface.tasks import TASKS, Task
-from efface.verdict import DOUBT, under_trained
 
 FORGOTTEN = Ruler(-40, 160, ((0, "origin"), (100, "goal")))
 OTHERS = ("original", "reference", OTHER_SEED)

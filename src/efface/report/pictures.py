@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from efface.anonymize import blur, cover, pixelate
-from efface.evidence import Evidence
-from efface.faces import Array
+from efface.anonymize.regions import blur, cover, pixelate
+from efface.data.faces import Array
+from efface.evaluation.evidence import Evidence
 from efface.report.words import number
 
 TRUTH = "#ffffff"

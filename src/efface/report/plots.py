@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from efface.evidence import Evidence
-from efface.faces import Array
+from efface.data.faces import Array
+from efface.evaluation.evidence import Evidence
 from efface.report.marks import COLOURS
 from efface.results import Search
 from efface.tasks.attributes import in_order

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efface.evidence import Evidence, standing
-from efface.plan import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
+from efface.audit.verdict import compared
+from efface.evaluation.evidence import Evidence, standing
+from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
 from efface.report import words
 from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import CriterionMet, MeasureRecord, Results, Summary, Verdict
-from efface.verdict import compared
 
 ATTACK = "attack/loss/auc/photo"
 COLUMNS: tuple[tuple[str, str], ...] = (

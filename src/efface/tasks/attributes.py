@@ -17,9 +17,9 @@ from scipy import special
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.data.batches import Batch
+from efface.data.faces import Array, Faces, Splits
 from efface.errors import InputError
-from efface.faces import Array, Faces, Splits
-from efface.feed import Batch
 from efface.measures import differences
 from efface.measures.benchmark import benchmark_measures
 from efface.measures.draws import Draws, Measure

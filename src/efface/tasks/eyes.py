@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
-from efface.anonymize import covered
-from efface.faces import EYES, Array, Splits
-from efface.feed import Batch
+from efface.anonymize.regions import covered
+from efface.data.batches import Batch
+from efface.data.faces import EYES, Array, Splits
 from efface.measures.outcomes import Outcomes
 from efface.tasks.task import Difference, Score, Task
 

@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.faces import Array, Faces, Splits
-from efface.feed import Batch
+from efface.data.batches import Batch
+from efface.data.faces import Array, Faces, Splits
+from efface.data.vectors import units
 from efface.measures import differences
 from efface.measures.closed_set import closed_set, fresh_head, through_the_head, without_rows
 from efface.measures.draws import Draws, Measure
@@ -20,7 +21,6 @@ from efface.measures.identification import identification
 from efface.measures.outcomes import Outcomes
 from efface.measures.verification import verification
 from efface.tasks.task import Difference, Score, Task, nothing_wrong
-from efface.vectors import units
 
 if TYPE_CHECKING:
     import pandas as pd

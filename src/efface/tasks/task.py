@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
-from efface.faces import Array, Splits
-from efface.feed import Batch
+from efface.data.batches import Batch
+from efface.data.faces import Array, Splits
 from efface.measures.draws import Aim, Draws, Measure
 from efface.measures.outcomes import Outcomes
 

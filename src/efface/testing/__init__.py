@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from efface.data.batches import Feed
+from efface.data.faces import Album, Splits
+from efface.data.groups import grouped
+from efface.data.split import divide
 from efface.datasets import GENERATORS
-from efface.divide import divide
 from efface.errors import InputError
-from efface.faces import Album, Splits
-from efface.feed import Feed
-from efface.gather import as_faces, selected
-from efface.groups import grouped
-from efface.machine import held_still
+from efface.experiment.loading import as_faces, selected
 from efface.methods import Method
 from efface.models import MODELS
-from efface.plan import Forget, Source, Split
+from efface.plan.tables import Forget, Source, Split
 from efface.settings import bound
 from efface.tasks import TASKS, Task
-from efface.train import train
+from efface.training.environment import held_still
+from efface.training.train import train
 
 SMALLEST_MODEL: dict[str, tuple[str, dict[str, Any]]] = {
     "eyes": ("eyenet", {"widths": (4, 6, 8), "hidden": 8}),

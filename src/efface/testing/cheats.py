@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from efface.data.batches import Feed
+from efface.data.faces import Material
 from efface.errors import InputError
-from efface.faces import Material
-from efface.feed import Feed
 from efface.methods.teaching import both, side_by_side, teacher_of
 from efface.models.recogniser import Recogniser
 from efface.models.reset import reinitialise
 from efface.settings import Count, Factor, Positive
 from efface.tasks import Task
-from efface.train import descend, make_optimiser
+from efface.training.train import descend, make_optimiser
 
 Instead = Callable[[Tensor, Tensor], Tensor]
 """(the original's answers (b, ...), their mean (1, ...)) to the answers that are wanted."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.faces import Array
 from efface.datasets.drawing.shapes import Field, above
-from efface.faces import Array
 
 
 def photographed(images: Field, quality: Field, noise: Field) -> NDArray[np.uint8]:

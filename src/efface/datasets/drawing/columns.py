@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from efface.data.faces import Array
 from efface.datasets.drawing.columns import Columns
 from efface.datasets.drawing.traits import Circumstance, Identity
-from efface.faces import Array
 
 SKIN = [(0.97, 0.85, 0.77), (0.92, 0.75, 0.63), (0.80, 0.60, 0.46), (0.59, 0.41, 0.30), (0.40, 0.27, 0.20)]
 HAIR = [(0.07, 0.06, 0.06), (0.20, 0.13, 0.09), (0.38, 0.25, 0.16), (0.62, 0.46, 0.28), (0.82, 0.68, 0.45)]

@@ -9,9 +9,9 @@ from string import ascii_uppercase
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.faces import Array
 from efface.datasets.drawing.shapes import Field
 from efface.datasets.drawing.traits import Identity
-from efface.faces import Array
 
 MOLES = 3
 """The most that a person has."""

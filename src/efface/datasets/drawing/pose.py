@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from efface.data.faces import Array
 from efface.datasets.drawing.columns import Columns
 from efface.datasets.drawing.shapes import Field, above
 from efface.datasets.drawing.traits import Circumstance
-from efface.faces import Array
 
 HEAD = 0.265
 """Half a head's width in smaller picture sides, at scale 1."""

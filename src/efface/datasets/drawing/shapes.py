@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.faces import Array
+from efface.data.faces import Array
 
 Field = Array
 """float32: a value per pixel (n, 1, h, w), a value per photo (n, 1, 1, 1) or a colour per photo (n, c, 1, 1)."""

@@ -7,8 +7,8 @@ from typing import Annotated, NamedTuple, Self, get_type_hints
 
 import numpy as np
 
+from efface.data.faces import Array
 from efface.datasets.drawing.columns import Columns
-from efface.faces import Array
 
 
 class Trait(NamedTuple):

@@ -1,0 +1,1 @@
+"""Eyes hidden on photos, and how much of them that hid."""

@@ -1,0 +1,1 @@
+"""Attacks, relearning and verdicts."""

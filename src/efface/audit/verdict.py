@@ -1,0 +1,166 @@
+"""Pass, fail, or not enough data to say: thresholds that were fixed before the run, held against whole intervals.
+
+A value that meets its threshold while its interval does not proves nothing, so it passes nothing. And an instrument is
+only believed when its controls come out as they must: the original has to fail, people nobody was trained on and
+another retrained model have to pass, and one answer for everybody has to fail what is asked for those who stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from scipy import stats
+
+from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
+from efface.results import CriterionMet, MeasureRecord, Summary, Verdict, VerdictWord
+
+ALPHA, POWER = 0.05, 0.8
+UNDER_TRAINED = 0.1
+"""How much worse a reference may answer the retained than the original does, as a share of the original's test error.
+"""
+OF_OTHERS = ("increase/", "price/", "disparity", "verification/", "fairness/", "intersection/", "fmr/", "fnmr/")
+WITHOUT_PEOPLE = ("relearn/steps", "relearn/ain", "distance/nearer, p", "weights/")
+"""Measures of a model as a whole, whose intervals come from seeds alone."""
+MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass", CONSTANT: "fail"}
+"""What each control must come out as."""
+
+
+def verdicts(
+    rows: Sequence[Summary], accept: Mapping[str, Criterion], error: str = "error", partial: Collection[str] = (),
+) -> list[Verdict]:
+    """One arm's rows, controls among them, against its criteria; none without criteria. error: name of the task's;
+    partial: rows that were handed the strangers they are judged by."""
+    if not accept or not rows:
+        return []
+    by_name = {one.method: one for one in rows}
+    found = {name: held_against(one, by_name[REFERENCE], accept) for name, one in by_name.items()
+             if name != REFERENCE}
+    wrong = {name: found[name].verdict for name, must in MUST.items() if name in found and found[name].verdict != must}
+    if under_trained(by_name, error):
+        wrong[REFERENCE] = "fail"
+    doubts = [DOUBT[name][word] for name, word in wrong.items()]
+    if not any(speaks_of_others(name) for name in accept):
+        doubts.append("no threshold asks how well anybody is still served, which a network that knows nothing would "
+                      "pass")
+    return [in_the_light_of(one, [*doubts, *(["it has seen its judges"] if one.method in partial else [])],
+                            keeps=all(name == ORIGINAL or word != "fail" for name, word in wrong.items()))
+            for one in found.values()]
+
+
+def speaks_of_others(name: str) -> bool:
+    """Whether a measure is about people who did not ask to be forgotten."""
+    return name.startswith(OF_OTHERS) or "/test" in name or "/retain" in name
+
+
+def asked_of(row: Summary, name: str) -> bool:
+    """Whether a criterion is held against a row: of people nobody was trained on what was measured of them, of one
+    answer for everybody what is asked for those who stay, of every other row all of it."""
+    if row.method == CONSTANT:
+        return speaks_of_others(name)
+    return row.method != NOBODY or name in row.measures
+
+
+def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
+    """Whether the reference answers the *retained* worse than the original does, beyond doubt: it had fewer faces to
+    learn and should know these no worse, so it was not trained as well, and what is near it is near a poor model."""
+    name = f"{error}/retain/all"
+    first, without = (rows[row].measures.get(name) for row in (ORIGINAL, REFERENCE))
+    usual = rows[ORIGINAL].measures.get(f"{error}/test/all")
+    if not (first and without and usual and first.span and without.span and usual.span):
+        return False
+    return without.span[1] > first.span[2] and without.span[0] - first.span[0] > UNDER_TRAINED * usual.span[0]
+
+
+def held_against(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
+    """One row's verdict, whatever the controls say."""
+    met = [meets(name, criterion, row, reference) for name, criterion in accept.items() if asked_of(row, name)]
+    words = [one.verdict for one in met]
+    word: VerdictWord = ("fail" if "fail" in words else
+                         "not enough data" if "not enough data" in words or not words else "pass")
+    return Verdict(arm=row.arm, method=row.method, verdict=word, criteria=met, must=MUST.get(row.method),
+                   why="" if words else "none of the criteria was measured")
+
+
+def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> CriterionMet:
+    """One measure of one row against one threshold."""
+    record = compared(name, row, reference) if criterion.within is not None else row.measures.get(name)
+    asked = in_words(criterion)
+    if record is None or record.span is None:
+        return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
+                            detectable=None, why="not measured" if record is None else record.about)
+    value, low, high = record.span
+    if low == high and len(row.seeds) == 1 and name.startswith(WITHOUT_PEOPLE):
+        return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
+                            detectable=None, why="one seed leaves no interval")
+    least, most = allowed(criterion)
+    word: VerdictWord = ("pass" if least <= low and high <= most else
+                         "fail" if high < least or low > most else "not enough data")
+    return CriterionMet(measure=name, asked=asked, value=value, low=low, high=high, verdict=word,
+                        detectable=detectable(low, high), why="")
+
+
+def compared(name: str, row: Summary, reference: Summary) -> MeasureRecord | None:
+    """A measure less the reference's: on the same people in every draw where that was measured, else with the two
+    intervals joined as if they were independent, which is wider."""
+    question, _, level = name.rpartition("/")
+    if paired := row.measures.get(f"{question} beyond reference/{level}"):
+        return paired
+    ours, theirs = row.measures.get(name), reference.measures.get(name)
+    if ours is None or theirs is None:
+        return None
+    if ours.span is None or theirs.span is None:
+        return theirs if ours.span else ours
+    (value, low, high), (other, other_low, other_high) = ours.span, theirs.span
+    gap = value - other
+    return MeasureRecord(value=gap, low=gap - math.hypot(value - low, other_high - other),
+                         high=gap + math.hypot(high - value, other - other_low), aim="as retrained",
+                         about=f"{ours.about}, minus the retrained reference's")
+
+
+def allowed(criterion: Criterion) -> tuple[float, float]:
+    """Between what a value, or its distance to the reference's, may lie."""
+    if criterion.within is not None:
+        return -criterion.within, criterion.within
+    return (criterion.at_least if criterion.at_least is not None else float("-inf"),
+            criterion.at_most if criterion.at_most is not None else float("inf"))
+
+
+def in_words(criterion: Criterion) -> str:
+    if criterion.within is not None:
+        return f"within {criterion.within:g} of the reference's"
+    return f"at most {criterion.at_most:g}" if criterion.at_most is not None else f"at least {criterion.at_least:g}"
+
+
+def detectable(low: float, high: float) -> float:
+    """The smallest shift that an interval like this one would have shown in four of five repetitions: its standard
+    error times the sum of both normal quantiles (two-sided 5%, power 80%)."""
+    error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
+    return float(error * (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)))
+
+
+def in_the_light_of(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verdict:
+    """A verdict once the controls are known: where one came out wrong no row passes; and who fails, fails only as long
+    as no control speaks against the instrument itself (`keeps`): too few people to see that a retrained model passes
+    are no excuse for a leak that they were enough to see."""
+    if not doubts or verdict.method in MUST:
+        return verdict
+    word: VerdictWord = "fail" if keeps and verdict.verdict == "fail" else "not enough data"
+    return verdict.model_copy(update={"verdict": word, "why": "; ".join(doubts)})
+
+
+UNSURE = "there are too few people or seeds to say that {}"
+DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
+    ORIGINAL: {"pass": "the original passes as well: there is too little to forget here, or to see",
+               "not enough data": UNSURE.format("the original fails")},
+    OTHER_SEED: {"fail": "another retrained model fails: these thresholds are tighter than retraining itself",
+                 "not enough data": UNSURE.format("another retrained model passes")},
+    REFERENCE: {"fail": "the reference knows the retained far worse than the original does: it was not trained as "
+                        "well"},
+    NOBODY: {"fail": "people nobody was trained on fail: the attacks see something else than training",
+             "not enough data": UNSURE.format("people nobody was trained on pass")},
+    CONSTANT: {"pass": "one answer for everybody, whatever the picture shows, passes what is asked for those who stay: "
+                       "ask for more than guessing",
+               "not enough data": UNSURE.format("one answer for everybody fails what is asked for those who stay")},
+}
+"""What a control that came out wrong means."""

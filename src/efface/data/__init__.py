@@ -1,0 +1,1 @@
+"""Faces in memory: their table, groups, splits and batches."""

@@ -1,0 +1,1 @@
+"""What models predict, and every measure of it."""

@@ -1,0 +1,63 @@
+"""One pass of a model over the splits and the pairs to tell apart: Outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.data.batches import answering_batch, as_input
+from efface.data.faces import Array, Images, Splits
+from efface.data.vectors import units
+from efface.data.verification import Verification
+from efface.measures.outcomes import Outcomes
+from efface.measures.utility import SPLITS
+from efface.models.recogniser import Recogniser
+
+
+def observe(model: nn.Module, splits: Splits, sets: Sequence[Verification], device: torch.device) -> Outcomes:
+    """What `model` answers to every face that evaluation looks at, and how alike it finds the pairs of each set."""
+    parts = [(name, faces) for name, faces in splits.items() if name in SPLITS and len(faces)]
+    return Outcomes(
+        split=np.concatenate([np.full(len(faces), name) for name, faces in parts]),
+        key=np.concatenate([faces.keys for _, faces in parts]),
+        identity=np.concatenate([faces.identities for _, faces in parts]),
+        group=np.concatenate([faces.groups for _, faces in parts]),
+        answers=np.concatenate([answers(model, faces.images, device) for _, faces in parts]),
+        truth=np.concatenate([faces.targets for _, faces in parts]),
+        **({"traits": np.concatenate([faces.traits for _, faces in parts])} if splits.test.traits is not None else {}),
+        **(recognised(model, sets, device) if isinstance(model, Recogniser) else {}),
+    )
+
+
+def recognised(model: Recogniser, sets: Sequence[Verification], device: torch.device) -> dict[str, Array]:
+    """The columns of recognition: the head's centres and the compared pairs."""
+    columns = {"centres": model.head.centres().cpu().numpy()}
+    if sets:
+        columns["pair_set"] = np.concatenate([np.full(len(one), one.name) for one in sets])
+        columns["pair_similarity"] = np.concatenate([similarity(model, one, device) for one in sets])
+        for name in ("same", "fold", "quality"):
+            columns[f"pair_{name}"] = np.concatenate([getattr(one, name) for one in sets])
+    return columns
+
+
+def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> Array:
+    """(p,) cosine of the embeddings of each pair, a photo's and its mirror image's summed (the field's flip test)."""
+    rows, places = np.unique(np.stack([pairs.first, pairs.second]), return_inverse=True)
+    photos = Images(pairs.images.store, pairs.images.rows[rows])
+    both = answers(model, photos, device) + answers(model, photos, device, flip=True)
+    unit = units(both)
+    first, second = places.reshape(2, -1)
+    alike: Array = np.einsum("pd,pd->p", unit[first], unit[second])
+    return alike
+
+
+@torch.no_grad()
+def answers(model: nn.Module, images: Images, device: torch.device, *, flip: bool = False) -> Array:
+    """(n, ...) the model's outputs in evaluation mode, for the images or their mirror images."""
+    model.eval()
+    batch = answering_batch(device)
+    batches = (as_input(images[start:start + batch], device) for start in range(0, len(images), batch))
+    return np.concatenate([model(one.flip(3) if flip else one).cpu().numpy() for one in batches])

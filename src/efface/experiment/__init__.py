@@ -1,0 +1,1 @@
+"""A plan carried out: data loaded, models made and kept, shadows, results."""

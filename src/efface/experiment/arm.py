@@ -1,0 +1,119 @@
+"""One arm of a run made ready: its faces gathered, its people divided, its models lined up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from efface.data.faces import Faces, Material, Splits
+from efface.data.groups import column, having
+from efface.data.split import divide
+from efface.data.verification import Verification, verification_sets
+from efface.errors import InputError, nearest
+from efface.experiment.builder import Kitchen, line_up, reference
+from efface.experiment.loading import gather
+from efface.experiment.resolve import Bound
+from efface.experiment.shadows import Shadow, shadows_of
+from efface.experiment.store import Shelf, Stage
+from efface.plan.tables import REFERENCE
+from efface.progress import Watch
+from efface.results import Environment
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm, ready to be worked on."""
+
+    name: str
+    bound: Bound
+    splits: Splits
+    names: tuple[str, ...]
+    """Of the classes or attributes that are answered; none where answers are something else."""
+    sets: tuple[Verification, ...]
+    """Pairs to tell apart, of people no model was trained on."""
+    stages: tuple[Stage, ...]
+    """Every model to be made, each after the one it starts from."""
+    spare: Stage | None
+    """The reference of one more seed, where the plan has one alone and is audited: every distance needs its floor."""
+    shadows: tuple[Shadow, ...]
+    """Models that know how others would have answered."""
+    shelf: Shelf
+
+    def stage(self, name: str, seed: int) -> Stage:
+        """The model of this name and seed."""
+        return next(stage for stage in self.stages if (stage.name, stage.seed) == (name, seed))
+
+    @property
+    def models(self) -> list[Stage]:
+        """Every model that is looked at, shadows aside."""
+        return [*self.stages, *([self.spare] if self.spare else [])]
+
+    def other_reference(self, seed: int) -> Stage | None:
+        """A reference of another seed than this one, if there is any."""
+        seeds = self.bound.plan.seeds
+        after = seeds[(seeds.index(seed) + 1) % len(seeds)]
+        return self.spare if after == seed else self.stage(REFERENCE, after)
+
+
+def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: Environment, watch: Watch) -> Arm:
+    """Gather the faces, divide the people, and line up the models."""
+    plan = bound.plan
+    gathered = gather(plan.data, bound.task, out / "faces", watch)
+    parts = column(gathered.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
+    fixed = gathered.table["split_of_source"].to_numpy(str)
+    marked = having(gathered.table, plan.forget.where, "forget.where") if plan.forget.where else None
+    labels, now = plan.data[0].label, plan.forget.round or 1
+    divided = [divide(gathered.faces, plan.split, one, parts, fixed, marked)
+               for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))]
+    rounds = [confused(*bound.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
+    so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
+    sets = verification_sets(plan.verify, gathered.faces, splits)
+    shelf = Shelf(out, device, watch.tick)
+    kitchen = Kitchen(bound, gathered, shelf, machine)
+    materials = in_turn(so_far)
+    stages = tuple(stage for seed in plan.seeds
+                   for stage in line_up(kitchen, so_far, len(names), materials, seed))
+    audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
+    spare = reference(kitchen, splits, len(names), plan.seeds[0] + 1) if audited else None
+    shadows = shadows_of(kitchen, divided[-1], splits, len(names))
+    return Arm(name, bound, splits, names if bound.task.labels != "none" else (), sets, stages, spare, shadows, shelf)
+
+
+def confused(
+    splits: Splits, names: tuple[str, ...], pair: tuple[str, str] | None,
+) -> tuple[Splits, tuple[str, ...]]:
+    """The splits with the forgotten of two classes labelled as the other one.
+
+    Raises InputError for a class that does not exist, or of which nobody is forgotten.
+    """
+    if pair is None:
+        return splits, names
+    one, other = (names.index(name) if name in names else -1 for name in pair)
+    for name, number in zip(pair, (one, other), strict=True):
+        if number < 0 or not (splits.forget.targets == number).any():
+            raise InputError(f"forget.confuse: nobody who is to be forgotten has the class '{name}'"
+                             f"{nearest(name, names)}")
+    was = splits.forget.targets
+    swapped = np.where(was == one, other, np.where(was == other, one, was))
+    return replace(splits, forget=replace(splits.forget, targets=swapped)), names
+
+
+def in_turn(rounds: Sequence[Splits]) -> list[Material]:
+    """What a method is handed in each round: those newly asked for, and whom nobody has asked to forget yet."""
+    before: Faces | None = None
+    materials = []
+    for splits in rounds:
+        new = ~np.isin(splits.forget.keys, [] if before is None else before.keys)
+        materials.append(Material(splits.forget[np.flatnonzero(new)], splits.retain, splits.public, before))
+        before = splits.forget
+    return materials
+
+
+
+
+
+

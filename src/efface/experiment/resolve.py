@@ -1,0 +1,151 @@
+"""From the names in a plan to the functions they mean, every setting checked before any work starts."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from torch import nn
+
+from efface.datasets import GENERATORS, READERS
+from efface.errors import InputError, nearest
+from efface.experiment.loading import PASSED_BY_CODE
+from efface.methods import METHODS, Method, tasks_of
+from efface.models import MODELS
+from efface.models.recogniser import function_named
+from efface.plan.tables import Plan, Source
+from efface.preparation.prepare import prepare
+from efface.settings import bound
+from efface.tasks import TASKS, Task
+from efface.training.train import train
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class BoundStage:
+    """A way to forget with all its settings, and the name of the row it starts from."""
+
+    name: str
+    method: Method
+    settings: dict[str, Any]
+    after: str
+    public: str
+    reweight: bool
+    tried: tuple[dict[str, Any], ...]
+    """What distinguishes each candidate of a search; none where nothing is searched."""
+    within: float
+    """How far from one half the attack on a candidate that is kept may be."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A plan whose names have become functions."""
+
+    plan: Plan
+    task: Task
+    build: Callable[..., nn.Module]
+    model_settings: dict[str, Any]
+    train_settings: dict[str, Any]
+    stages: tuple[BoundStage, ...]
+
+    def filled(self) -> dict[str, Any]:
+        """The plan as plain data, with every default filled in."""
+        plain = self.plan.model_dump(mode="json", exclude_none=True)
+        plain["train"] = self.train_settings
+        plain["model"] |= self.model_settings
+        plain["methods"] = {stage.name: {"use": self.plan.methods[stage.name].use, "after": stage.after,
+                                         "public": stage.public, "reweight": stage.reweight,
+                                         **searching(stage), **stage.settings}
+                            for stage in self.stages}
+        return plain
+
+
+def bind(plan: Plan, where: str) -> Bound:
+    """Look up every name of a plan; `where` opens the message of an InputError."""
+    for source in plan.data:
+        _check_source(source, where)
+    build = _named(MODELS, plan.model.name, f"{where}: model")
+    task = _named(TASKS, plan.task, f"{where}: task")
+    if plan.model.name not in task.models:
+        raise InputError(f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose "
+                         f"{' or '.join(task.models)}")
+    for source in plan.data:
+        _check_labels(source, task, where)
+    model_settings = bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'")
+    if "factory" in model_settings:
+        function_named(model_settings["factory"])
+    if plan.verify and plan.task != "recognition":
+        raise InputError(f"{where}: verify is for the task recognition, not '{plan.task}': leave it out")
+    if plan.forget.confuse and plan.task != "classes":
+        raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
+    return Bound(
+        plan=plan,
+        task=task,
+        build=build,
+        model_settings=model_settings,
+        train_settings=bound(train, plan.train, f"{where}: train"),
+        stages=tuple(_bound_stage(name, plan, where) for name in plan.methods),
+    )
+
+
+def _bound_stage(name: str, plan: Plan, where: str) -> BoundStage:
+    stage = plan.methods[name]
+    method = (function_named(stage.use, f"{where}: methods.{name}: use") if ":" in stage.use else
+              _named(METHODS, stage.use, f"{where}: methods.{name}: method"))
+    wanted = ["model", "task", "material", "feed"]
+    if (given := list(inspect.signature(method).parameters)[:4]) != wanted:
+        raise InputError(f"{where}: methods.{name}: {stage.use} takes {', '.join(given) or 'nothing'}: a way to forget "
+                         f"takes {', '.join(wanted)}, then settings")
+    settings = bound(method, stage.settings, f"{where}: methods.{name}")
+    works_on = tasks_of(stage.use)
+    if plan.task not in works_on:
+        raise InputError(f"{where}: methods.{name}: {stage.use} works on {' and '.join(works_on)}, not on "
+                         f"'{plan.task}'")
+    for setting in stage.search:
+        if setting in stage.settings:
+            raise InputError(f"{where}: methods.{name}: {setting} is both set and searched: leave out one")
+    tried = tuple(dict(zip(stage.search, values, strict=True)) for values in itertools.product(*stage.search.values()))
+    for one in tried:
+        bound(method, {**stage.settings, **one}, f"{where}: methods.{name}.search")
+    return BoundStage(name, method, settings, stage.after or "original", stage.public, stage.reweight,
+                      tried if stage.search else (), stage.search_within)
+
+
+def searching(stage: BoundStage) -> dict[str, Any]:
+    """What a search is asked, as plain data."""
+    return {"search": list(stage.tried), "search_within": stage.within} if stage.tried else {}
+
+
+def _check_source(source: Source, where: str) -> None:
+    known = {**GENERATORS, **READERS, "packed": None}
+    _named(known, source.name, f"{where}: dataset")
+    if source.name in GENERATORS:
+        bound(GENERATORS[source.name].make, source.settings, f"{where}: data '{source.name}'")
+        return
+    if source.path is None:
+        raise InputError(f"{where}: data '{source.name}' needs a path: the folder it lies in")
+    if source.name in READERS:
+        bound(READERS[source.name].read, source.settings, f"{where}: data '{source.name}'")
+        bound(prepare, source.prepare, f"{where}: data '{source.name}'.prepare", given_elsewhere=PASSED_BY_CODE)
+    elif source.settings or source.prepare:
+        extra = next(iter([*source.settings, *source.prepare]))
+        raise InputError(f"{where}: data 'packed' is prepared already and takes no setting '{extra}'")
+
+
+def _check_labels(source: Source, task: Task, where: str) -> None:
+    if {"none": False, "one": len(source.label) != 1, "several": not source.label}[task.labels]:
+        wanted = "one column" if task.labels == "one" else "one column or more"
+        raise InputError(f"{where}: data '{source.name}': task '{task.name}' needs label = {wanted} to answer; given "
+                         f"{', '.join(source.label) or 'none'}")
+    if task.labels == "none" and source.label:
+        raise InputError(f"{where}: data '{source.name}': task '{task.name}' takes no label: leave it out")
+
+
+def _named(table: Mapping[str, Thing], name: str, where: str) -> Thing:
+    if name not in table:
+        raise InputError(f"{where} '{name}' is unknown{nearest(name, table)}")
+    return table[name]

@@ -1,0 +1,114 @@
+"""A whole run, top to bottom, and the folder it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from efface import report
+from efface.audit.verdict import verdicts
+from efface.errors import InputError
+from efface.evaluation.evaluate import summarise
+from efface.experiment.arm import set_up
+from efface.experiment.assess import judge, searched
+from efface.experiment.loading import check_paths
+from efface.experiment.request import describe
+from efface.experiment.resolve import bind
+from efface.experiment.shadows import every_stage
+from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
+from efface.experiment.workers import make_shadows
+from efface.files import write_text
+from efface.plan.tables import Plan, judged_by_their_own
+from efface.progress import Watch
+from efface.results import Results, Thresholds, read_results, write_results
+from efface.training.environment import device_named, environment, held_still
+
+
+def run(
+    plans: Mapping[str, Plan], out: Path, *, device: str = "auto", threads: int = 2, watch: Watch | None = None,
+) -> Results:
+    """Run the arms of a plan into the folder `out` and return what then stands in `out/results.json`.
+
+    Every name and setting is checked before any work. What is there already is not made again: a run that was
+    killed goes on, a finished one does nothing. Raises InputError for a plan that cannot be run.
+    """
+    watch = watch or Watch()
+    bound = {name: bind(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
+    for plan in plans.values():
+        check_paths(plan)
+    here = device_named(device)
+    with alone_in(out), held_still(here, threads):
+        machine = environment(here, threads)
+        arms = [set_up(name, plan, out, here, machine, watch) for name, plan in bound.items()]
+
+        filled = {name: plan.filled() for name, plan in bound.items()}
+        made_of = [stage.signature for arm in arms for stage in [*arm.models, *every_stage(arm.shadows)]]
+        signature = signature_of([filled, machine.model_dump(), made_of, code_of_packages(*ASSESSING)])
+        if finished := _finished(out, signature):
+            return finished
+
+        thresholds = fixed_beforehand(plans, out)
+        watch.expect(sum(len(arm.models) for arm in arms))
+        for arm in arms:
+            for stage in arm.models:
+                with watch.stage(arm.name, stage.name, stage.seed):
+                    arm.shelf.make(stage)
+        make_shadows(arms, plans, out, here, machine, watch)
+
+        judged = {arm.name: judge(arm, out, watch) for arm in arms}
+        evaluations = [row for one in judged.values() for row in one.rows]
+        results = Results(
+            signature=signature,
+            plan=filled,
+            environment=machine,
+            requests=[describe(arm) for arm in arms],
+            evaluations=evaluations,
+            summaries=summarise(evaluations),
+            searches=[search for arm in arms for search in searched(arm)],
+            verdicts=[verdict for name, one in judged.items()
+                      for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept,
+                                              bound[name].task.error, judged_by_their_own(plans[name]))],
+            thresholds=thresholds,
+        )
+        write_results(results, out)
+        report.write(out)
+    return results
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process only; the lock goes with the process, however it ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"another run is at work in {out}: wait for it, or give another --out") from None
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{out} cannot be used as a folder for results: {error.strerror}") from None
+
+
+def fixed_beforehand(plans: Mapping[str, Plan], out: Path) -> Thresholds | None:
+    """Hash of the thresholds of all arms, now and when this folder's first model was about to be made."""
+    if not any(plan.accept for plan in plans.values()):
+        return None
+    now = signature_of({name: plan.model_dump(mode="json")["accept"] for name, plan in plans.items()})
+    path = out / "thresholds.sha256"
+    if not path.exists():
+        begun = any((out / "models").glob("*.safetensors"))
+        write_text(path, "models were there before any thresholds" if begun else now)
+    return Thresholds(sha256=now, first_sha256=path.read_text(encoding="ascii"))
+
+
+def _finished(out: Path, signature: str) -> Results | None:
+    """The results of an earlier run of the very same, if its report stands too."""
+    if not (out / "results.json").exists() or not (out / "report.html").exists():
+        return None
+    try:
+        results = read_results(out)
+    except InputError:
+        return None
+    return results if results.signature == signature else None

@@ -1,0 +1,119 @@
+"""Settings chosen, not guessed: every candidate is judged by people nobody trained on and no audit looks at.
+
+Of the candidates that keep the forgetting verdict, the one that serves its worst group best. The verdict here asks what
+can be asked before anything was retrained: are the forgotten told apart from people of `val` of the same groups (and
+class)? The strangers of the attack, the test faces and the reference take no part.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.data.batches import Feed
+from efface.data.faces import Splits
+from efface.errors import InputError
+from efface.evaluation.evaluate import grade
+from efface.evaluation.predict import observe
+from efface.files import write_text
+from efface.measures.attacks import auc, sides_of
+from efface.measures.draws import Draws
+from efface.measures.utility import ALL, groups_of
+from efface.results import Candidate
+from efface.tasks import Task
+from efface.training.reweight import cells
+
+TIMES = 200
+"""Resamples for the interval of a candidate's attack."""
+
+
+def search(
+    candidates: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]],
+    method: Callable[[Feed, Mapping[str, Any]], nn.Module], splits: Splits, task: Task, feed: Feed, within: float,
+    record: Path,
+) -> nn.Module:
+    """The model of the best candidate; all of them are written to `record`.
+
+    candidates: complete settings; tried: what distinguishes each; method: (feed, settings) to a model.
+    within: how far from one half the attack may be. If no candidate is within, the nearest is taken, and `record` says
+    of each that it was not kept.
+    """
+    if not len(splits.val):
+        raise InputError("search chooses by the people of val, and there are none: set split.val")
+    best: nn.Module | None = None
+    found: list[Candidate] = []
+    for settings, names in zip(candidates, tried, strict=True):
+        own, began = Feed(feed.device, feed.seed, feed.tick), time.perf_counter()
+        torch.manual_seed(feed.seed)
+        model = method(own, settings)
+        seconds = time.perf_counter() - began
+        feed.handed += own.handed
+        found.append(judged(model, splits, task, dict(names), own, seconds, within))
+        if found[-1].attack is not None and best_of(found) == len(found) - 1:
+            best = model
+    place = best_of(found)
+    found[place] = found[place].model_copy(update={"chosen": True})
+    write_text(record, json.dumps([one.model_dump() for one in found], indent=1) + "\n")
+    assert best is not None
+    return best
+
+
+def judged(
+    model: nn.Module, splits: Splits, task: Task, settings: dict[str, Any], feed: Feed, seconds: float, within: float,
+) -> Candidate:
+    """What validation people say of one candidate."""
+    nobody = splits.test[np.zeros(0, int)]
+    asked = replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, test=nobody,
+                    strangers=nobody)
+    outcomes = observe(model, asked, (), feed.device)
+    if not np.isfinite(outcomes.answers).all():
+        return Candidate(settings=settings, worst_group="", worst_error=None, attack=None, attack_low=None,
+                         attack_high=None, faces=feed.handed, seconds=seconds, kept=False)
+    graded = grade(outcomes, task)
+    error = graded.scores[task.error]
+    groups = [group for group in groups_of(outcomes) if np.isfinite(error[outcomes.rows("val", group)]).any()]
+    errors = {group: float(np.nanmean(error[outcomes.rows("val", None if group == ALL else group)]))
+              for group in groups or [ALL]}
+    worst = max(errors, key=lambda group: errors[group])
+    of = np.concatenate([cells(faces, task) for _, faces in asked.items() if len(faces)])
+    as_strangers = replace(outcomes, split=np.where(outcomes.split == "val", "strangers", outcomes.split), group=of)
+    sides = sides_of(as_strangers, -graded.signal, Draws(as_strangers, TIMES), people=False, times=TIMES)
+    if sides is None:
+        raise InputError("search compares the forgotten with people of val of the same groups, and there are none: "
+                         "raise split.val")
+    attacks = auc(sides)
+    low, high = np.percentile(attacks[1:], [2.5, 97.5])
+    return Candidate(settings=settings, worst_group=worst, worst_error=errors[worst], attack=float(attacks[0]),
+                     attack_low=float(low), attack_high=float(high), faces=feed.handed, seconds=seconds,
+                     kept=bool(abs(attacks[0] - 0.5) <= within))
+
+
+def best_of(found: Sequence[Candidate]) -> int:
+    """The place of the best: the lowest worst error among those kept or, if none is, the attack nearest to one half.
+
+    Raises InputError where every candidate diverged.
+    """
+    if all(one.attack is None for one in found):
+        raise InputError(f"search: every candidate answers with what is no number ({[one.settings for one in found]}): "
+                         "give lower rates")
+
+    def badness(place: int) -> tuple[bool, float]:
+        one = found[place]
+        if one.attack is None or one.worst_error is None:
+            return True, np.inf
+        return not one.kept, one.worst_error if one.kept else abs(one.attack - 0.5)
+
+    return min(range(len(found)), key=badness)
+
+
+def read_search(record: Path) -> list[Candidate]:
+    """What `search` wrote; nothing where nothing was searched."""
+    return [Candidate(**one) for one in json.loads(record.read_text(encoding="utf-8"))] if record.exists() else []

@@ -1,0 +1,132 @@
+"""Models and their outcomes on disk, each under a signature of all that made it: asked for twice, made once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from efface.data.batches import Feed, derive
+from efface.data.faces import Array
+from efface.experiment.signatures import signature_of
+from efface.files import load_columns, save_columns
+from efface.measures.outcomes import Outcomes
+from efface.models.load import load_weights, read_weights, save_weights
+from efface.training.environment import Meter
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a model is before anything was learned."""
+
+    build: Callable[[], nn.Module]
+    about: Mapping[str, Any]
+    """What is to be known of it to build it elsewhere: saved with the weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One model of a run: the original, the reference, what a method made, or a shadow of these."""
+
+    name: str
+    seed: int
+    settings: Mapping[str, Any]
+    ingredients: Any
+    """Plain data: whatever the weights follow from, but for name and seed."""
+    network: Network
+    make: Callable[[Feed, Path], nn.Module]
+    """(feed, where to keep a checkpoint) to the model."""
+    before: Stage | None = None
+    """The stage this one starts from; the original starts from none."""
+
+    @cached_property
+    def signature(self) -> str:
+        """Changes when anything the weights follow from does."""
+        before = [self.before.name, self.before.signature] if self.before else None
+        return signature_of([self.seed, dict(self.settings), self.ingredients, before])
+
+    @property
+    def line(self) -> list[Stage]:
+        """The stages that led here, this one last."""
+        return [*(self.before.line if self.before else []), self]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A run's folder of models and outcomes."""
+
+    folder: Path
+    device: torch.device
+    tick: Callable[[int], None] | None = None
+
+    def path(self, stage: Stage, kind: str, suffix: str) -> Path:
+        """Where something of a stage lies: a readable name and the signature."""
+        readable = re.sub(r"[^a-z0-9]+", "-", stage.name.lower()).strip("-")
+        path = self.folder / kind / f"{readable}-seed{stage.seed}-{stage.signature[:12]}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def has(self, stage: Stage) -> bool:
+        return self.path(stage, "models", ".safetensors").exists()
+
+    def make(self, stage: Stage) -> None:
+        """Make a stage's model and put it on the shelf with its bill, unless it stands there."""
+        if self.has(stage):
+            return
+        checkpoint = self.path(stage, "models", ".checkpoint")
+        seed = derive(stage.seed, stage.name)
+        feed = Feed(self.device, seed, self.tick)
+        torch.manual_seed(seed)
+        with Meter(self.device) as meter:
+            model = stage.make(feed, checkpoint)
+        self.put(stage, model, {"seconds": meter.seconds, "faces": feed.handed,
+                                "peak_memory_mib": meter.peak_memory_mib})
+        checkpoint.unlink(missing_ok=True)
+
+    def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
+        """Put a model on the shelf with what it took: seconds, faces, peak_memory_mib."""
+        made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
+        save_weights(model, self.path(stage, "models", ".safetensors"), {**stage.network.about, **made, **bill})
+
+    def fresh(self, network: Network) -> nn.Module:
+        """An untrained model on the device, channels last."""
+        model: nn.Module = network.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
+    def model(self, stage: Stage) -> nn.Module:
+        """A copy of a stage's model."""
+        return load_weights(self.fresh(stage.network), self.path(stage, "models", ".safetensors"))
+
+    def bill(self, stage: Stage) -> dict[str, Any]:
+        """What making a stage alone took: seconds, faces, peak_memory_mib."""
+        return read_weights(self.path(stage, "models", ".safetensors"))[1]
+
+    def weights(self, stage: Stage) -> dict[str, Array]:
+        """A stage's trained weights as arrays; running statistics and counters are no weights."""
+        saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
+        return {name: saved[name].numpy() for name, _ in stage.network.build().named_parameters()}
+
+    def outcomes(self, stage: Stage, seen: str, observe: Callable[[nn.Module], Outcomes]) -> Outcomes:
+        """What a stage's model answered, observed once; `seen` is the signature of what it is asked."""
+        path = self.path(stage, "outcomes", f"-{seen[:12]}.npz")
+        if not path.exists():
+            save_columns(observe(self.model(stage)), path)
+        return load_columns(Outcomes, path)
+
+
+
+
+
+
+
+
+
+
+
+

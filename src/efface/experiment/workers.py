@@ -1,0 +1,149 @@
+"""Many models made side by side, each by the same recipe as if it were alone.
+
+On a CPU one process per core, each with one thread, is fastest (benchmarks/many_models.py has the table); on a GPU
+several networks are stacked into one (`stacked.py`). Whatever stands on the shelf is not made again, so a crew that
+was killed goes on, and arms share what they have in common.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from efface.experiment.arm import Arm, set_up
+from efface.experiment.resolve import bind
+from efface.experiment.shadows import every_stage, way_of
+from efface.experiment.stacked import make_stacked
+from efface.experiment.store import Stage
+from efface.plan.file import parse_plan
+from efface.plan.tables import Plan
+from efface.progress import Watch
+from efface.results import Environment
+from efface.training.environment import held_still
+
+
+def make_shadows(
+    arms: Sequence[Arm], plans: Mapping[str, Plan], out: Path, device: torch.device, machine: Environment,
+    watch: Watch,
+) -> None:
+    """Make every shadow of every arm, and what the audited methods make of it."""
+    for arm in arms:
+        audit = arm.bound.plan.audit
+        if audit is None or not missing(arm):
+            continue
+        way = way_of(audit.train, arm.bound.task.name, device.type, machine.threads)
+        if way == "stacked":
+            make_stacked(arm.shadows, arm.bound, arm.shelf)
+        if way == "processes":
+            in_processes(arm, plans, out, device, machine, watch)
+        left = missing(arm)
+        with held_still(device, machine.threads):
+            for stage in watch.track(left, len(left), "shadow models") if left else ():
+                arm.shelf.make(stage)
+
+
+def missing(arm: Arm) -> list[Stage]:
+    """What an arm's shadows lack on the shelf."""
+    return [stage for stage in every_stage(arm.shadows) if not arm.shelf.has(stage)]
+
+
+def in_processes(
+    arm: Arm, plans: Mapping[str, Plan], out: Path, device: torch.device, machine: Environment, watch: Watch,
+) -> None:
+    """Make an arm's shadows by as many processes as the run has threads.
+
+    Raises RuntimeError with what a process said, should one fail.
+    """
+    plan = plans[arm.name].model_dump(mode="json", exclude_none=True)
+    order = {"arm": arm.name, "plan": plan, "out": str(out), "device": str(device), "path": sys.path,
+             "machine": machine.model_dump(mode="json"), "of": machine.threads}
+    wanted = missing(arm)
+    with workers([order | {"share": share} for share in range(machine.threads)]) as running:
+        for _ in watch.track(as_they_are_done(wanted, arm, running), len(wanted), "shadow models"):
+            pass
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process at work, and what it says on its standard error."""
+
+    process: subprocess.Popen[str]
+    said: IO[str]
+
+
+@contextmanager
+def workers(orders: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
+    """A process per order; none outlives the block."""
+    with ExitStack() as stack:
+        running = []
+        for order in orders:
+            said = stack.enter_context(tempfile.TemporaryFile("w+"))
+            process = subprocess.Popen([sys.executable, "-c", "from efface.experiment.workers import work; work()"],
+                                       text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+            stack.callback(ended, process)
+            running.append(Worker(process, said))
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(order) + "\n")  # and stays open: when it closes, the boss is gone
+            process.stdin.flush()
+        yield running
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """End a process, whatever it is doing."""
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
+
+
+def as_they_are_done(
+    stages: Sequence[Stage], arm: Arm, running: Sequence[Worker],
+) -> Iterator[Stage]:
+    """Each stage once it stands on the shelf, until all processes have ended."""
+    waiting = list(stages)
+    while waiting:
+        at_work = any(worker.process.poll() is None for worker in running)
+        for stage in [stage for stage in waiting if arm.shelf.has(stage)]:
+            waiting.remove(stage)
+            yield stage
+        for worker in running:
+            if worker.process.poll():
+                worker.said.seek(0)
+                raise RuntimeError(f"a process that trains shadow models failed:\n{worker.said.read()}")
+        if waiting and not at_work:
+            raise RuntimeError(f"{len(waiting)} shadow models were not made, and nobody is at work on them")
+        time.sleep(0.1)
+
+
+def work() -> None:
+    """What each process does: read its order from standard input, set the arm up, make its share; end at once when
+    whoever gave the order is gone, since the next run would make the same files."""
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=leave_with_the_boss, daemon=True).start()
+    sys.path[:] = order["path"]
+    device, machine = torch.device(order["device"]), Environment.model_validate(order["machine"])
+    bound = bind(parse_plan(order["plan"], "plan"), "plan")
+    with held_still(device, 1):
+        arm = set_up(order["arm"], bound, Path(order["out"]), device, machine, Watch())
+        for shadow in arm.shadows[order["share"]::order["of"]]:
+            for stage in every_stage([shadow]):
+                arm.shelf.make(stage)
+
+
+def leave_with_the_boss() -> None:
+    """Wait until standard input closes, which it does however the boss ended."""
+    sys.stdin.read()
+    os._exit(1)

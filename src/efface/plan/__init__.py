@@ -1,0 +1,1 @@
+"""What to run: the tables of a plan and its TOML file."""

@@ -1,0 +1,76 @@
+"""A plan's TOML file: read, laid out into its arms, and what is wrong with it said in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from efface.errors import InputError
+from efface.plan.tables import Plan
+from efface.settings import first_complaint
+
+
+def read_plan(path: Path) -> dict[str, Plan]:
+    """The arms of a plan file by name, in order; a plan without `[arms]` has one arm, named "".
+
+    An arm is the plan with its own table laid over it: tables are merged, everything else is replaced.
+
+    Raises InputError for a missing file, broken TOML, an unknown key or a value of the wrong kind.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"plan {path} does not exist") from None
+    except (IsADirectoryError, UnicodeDecodeError):
+        raise InputError(f"plan {path} is not a text file: expected a TOML file") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"plan {path} is not valid TOML: {error}") from None
+    arms = raw.pop("arms", {})
+    if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
+        raise InputError(f"plan {path}: arms must be tables, each laid over the plan: [arms.\"a name\"]")
+    plans = {name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
+             for name, arm in (arms or {"": {}}).items()}
+    skewed = {title: one for name, plan in plans.items() for title, one in at_each_skew(name, plan).items()}
+    return {title: one for name, plan in skewed.items() for title, one in in_rounds(name, plan).items()}
+
+
+def at_each_skew(name: str, plan: Plan) -> dict[str, Plan]:
+    """An arm per skew of a request that has several."""
+    if not isinstance(plan.forget.skew, tuple):
+        return {name: plan}
+    return {f"{name}, skew {skew:.0%}".removeprefix(", "):
+            plan.model_copy(update={"forget": plan.forget.model_copy(update={"skew": skew})})
+            for skew in plan.forget.skew}
+
+
+def in_rounds(name: str, plan: Plan) -> dict[str, Plan]:
+    """An arm per round of a request that comes in several."""
+    if plan.forget.rounds == 1 or plan.forget.round is not None:
+        return {name: plan}
+    return {f"{name}, round {number}".removeprefix(", "):
+            plan.model_copy(update={"forget": plan.forget.model_copy(update={"round": number})})
+            for number in range(1, plan.forget.rounds + 1)}
+
+
+def parse_plan(raw: dict[str, Any], where: str) -> Plan:
+    """A validated plan from plain data; `where` opens the message of an InputError."""
+    try:
+        return Plan.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(f"{where}: {first_complaint(error, Plan)}") from None
+
+
+def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`below` with `above` laid over it, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = overlaid(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+
+

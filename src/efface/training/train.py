@@ -1,0 +1,129 @@
+"""The one training loop: the original, and the reference without the forgotten."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from efface.data.augment import Augment
+from efface.data.batches import Feed, batches_of, derive
+from efface.data.faces import Array, Faces
+from efface.files import replacing
+from efface.models.recogniser import Recogniser
+from efface.settings import Count, Positive, Strength
+from efface.tasks import Task
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+
+Optimiser = Literal["adamw", "sgd", "plain_sgd"]
+"""`sgd` has momentum 0.9, `plain_sgd` none."""
+
+
+def train(
+    model: nn.Module, task: Task, faces: Faces, feed: Feed, checkpoint: Path | None = None, *,
+    epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
+    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), augment: Augment = "none",
+) -> nn.Module:
+    """Train `model` on `faces`, and return it.
+
+    The learning rate falls by a factor of ten at each of the `milestones` (epochs) or, without any, along a cosine.
+    `augment` changes faces at random, for tasks whose targets do not mind.
+
+    With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
+    ends with the same weights as one that was not: the order of the faces and the random numbers of an epoch
+    follow from (seed, epoch), the learning rate from the epoch.
+    """
+    steps = make_optimiser(optimiser, model, lr, weight_decay)
+    if checkpoint is not None and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=feed.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        steps.load_state_dict(state["optimiser"])
+        feed.passes, feed.handed = state["passes"], state["handed"]
+    saved = time.monotonic()
+    model.train()
+    for epoch in range(feed.passes, epochs):
+        torch.manual_seed(derive(feed.seed, "epoch", epoch))
+        for group in steps.param_groups:
+            group["lr"] = rate_at(epoch, epochs, lr, milestones)
+        for faces_now in feed(faces, batch=batch, augment=augment):
+            descend(steps, task.loss(model, faces_now).mean())
+        if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            with replacing(checkpoint) as part:
+                torch.save({"model": model.state_dict(), "optimiser": steps.state_dict(), "passes": feed.passes,
+                            "handed": feed.handed}, part)
+            saved = time.monotonic()
+    return model
+
+
+def rate_at(epoch: int, epochs: int, lr: float, milestones: Sequence[int] = ()) -> float:
+    """The learning rate of an epoch: a tenth from each milestone on or, without any, along a cosine."""
+    fall = (0.1 ** sum(epoch >= one for one in milestones) if milestones else
+            (1 + math.cos(math.pi * epoch / epochs)) / 2)
+    return lr * fall
+
+
+def place_head(model: Recogniser, faces: Faces, feed: Feed) -> Recogniser:
+    """Give a backbone that came without a head one: each person's direction is their mean unit embedding."""
+    answers = torch.from_numpy(feed.answers(model, faces)).to(feed.device)
+    people = torch.from_numpy(faces.targets).to(feed.device)
+    directions = torch.zeros_like(model.head.weight)
+    directions.index_add_(0, people, nn.functional.normalize(answers))
+    model.head.place(nn.functional.normalize(directions))
+    return model
+
+
+def make_optimiser(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """An optimiser by its name in a plan, for whatever in the model is trainable."""
+    return optimiser_of(name, [weight for weight in model.parameters() if weight.requires_grad], lr, weight_decay)
+
+
+def optimiser_of(
+    name: Optimiser, weights: Sequence[torch.Tensor], lr: float, weight_decay: float,
+) -> torch.optim.Optimizer:
+    """An optimiser by its name in a plan, for these weights."""
+    if name != "adamw":
+        return torch.optim.SGD(weights, lr, momentum=0.9 if name == "sgd" else 0.0, weight_decay=weight_decay)
+    return torch.optim.AdamW(weights, lr, weight_decay=weight_decay)
+
+
+def fit(
+    model: nn.Module, task: Task, faces: Faces, feed: Feed, *,
+    lr: float, epochs: int, batch: int, weights: Array | None = None, optimiser: Optimiser = "adamw",
+    anneal: bool = True, augment: Augment = "none",
+) -> nn.Module:
+    """A few more epochs on `faces`, drawn by `weights` (n,) if given, of whatever in the model is trainable.
+
+    The learning rate falls linearly to zero (`anneal`): at a constant rate a short training ends anywhere in the noise
+    around its goal, and two of them differ by more than what is to be measured.
+    """
+    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    fall = falling(steps, epochs * batches_of(len(faces), batch), anneal)
+    model.train()
+    for _ in range(epochs):
+        for faces_now in feed(faces, batch=batch, weights=weights, augment=augment):
+            descend(steps, task.loss(model, faces_now).mean())
+            fall.step()
+    return model
+
+
+def falling(
+    optimiser: torch.optim.Optimizer, steps: int, anneal: bool = True,
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule, stepped after each step, under which the learning rate falls linearly to zero over `steps` (or, not
+    annealed, stays)."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps) if anneal else 1.0)
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:
+    """One step down the loss; with `clip`, the gradient's norm is at most that."""
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip is not None:
+        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()

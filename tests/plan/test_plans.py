@@ -1,0 +1,21 @@
+"""Every plan in the repository can be run: names, settings and stages are all known."""
+
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from efface.experiment.resolve import bind
+from efface.plan.file import read_plan
+
+PLANS = [*sorted((ROOT / "plans").rglob("*.toml")), *sorted((ROOT / "src").rglob("*.toml"))]
+
+
+def test_there_are_plans() -> None:
+    assert {"eyes.toml", "demo.toml", "eyes_bioid_gpu.toml"} <= {plan.name for plan in PLANS}
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_a_plan_can_be_run(path: Path) -> None:
+    for name, plan in read_plan(path).items():
+        assert bind(plan, name).stages

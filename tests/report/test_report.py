@@ -1,0 +1,122 @@
+"""The report is one page that needs nothing else, says what was asked and who paid, and names nobody."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY
+from efface.experiment.run import run
+from efface.plan.file import read_plan
+from efface.report import words, write
+from efface.report.marks import Mark, Ruler, strip
+from efface.results import MeasureRecord
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "plan.toml").write_text(TINY.replace("seeds = [0, 1]", "seeds = [0]"))
+    run(read_plan(folder / "plan.toml"), folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def page(out: Path) -> str:
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_it_needs_nothing_else(page: str) -> None:
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert "<script" not in page
+    assert "@import" not in page
+    assert "url(http" not in page
+
+
+def test_it_is_well_formed(page: str) -> None:
+    """Every tag that opens closes, in order."""
+    class Nesting(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            if tag not in ("meta", "br", "link", "img"):
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+        def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            pass
+
+    parser = Nesting()
+    parser.feed(page)
+    assert not parser.open
+
+
+def test_the_first_screen_says_what_was_asked_what_happened_and_who_paid(page: str) -> None:
+    top = page[:page.index("Evidence")]
+    assert "trained people of group B" in top
+    assert "What forgetting truly costs" in top
+    for name in ("reference", "finetune", "ascent, rebalanced"):
+        assert name in top
+
+
+def test_it_shows_faces_with_predictions_and_with_hidden_eyes(page: str) -> None:
+    assert page.count("data:image/png;base64,") > 20
+    assert "hidden" in page
+
+
+def test_it_reads_on_a_phone_and_prints(page: str) -> None:
+    assert 'name="viewport"' in page
+    assert "@media print" in page
+
+
+def test_it_names_nobody(page: str) -> None:
+    assert not re.search(r"\bp\d{5}\b", page), "a person's name of the synthetic set"
+
+
+def test_it_is_the_same_every_time(out: Path, page: str) -> None:
+    write(out)
+    assert (out / "report.html").read_text(encoding="utf-8") == page
+
+
+def record(value: float | None, low: float | None = None, high: float | None = None) -> MeasureRecord:
+    return MeasureRecord(value=value, low=low, high=high, aim="low", about="")
+
+
+@pytest.mark.parametrize(("gap", "way", "standing"), [
+    ((-2.0, -1.0), (20, 60), "remembered"), ((0.1, 0.5), (130, 180), "overshot"),
+    ((-0.1, 0.1), (90, 110), "as retrained"), ((-1.0, 0.5), (12, 120), "unknown"),
+    ((-1.0, 0.5), (None, None), "unknown"), ((None, None), (None, None), "unknown")])
+def test_standing_follows_from_the_intervals(
+    gap: tuple[float | None, float | None], way: tuple[float | None, float | None], standing: str,
+) -> None:
+    measures = {"forgotten/signal_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
+    assert words.standing(measures) == standing
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (12.34, "+12%"), (-3.21, "−3.2%"), (0.0, "±0.0%"), (-0.04, "±0.0%"), (568.0, "+568%"), (None, "–")])
+def test_changes_in_words(value: float | None, text: str) -> None:
+    assert words.signed(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (0.12345, "0.123"), (1234.5, "1234"), (0.0, "0"), (-0.5, "−0.5"), (None, "–")])
+def test_numbers_in_words(value: float | None, text: str) -> None:
+    assert words.number(value) == text
+
+
+def test_no_change_beyond_noise_is_said_so() -> None:
+    measures = {"increase/mse/against original/B": record(2.0, -1.0, 5.0)}
+    assert "no change beyond noise" in words.paid(measures, "mse", "B")
+
+
+def test_marks_beyond_the_ruler_become_arrows() -> None:
+    ruler = Ruler(0, 10)
+    assert "›" in strip([Mark(99, 90, 110, "red")], ruler)
+    assert "‹" in strip([Mark(-5, -6, -4, "red")], ruler)
+    assert "<circle" in strip([Mark(5, 4, 6, "red")], ruler)

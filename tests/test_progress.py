@@ -1,0 +1,43 @@
+"""Bars where somebody watches, lines where nobody does."""
+
+import io
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from efface.progress import Bars, Lines, Watch, watching
+
+
+def work(watch: Watch) -> None:
+    watch.expect(2)
+    for name in ("original", "reference"):
+        with watch.stage("arm", name, 3):
+            watch.tick(64)
+    assert list(watch.track(range(3), 3)) == [0, 1, 2]
+
+
+def test_lines_say_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    work(Lines())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("[1/2] arm · original · seed 3: ")
+    assert lines[1].startswith("[2/2] arm · reference · seed 3: ")
+    assert lines[2].startswith("preparing faces: 3 parts")
+
+
+def test_bars_move() -> None:
+    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
+        bars = Bars(progress)
+        work(bars)
+        assert progress.tasks[0].completed == 2
+        assert "64 faces" in progress.tasks[0].fields["speed"]
+
+
+def test_silence_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    work(Watch())
+    assert capsys.readouterr().err == ""
+
+
+def test_nobody_watches_a_pipe() -> None:
+    with watching() as watch:
+        assert isinstance(watch, Lines)
