@@ -19,31 +19,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.audit.attacks import suspect
-from efface.data.batches import Feed, derive
-from efface.evaluation.evaluate import grade
-from efface.evaluation.predict import observe
+from efface.audit.attacks import attack_model
+from efface.data.batches import BatchLoader, derive
+from efface.evaluation.evaluate import score_faces
+from efface.evaluation.predict import predict
 from efface.experiment.arm import Arm, set_up
 from efface.experiment.knowledge import knowledge
-from efface.experiment.resolve import bind
+from efface.experiment.resolve import resolve
 from efface.experiment.workers import make_shadows
-from efface.measures.attacks import auc, sides_of
-from efface.measures.draws import Draws
+from efface.measures.attacks import auc, membership_scores_of
+from efface.measures.bootstrap import Bootstrap
 from efface.models.reset import reinitialise
 from efface.models.resnet import ResNet18
 from efface.plan.file import parse_plan
 from efface.plan.tables import ORIGINAL, REFERENCE, Plan
-from efface.progress import Watch
+from efface.progress import Progress
 from efface.results import Environment
-from efface.training.environment import device_named, environment, held_still
-from efface.training.train import Optimiser, descend, make_optimiser, rate_at
+from efface.training.environment import deterministic_torch, device_named, environment
+from efface.training.train import Optimiser, make_optimizer, rate_at, training_step
 
 Way = Literal["in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone"]
 WAYS: tuple[Way, ...] = ("in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone")
 MODELS: dict[str, dict[str, Any]] = {
     "eyes": {"model": {"name": "eyenet", "widths": [16, 32, 64], "hidden": 128}, "train": {"lr": 1e-3}},
-    "classes": {"model": {"name": "resnet18", "width": 8, "stem": "small"},
-                "train": {"lr": 0.05, "batch": 64, "optimiser": "sgd"}},
+    "classes": {
+        "model": {"name": "resnet18", "width": 8, "stem": "small"},
+        "train": {"lr": 0.05, "batch": 64, "optimiser": "sgd"},
+    },
 }
 
 
@@ -51,24 +53,38 @@ def plan_of(task: str, people: int, epochs: int, way: Way) -> Plan:
     """A plan of 16 shadows."""
     settings = MODELS[task]
     how = way if way in ("processes", "stacked") else "in turn"
-    return parse_plan({
-        "task": task, "goal": "influence removed", "seeds": [0], "forget": {"share": 0.4},
-        "data": {"name": "synthetic", "people": people, "photos_per_person": 1, "size": [32, 32],
-                 **({"label": "age"} if task == "classes" else {})},
-        "split": {"strangers": 0.25, "test": 0.2}, "model": settings["model"],
-        "train": {**settings["train"], "epochs": epochs}, "audit": {"shadows": 16, "train": how}}, "benchmark")
+    return parse_plan(
+        {
+            "task": task,
+            "goal": "influence removed",
+            "seeds": [0],
+            "forget": {"share": 0.4},
+            "data": {
+                "name": "synthetic",
+                "people": people,
+                "photos_per_person": 1,
+                "size": [32, 32],
+                **({"label": "age"} if task == "classes" else {}),
+            },
+            "split": {"strangers": 0.25, "test": 0.2},
+            "model": settings["model"],
+            "train": {**settings["train"], "epochs": epochs},
+            "audit": {"shadows": 16, "train": how},
+        },
+        "benchmark",
+    )
 
 
 def frozen(arm: Arm, reference: nn.Module) -> None:
-    """Put shadows on the shelf whose last stage and layer alone were trained, on the reference's features."""
+    """Put shadows in the store whose last stage and layer alone were trained, on the reference's features."""
     assert isinstance(reference, ResNet18)
     trunk = copy.deepcopy(reference)
     trunk.layer4, trunk.avgpool, trunk.fc = nn.Sequential(), nn.Identity(), nn.Identity()  # type: ignore[assignment]
     channels = reference.fc.in_features // 2
     kept: dict[str, np.ndarray[Any, Any]] = {}
     for shadow in arm.shadows[:2]:  # between them they have everybody
-        answers = Feed(arm.shelf.device, 0).answers(trunk, shadow.faces)
-        kept |= dict(zip(shadow.faces.keys.tolist(), np.asarray(answers), strict=True))
+        outputs = BatchLoader(arm.store.device, 0).outputs(trunk, shadow.faces)
+        kept |= dict(zip(shadow.faces.keys.tolist(), np.asarray(outputs), strict=True))
     for shadow in arm.shadows:
         torch.manual_seed(derive(shadow.stage.seed, shadow.stage.name))
         model = copy.deepcopy(reference)
@@ -76,49 +92,65 @@ def frozen(arm: Arm, reference: nn.Module) -> None:
         rest = nn.Sequential(reinitialise(model.layer4), model.avgpool, nn.Flatten(), model.fc)
         features = torch.from_numpy(np.stack([kept[key] for key in shadow.faces.keys.tolist()]))
         side = round((features.shape[1] / channels) ** 0.5)
-        taught(rest, features.view(-1, channels, side, side).to(arm.shelf.device),
-               torch.from_numpy(shadow.faces.targets).to(arm.shelf.device), **arm.bound.train_settings)
-        arm.shelf.put(shadow.stage, model, {"seconds": 0.0, "faces": 0, "peak_memory_mib": 0.0})
+        taught(
+            rest,
+            features.view(-1, channels, side, side).to(arm.store.device),
+            torch.from_numpy(shadow.faces.targets).to(arm.store.device),
+            **arm.resolved.train_settings,
+        )
+        arm.store.put(shadow.stage, model, {"seconds": 0.0, "faces": 0, "peak_memory_mib": 0.0})
 
 
 def taught(
-    rest: nn.Module, features: torch.Tensor, targets: torch.Tensor, *, epochs: int, lr: float, batch: int,
-    optimiser: Optimiser, weight_decay: float, **_: Any,
+    rest: nn.Module,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    epochs: int,
+    lr: float,
+    batch: int,
+    optimiser: Optimiser,
+    weight_decay: float,
+    **_: Any,
 ) -> None:
     """Train a rest of a network on features by the plan's recipe."""
-    steps = make_optimiser(optimiser, rest, lr, weight_decay)
+    optimizer = make_optimizer(optimiser, rest, lr, weight_decay)
     rest.train()
     for epoch in range(epochs):
-        for group in steps.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate_at(epoch, epochs, lr)
         for rows in torch.randperm(len(features)).split(batch):  # type: ignore[no-untyped-call]
             if len(rows) > 1:
-                descend(steps, nn.functional.cross_entropy(rest(features[rows]), targets[rows]))
+                training_step(optimizer, nn.functional.cross_entropy(rest(features[rows]), targets[rows]))
 
 
 def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, threads: int) -> tuple[float, float]:
     """Seconds for 16 shadows, and the AUC of LiRA with them."""
     one = machine.model_copy(update={"threads": 1}) if way == "in turn, 1 thread" else machine
-    with tempfile.TemporaryDirectory() as folder, held_still(device, one.threads):
+    with tempfile.TemporaryDirectory() as folder, deterministic_torch(device, one.threads):
         out = Path(folder)
-        arm = set_up("", bind(plan, "benchmark"), out, device, one, Watch())
+        arm = set_up("", resolve(plan, "benchmark"), out, device, one, Progress())
         for stage in arm.models:
-            arm.shelf.make(stage)
+            arm.store.make(stage)
         start = time.perf_counter()
         if way == "frozen backbone":
-            frozen(arm, arm.shelf.model(arm.stage(REFERENCE, 0)))
+            frozen(arm, arm.store.model(arm.stage(REFERENCE, 0)))
         else:
-            make_shadows([arm], {"": plan}, out, device, one, Watch())
+            make_shadows([arm], {"": plan}, out, device, one, Progress())
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        graded = {stage: grade(observe(arm.shelf.model(stage), arm.splits, (), device), arm.bound.task)
-                  for stage in arm.models}
-        original = graded[arm.stage(ORIGINAL, 0)]
-        suspicion = suspect(original, knowledge(arm, graded, 0), arm.bound.task).attacks["lira"][1]
-        sides = sides_of(original.outcomes, suspicion, Draws(original.outcomes, 1), people=False)
-        assert sides is not None
-        return seconds, float(auc(sides)[0])
+        scored = {
+            stage: score_faces(predict(arm.store.model(stage), arm.splits, (), device), arm.resolved.task)
+            for stage in arm.models
+        }
+        original = scored[arm.stage(ORIGINAL, 0)]
+        membership_score = attack_model(original, knowledge(arm, scored, 0), arm.resolved.task).attacks["lira"][1]
+        membership_scores = membership_scores_of(
+            original.predictions, membership_score, Bootstrap(original.predictions, 1), people=False
+        )
+        assert membership_scores is not None
+        return seconds, float(auc(membership_scores)[0])
 
 
 def main() -> None:
@@ -131,15 +163,18 @@ def main() -> None:
     given = parser.parse_args()
     device = device_named(given.device)
     machine = environment(device, given.threads)
-    print(f"{machine.processor}, {device}, {given.threads} threads, torch {machine.versions['torch']}; {given.task}, "
-          f"{given.people:,} people, {given.epochs} epochs, 16 models\n")
+    print(
+        f"{machine.processor}, {device}, {given.threads} threads, torch {machine.versions['torch']}; {given.task}, "
+        f"{given.people:,} people, {given.epochs} epochs, 16 models\n"
+    )
     print("| way | seconds | times as fast as in turn | AUC of LiRA with them |\n| --- | --- | --- | --- |")
     first = None
     for way in WAYS:
         if way == "frozen backbone" and given.task != "classes":
             continue
-        seconds, strength = measured(way, plan_of(given.task, given.people, given.epochs, way), device, machine,
-                                     given.threads)
+        seconds, strength = measured(
+            way, plan_of(given.task, given.people, given.epochs, way), device, machine, given.threads
+        )
         first = first or seconds
         print(f"| {way} | {seconds:.1f} | {first / seconds:.2f} | {strength:.3f} |", flush=True)
 

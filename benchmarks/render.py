@@ -20,8 +20,8 @@ def faces_per_second(people: int, side: int, colour: bool, calls: int = 5) -> li
     rates = []
     for call in range(calls + 1):
         start = time.perf_counter()
-        album = synthetic(people=people, photos_per_person=4, size=(side, side), colour=colour, seed=call)
-        rates.append(len(album) / (time.perf_counter() - start))
+        face_table = synthetic(people=people, photos_per_person=4, size=(side, side), colour=colour, seed=call)
+        rates.append(len(face_table) / (time.perf_counter() - start))
     return rates[1:]
 
 

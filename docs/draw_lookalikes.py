@@ -1,6 +1,6 @@
 """Draws docs/lookalikes.png: what lookalikes asks, and of whom, on synthetic faces and with a network trained on them.
 
-    python docs/draw_lookalikes.py
+python docs/draw_lookalikes.py
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import torch
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
-from efface.data.batches import Feed
+from efface.data.batches import BatchLoader
 from efface.data.groups import grouped
-from efface.data.split import divide
+from efface.data.split import split_faces
 from efface.datasets import GENERATORS
 from efface.experiment.loading import as_faces
 from efface.methods.neighbours import averaged, nearest, seen_by
@@ -23,7 +23,7 @@ from efface.models import MODELS
 from efface.models.depths import depth
 from efface.plan.tables import Forget, Source, Split
 from efface.tasks import TASKS
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 from efface.training.train import train
 
 TASK = TASKS["classes"]
@@ -33,22 +33,22 @@ INK, SOFT, OURS, THEIRS = "#222222", "#777777", "#d55e00", "#0072b2"
 
 def main() -> None:
     source = Source(name="synthetic", label=("age",))
-    album = GENERATORS["synthetic"].make(people=3000, photos_per_person=1, size=(40, 40), colour=True, seed=3)
-    faces = as_faces(album, grouped(album.table, source, album), TASK, ("age",))
+    face_table = GENERATORS["synthetic"].make(people=3000, photos_per_person=1, size=(40, 40), colour=True, seed=3)
+    faces = as_faces(face_table, grouped(face_table.table, source, face_table), TASK, ("age",))
     shares = Split(public=0.6, strangers=0.05, test=0.05)
-    splits, names = TASK.settle(divide(faces, shares, Forget(share=0.5)), ("age",))
-    with held_still(CPU, 2):
+    splits, names = TASK.settle(split_faces(faces, shares, Forget(share=0.5)), ("age",))
+    with deterministic_torch(CPU, 2):
         torch.manual_seed(0)
         model = MODELS["resnet18"](faces.shape, len(names), width=8, stem="small")
-        train(model, TASK, splits.forget, Feed(CPU, 0), epochs=40, lr=1e-3, batch=32)
-    feed = Feed(CPU, 0)
+        train(model, TASK, splits.forget, BatchLoader(CPU, 0), epochs=40, lr=1e-3, batch=32)
+    loader = BatchLoader(CPU, 0)
     parts = {"middle": depth(model, "middle")}
-    ours, theirs = (seen_by(model, parts, some, feed) for some in (splits.forget, splits.public))
+    ours, theirs = (seen_by(model, parts, some, loader) for some in (splits.forget, splits.public))
     near = nearest(ours.features["middle"], theirs.features["middle"], 3, splits.forget.groups, splits.public.groups)
-    target = softmax(averaged(TASK, theirs.answers, near), 1)
-    own = softmax(ours.answers, 1)
+    target = softmax(averaged(TASK, theirs.outputs, near), 1)
+    own = softmax(ours.outputs, 1)
     row = int(np.argsort(-(own.max(1) - target.max(1)))[5])
-    strangers = [(splits.public.images[int(one)], softmax(theirs.answers[one])) for one in near[row]]
+    strangers = [(splits.public.images[int(one)], softmax(theirs.outputs[one])) for one in near[row]]
     draw(splits.forget.images[row], own[row], strangers, target[row], names)
 
 
@@ -56,10 +56,10 @@ def draw(face: Any, own: Any, strangers: list[Any], target: Any, names: tuple[st
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     columns = figure.subplots(2, 5, height_ratios=[1.25, 1])
     pictures = [face, *(picture for picture, _ in strangers), face]
-    answers = [own, *(said for _, said in strangers), target]
+    outputs = [own, *(said for _, said in strangers), target]
     titles = ["a face to forget", *["a stranger who looks alike"] * 3, "the same face"]
     below = ["the original, by heart", *["the original, of this stranger"] * 3, "target: their mean"]
-    for place, (picture, said) in enumerate(zip(pictures, answers, strict=True)):
+    for place, (picture, said) in enumerate(zip(pictures, outputs, strict=True)):
         top, bottom = columns[0, place], columns[1, place]
         top.imshow(picture.transpose(1, 2, 0))
         top.set_title(titles[place], fontsize=10, color=THEIRS if 0 < place < 4 else OURS)

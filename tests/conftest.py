@@ -1,4 +1,4 @@
-"""What several tests build: faces of invented people, outcomes without a model, and the one line of a refusal."""
+"""What several tests build: faces of invented people, predictions without a model, and the one line of a refusal."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 from efface.cli import SPIN
 from efface.data.faces import EYES, Array, Faces, Images
 from efface.errors import InputError
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 
 if TYPE_CHECKING:
-    from efface.experiment.loading import Gathered
+    from efface.experiment.loading import LoadedFaces
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -82,13 +82,13 @@ def faces_of(people: Mapping[str, int], photos: int = 2, shape: tuple[int, int, 
     )
 
 
-def answered(answers: Array, truth: Array) -> Outcomes:
-    """Outcomes of test faces of as many people, for scores that look at nothing but answers and truth."""
-    people = np.arange(len(truth)).astype(str)
-    return Outcomes(np.full(len(truth), "test"), people, people, np.full(len(truth), ""), answers, truth)
+def answered(outputs: Array, targets: Array) -> Predictions:
+    """Predictions of test faces of as many people, for scores that look at nothing but answers and truth."""
+    people = np.arange(len(targets)).astype(str)
+    return Predictions(np.full(len(targets), "test"), people, people, np.full(len(targets), ""), outputs, targets)
 
 
-def outcomes_of(*parts: tuple[str, str, int, int]) -> Outcomes:
+def predictions_of(*parts: tuple[str, str, int, int]) -> Predictions:
     """A row per photo of each (split, group, people, photos of each person); eyes are found up to noise."""
     split, group, identity = (
         np.array(column)
@@ -103,12 +103,12 @@ def outcomes_of(*parts: tuple[str, str, int, int]) -> Outcomes:
         )
     )
     generator = np.random.default_rng(0)
-    truth = np.array([[20.0, 10.0], [10.0, 10.0]]) + generator.normal(0, 0.5, (len(split), 2, 2))
-    answers = truth + generator.normal(0, 1, truth.shape)
-    return Outcomes(split, np.arange(len(split)).astype(str), identity, group, answers, truth)
+    targets = np.array([[20.0, 10.0], [10.0, 10.0]]) + generator.normal(0, 0.5, (len(split), 2, 2))
+    outputs = targets + generator.normal(0, 1, targets.shape)
+    return Predictions(split, np.arange(len(split)).astype(str), identity, group, outputs, targets)
 
 
-def recognised(*, people: int = 4, photos: int = 6, noise: float = 0.1, seed: int = 0) -> Outcomes:
+def recognised(*, people: int = 4, photos: int = 6, noise: float = 0.1, seed: int = 0) -> Predictions:
     """Embeddings around a direction of each person's own: `people` forgotten, retained and strangers, 8 dimensions
     each; two photos of each trained person are held back; the head knows the trained people's true directions."""
     rng = np.random.default_rng(seed)
@@ -120,10 +120,16 @@ def recognised(*, people: int = 4, photos: int = 6, noise: float = 0.1, seed: in
                 rows.append((name + unseen, f"{name}{person}/{photo}", f"{name}{person}", first + person))
     split, key, identity, number = (np.array(column) for column in zip(*rows, strict=True))
     directions = np.eye(3 * people)
-    answers = (directions[number] + rng.normal(0, noise, (len(number), 3 * people))).astype(np.float32)
-    return Outcomes(split, key, identity, np.full(len(split), "A"), answers,
-                    np.where(number < 2 * people, number, -1),
-                    centres=(20 * directions[:2 * people]).astype(np.float32))
+    outputs = (directions[number] + rng.normal(0, noise, (len(number), 3 * people))).astype(np.float32)
+    return Predictions(
+        split,
+        key,
+        identity,
+        np.full(len(split), "A"),
+        outputs,
+        np.where(number < 2 * people, number, -1),
+        centres=(20 * directions[: 2 * people]).astype(np.float32),
+    )
 
 
 def plan_with(**changes: Any) -> dict[str, Any]:
@@ -147,11 +153,11 @@ def packed(folder: Path, table: pd.DataFrame = TABLE, shape: tuple[int, int, int
     return folder
 
 
-def gathered(*sources: Mapping[str, Any], out: Path = Path("unused")) -> Gathered:
+def loaded(*sources: Mapping[str, Any], out: Path = Path("unused")) -> LoadedFaces:
     """What the eye task makes of sources."""
-    from efface.experiment.loading import gather
+    from efface.experiment.loading import load_sources
     from efface.plan.tables import Source
-    from efface.progress import Watch
+    from efface.progress import Progress
     from efface.tasks import TASKS
 
-    return gather([Source.model_validate(source) for source in sources], TASKS["eyes"], out, Watch())
+    return load_sources([Source.model_validate(source) for source in sources], TASKS["eyes"], out, Progress())

@@ -91,10 +91,20 @@ def test_schemas_are_json() -> None:
 
 def test_prepare_then_run_on_packed_faces(tmp_path: Path) -> None:
     """Photos in BioID's layout, packed, exported again, and read back alike."""
-    album = synthetic(people=12, photos_per_person=2, size=(64, 48))
-    export_eyes(album, tmp_path / "photos")
-    words = said("prepare", "bioid", str(tmp_path / "photos"), "--out", str(tmp_path / "packed"), "--size", "32", "24",
-                 "--export", str(tmp_path / "again"))
+    face_table = synthetic(people=12, photos_per_person=2, size=(64, 48))
+    export_eyes(face_table, tmp_path / "photos")
+    words = said(
+        "prepare",
+        "bioid",
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "packed"),
+        "--size",
+        "32",
+        "24",
+        "--export",
+        str(tmp_path / "again"),
+    )
     assert "24 faces" in words
     assert np.load(tmp_path / "packed" / "images.npy").shape == (24, 1, 24, 32)
     assert len(list((tmp_path / "again").glob("*.eye"))) == 24
@@ -111,8 +121,16 @@ def test_anonymize_hides_where_the_model_says(tmp_path: Path, style: str) -> Non
     save_weights(model, tmp_path / "w.safetensors", record)
     image = np.random.default_rng(0).integers(50, 200, (60, 80, 3), np.uint8)
     Image.fromarray(image).save(tmp_path / "face.png")
-    said("anonymize", str(tmp_path / "face.png"), "--weights", str(tmp_path / "w.safetensors"), "--out",
-         str(tmp_path / "hidden"), "--style", style)
+    said(
+        "anonymize",
+        str(tmp_path / "face.png"),
+        "--weights",
+        str(tmp_path / "w.safetensors"),
+        "--out",
+        str(tmp_path / "hidden"),
+        "--style",
+        style,
+    )
     changed = (np.asarray(Image.open(tmp_path / "hidden" / "face.png")) != image).any(2)
     assert changed[20:28, 22:58].mean() > 0.95, "the band between and around the eyes"
     assert not changed[:12].any()
@@ -120,19 +138,29 @@ def test_anonymize_hides_where_the_model_says(tmp_path: Path, style: str) -> Non
 
 
 def test_anonymize_refuses_a_model_that_finds_no_eyes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     record = {"task": "recognition", "model": "iresnet"}
     save_weights(torch.nn.Linear(2, 2), tmp_path / "net.safetensors", record)
     Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
-    words = ("anonymize", str(tmp_path / "photo.png"), "--weights", str(tmp_path / "net.safetensors"), "--out",
-             str(tmp_path / "out"))
+    words = (
+        "anonymize",
+        str(tmp_path / "photo.png"),
+        "--weights",
+        str(tmp_path / "net.safetensors"),
+        "--out",
+        str(tmp_path / "out"),
+    )
     assert "finds no eyes" in refused(capsys, monkeypatch, *words)
     assert not (tmp_path / "out").exists()
 
 
 def test_quality_scores_a_tree_of_photos(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "photos" / "ann").mkdir(parents=True)
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "photos" / "ann" / "a.png")
@@ -143,7 +171,10 @@ def test_quality_scores_a_tree_of_photos(
 
 
 def test_anonymize_writes_nothing_when_a_photo_is_broken(
-    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    done: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"no photo")
@@ -153,22 +184,28 @@ def test_anonymize_writes_nothing_when_a_photo_is_broken(
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    (("[methods.finetune]", "[methods.finetun]"), "did you mean 'finetune'"),
-    (("epochs = 1\n[methods.ascent]", "epochz = 1\n[methods.ascent]"), "'epochz'; did you mean 'epochs'"),
-    (('name = "eyenet"', 'name = "eyent"'), "did you mean 'eyenet'"),
-    (('name = "synthetic"', 'name = "synthetik"'), "did you mean 'synthetic'"),
-    (("people = 60", "peeple = 60"), "did you mean 'people'"),
-    (('task = "eyes"', 'task = "eye"'), "did you mean 'eyes'"),
-    (("epochs = 3", 'epochs = "three"'), "epochs"),
-    (('group = "B"', 'group = "Q"'), "nobody of group 'Q'"),
-    (("share = 0.5", "share = 1.0"), "whole_group = true"),
-    (("share = 0.5", "share = 0.001"), "takes 0 of"),
-    (('use = "neggrad"', 'use = "neggrad"\nafter = "later"'), "must name a method that stands above it"),
-    (("people = 60", "people = 2"), "nobody is left to train on"),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("[methods.finetune]", "[methods.finetun]"), "did you mean 'finetune'"),
+        (("epochs = 1\n[methods.ascent]", "epochz = 1\n[methods.ascent]"), "'epochz'; did you mean 'epochs'"),
+        (('name = "eyenet"', 'name = "eyent"'), "did you mean 'eyenet'"),
+        (('name = "synthetic"', 'name = "synthetik"'), "did you mean 'synthetic'"),
+        (("people = 60", "peeple = 60"), "did you mean 'people'"),
+        (('task = "eyes"', 'task = "eye"'), "did you mean 'eyes'"),
+        (("epochs = 3", 'epochs = "three"'), "epochs"),
+        (('group = "B"', 'group = "Q"'), "nobody of group 'Q'"),
+        (("share = 0.5", "share = 1.0"), "whole_group = true"),
+        (("share = 0.5", "share = 0.001"), "takes 0 of"),
+        (('use = "neggrad"', 'use = "neggrad"\nafter = "later"'), "must name a method that stands above it"),
+        (("people = 60", "people = 2"), "nobody is left to train on"),
+    ],
+)
 def test_a_plan_that_cannot_be_run_is_refused_in_one_line_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, change: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: tuple[str, str],
     complaint: str,
 ) -> None:
     assert change[0] in TINY
@@ -177,12 +214,23 @@ def test_a_plan_that_cannot_be_run_is_refused_in_one_line_and_leaves_nothing(
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name != ".lock"]
 
 
-@pytest.mark.parametrize("words", [
-    ("report", "nowhere"), ("run", "nowhere.toml", "--out", "out"), ("list", "nothing_like_it"), ("schema", "poems"),
-    ("check", "."), ("prepare", "synthetic", ".", "--out", "out"), ("prepare", "bioid", "nowhere", "--out", "out"),
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "nowhere"),
+        ("run", "nowhere.toml", "--out", "out"),
+        ("list", "nothing_like_it"),
+        ("schema", "poems"),
+        ("check", "."),
+        ("prepare", "synthetic", ".", "--out", "out"),
+        ("prepare", "bioid", "nowhere", "--out", "out"),
+    ],
+)
 def test_other_bad_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     refused(capsys, monkeypatch, *words)

@@ -45,8 +45,11 @@ def imports(path: Path) -> set[str]:
 
 
 def rooms_imported(path: Path) -> set[str]:
-    return {parts[1] for name in imports(path) if (parts := name.split("."))[0] == "efface" and len(parts) > 1
-            and parts[1] in LEVEL}
+    return {
+        parts[1]
+        for name in imports(path)
+        if (parts := name.split("."))[0] == "efface" and len(parts) > 1 and parts[1] in LEVEL
+    }
 
 
 def test_every_room_has_a_floor() -> None:
@@ -62,8 +65,22 @@ def test_imports_only_go_down(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "measures"], ids=lambda path: path.stem)
 def test_measures_never_see_a_tensor(path: Path) -> None:
     assert {name.split(".")[0] for name in imports(path)} <= {
-        "__future__", "collections", "dataclasses", "efface", "fairlearn", "functools", "math", "numpy", "os",
-        "pandas", "pathlib", "scipy", "sklearn", "typing", "warnings"}
+        "__future__",
+        "collections",
+        "dataclasses",
+        "efface",
+        "fairlearn",
+        "functools",
+        "math",
+        "numpy",
+        "os",
+        "pandas",
+        "pathlib",
+        "scipy",
+        "sklearn",
+        "typing",
+        "warnings",
+    }
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)
@@ -72,9 +89,11 @@ def test_methods_never_measure(path: Path) -> None:
 
 
 def test_help_imports_neither_torch_nor_pandas() -> None:
-    code = ("import sys; sys.argv = ['efface', '--help']\n"
-            "from efface.cli import main\n"
-            "try: main()\n"
-            "except SystemExit: pass\n"
-            "assert not {'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)")
+    code = (
+        "import sys; sys.argv = ['efface', '--help']\n"
+        "from efface.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

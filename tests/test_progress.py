@@ -3,18 +3,18 @@
 import io
 
 import pytest
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import Progress
 
-from efface.progress import Bars, Lines, Watch, watching
+from efface.progress import Bars, Lines, Progress, show_progress
 
 
-def work(watch: Watch) -> None:
-    watch.expect(2)
+def work(progress: Progress) -> None:
+    progress.expect(2)
     for name in ("original", "reference"):
-        with watch.stage("arm", name, 3):
-            watch.tick(64)
-    assert list(watch.track(range(3), 3)) == [0, 1, 2]
+        with progress.stage("arm", name, 3):
+            progress.tick(64)
+    assert list(progress.track(range(3), 3)) == [0, 1, 2]
 
 
 def test_lines_say_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,18 +26,18 @@ def test_lines_say_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bars_move() -> None:
-    with Progress(console=Console(file=io.StringIO(), force_terminal=True)) as progress:
-        bars = Bars(progress)
+    with rich_progress.Progress(console=Console(file=io.StringIO(), force_terminal=True)) as shown:
+        bars = Bars(shown)
         work(bars)
-        assert progress.tasks[0].completed == 2
-        assert "64 faces" in progress.tasks[0].fields["speed"]
+        assert shown.tasks[0].completed == 2
+        assert "64 faces" in shown.tasks[0].fields["speed"]
 
 
 def test_silence_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
-    work(Watch())
+    work(Progress())
     assert capsys.readouterr().err == ""
 
 
 def test_nobody_watches_a_pipe() -> None:
-    with watching() as watch:
-        assert isinstance(watch, Lines)
+    with show_progress() as progress:
+        assert isinstance(progress, Lines)

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from conftest import ROOT
 from efface.cli import app
-from efface.experiment.resolve import bind
+from efface.experiment.resolve import resolve
 from efface.methods import METHODS
 from efface.plan.file import parse_plan
 
@@ -17,13 +17,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_plans_in_it_can_be_run() -> None:
     eyes, recognition, ages, proof, groups = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", README, re.DOTALL))
-    assert bind(parse_plan(eyes, "README"), "README").stages
+    assert resolve(parse_plan(eyes, "README"), "README").stages
     plan = {**eyes, "task": "recognition", "methods": {"cure": {}}, **recognition}
-    assert bind(parse_plan(plan, "README"), "README").plan.verify
+    assert resolve(parse_plan(plan, "README"), "README").plan.verify
     plan = {**eyes, "task": "classes", "methods": {"piu_fr": {}}, **ages}
-    assert bind(parse_plan(plan, "README"), "README").plan.forget.rounds == 3
-    assert bind(parse_plan({**eyes, **proof}, "README"), "README").plan.audit
-    assert bind(parse_plan({**eyes, **groups}, "README"), "README").stages[0].reweight
+    assert resolve(parse_plan(plan, "README"), "README").plan.forget.rounds == 3
+    assert resolve(parse_plan({**eyes, **proof}, "README"), "README").plan.audit
+    assert resolve(parse_plan({**eyes, **groups}, "README"), "README").stages[0].reweight
 
 
 @pytest.mark.parametrize("verb", sorted(set(re.findall(r"`efface (\w+)", README))))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from conftest import refusal
-from efface.settings import bound, defaults, schema, summary
+from efface.settings import defaults, schema, summary, validated
 
 
 def blurred(
@@ -31,7 +31,7 @@ def blurred(
 
 def settings(**given: Any) -> dict[str, Any]:
     """All settings of `blurred`."""
-    return bound(blurred, given, "the blur", given_elsewhere=("progress",))
+    return validated(blurred, given, "the blur", given_elsewhere=("progress",))
 
 
 def test_defaults_are_filled_in_beside_what_is_given() -> None:
@@ -56,7 +56,7 @@ def test_a_list_becomes_a_tuple_where_one_is_wanted() -> None:
 
 def test_what_was_given_is_left_as_it_was() -> None:
     given = {"strength": 1, "sizes": [7, 9]}
-    bound(blurred, given, "the blur", ("progress",))
+    validated(blurred, given, "the blur", ("progress",))
     assert given == {"strength": 1, "sizes": [7, 9]}
 
 

@@ -18,8 +18,12 @@ SPIN = "3000"
 busy processes on two cores wait for each other's spinning threads: training is then over ten times slower instead of
 twice (alone it is a tenth faster)."""
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
-                  help="Make a trained face model forget someone, and show what that did to everyone else.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Make a trained face model forget someone, and show what that did to everyone else.",
+)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -47,23 +51,23 @@ def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2)
     """Run a plan: train, forget, measure, report."""
     from efface.experiment.run import run as run_plan
     from efface.plan.file import read_plan
-    from efface.progress import watching
+    from efface.progress import show_progress
 
     plans = read_plan(plan)
-    with watching() as watch:
-        run_plan(plans, out, device=device, threads=threads, watch=watch)
+    with show_progress() as progress:
+        run_plan(plans, out, device=device, threads=threads, progress=progress)
     typer.echo(out / "report.html")
 
 
 @app.command()
 def check(plan: PlanFile) -> None:
     """Check every name and setting of a plan without doing any work."""
-    from efface.experiment.resolve import bind
+    from efface.experiment.resolve import resolve
     from efface.plan.file import read_plan
 
     for name, arm in read_plan(plan).items():
-        bound = bind(arm, f"arm '{name}'" if name else f"plan {plan}")
-        rows = ", ".join(["original", "reference", *(stage.name for stage in bound.stages)])
+        resolved = resolve(arm, f"arm '{name}'" if name else f"plan {plan}")
+        rows = ", ".join(["original", "reference", *(stage.name for stage in resolved.stages)])
         typer.echo(f"{name or 'plan'}: {len(arm.seeds)} seed(s) x {rows}")
 
 
@@ -112,19 +116,29 @@ def prepare(
     from efface.preparation.packed import open_packed
     from efface.preparation.prepare import export_eyes
     from efface.preparation.prepare import prepare as pack
-    from efface.progress import watching
-    from efface.settings import bound
+    from efface.progress import show_progress
+    from efface.settings import validated
 
     source = reader(dataset)
-    given = {"size": size, "colour": colour, "crop": crop, "margin": margin, "jitter": jitter, "eyes": eyes,
-             "detector": detector, "seed": seed}
-    settings = bound(pack, given, "prepare", ("card", "progress"))
-    with watching() as watch:
-        done = pack(source.read(folder), out, card=source.card, progress=watch.track, **settings)
+    given = {
+        "size": size,
+        "colour": colour,
+        "crop": crop,
+        "margin": margin,
+        "jitter": jitter,
+        "eyes": eyes,
+        "detector": detector,
+        "seed": seed,
+    }
+    settings = validated(pack, given, "prepare", ("card", "progress"))
+    with show_progress() as progress:
+        done = pack(source.read(folder), out, card=source.card, progress=progress.track, **settings)
     if export is not None:
         export_eyes(open_packed(out), export)
-    typer.echo(f"{done.folder}: {done.faces:,} faces of {done.people:,} people; {len(done.refused):,} photos refused "
-               f"(listed in manifest.json), {done.several_faces:,} with several faces")
+    typer.echo(
+        f"{done.folder}: {done.faces:,} faces of {done.people:,} people; {len(done.refused):,} photos refused "
+        f"(listed in manifest.json), {done.several_faces:,} with several faces"
+    )
 
 
 @app.command()

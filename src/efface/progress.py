@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from rich import progress as rich_progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 Item = TypeVar("Item")
 
 
-class Watch:
+class Progress:
     """Silence: what a library call shows."""
 
     def expect(self, stages: int) -> None:
@@ -33,7 +33,7 @@ class Watch:
         return items
 
 
-class Lines(Watch):
+class Lines(Progress):
     """A line on stderr for each finished piece: for logs."""
 
     def __init__(self) -> None:
@@ -56,49 +56,54 @@ class Lines(Watch):
         print(f"{what}: {total} parts, {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
 
 
-class Bars(Watch):
+class Bars(Progress):
     """Bars that move, for a person at a terminal."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.stages = progress.add_task("models", total=None, visible=False, speed="")
+    def __init__(self, bars: rich_progress.Progress) -> None:
+        self.bars = bars
+        self.stages = bars.add_task("models", total=None, visible=False, speed="")
         self.faces = 0
         self.since = time.perf_counter()
 
     def expect(self, stages: int) -> None:
-        self.progress.update(self.stages, total=stages, visible=True)
+        self.bars.update(self.stages, total=stages, visible=True)
 
     @contextmanager
     def stage(self, arm: str, name: str, seed: int) -> Iterator[None]:
         self.faces, self.since = 0, time.perf_counter()
-        self.progress.update(self.stages, description=_label(arm, name, seed), speed="")
+        self.bars.update(self.stages, description=_label(arm, name, seed), speed="")
         yield
-        self.progress.advance(self.stages)
+        self.bars.advance(self.stages)
 
     def tick(self, faces: int) -> None:
         self.faces += faces
         rate = self.faces / max(time.perf_counter() - self.since, 1e-9)
-        self.progress.update(self.stages, speed=f"{self.faces:,} faces, {rate:,.0f}/s")
+        self.bars.update(self.stages, speed=f"{self.faces:,} faces, {rate:,.0f}/s")
 
     def track(self, items: Iterable[Item], total: int, what: str = "preparing faces") -> Iterable[Item]:
-        task = self.progress.add_task(what, total=total, speed="")
+        task = self.bars.add_task(what, total=total, speed="")
         for item in items:
             yield item
-            self.progress.advance(task)
-        self.progress.remove_task(task)
+            self.bars.advance(task)
+        self.bars.remove_task(task)
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
+def show_progress() -> Iterator[Progress]:
     """Bars if stderr is a terminal, lines if not."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("{task.fields[speed]}"))
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield Bars(progress)
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.MofNCompleteColumn(),
+        rich_progress.TimeElapsedColumn(),
+        rich_progress.TextColumn("{task.fields[speed]}"),
+    )
+    with rich_progress.Progress(*columns, console=console, transient=True) as bars:
+        yield Bars(bars)
 
 
 def _label(arm: str, name: str, seed: int) -> str:

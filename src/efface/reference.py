@@ -15,37 +15,37 @@ from efface.tasks import TASKS
 MEASURES = {
     "SCORE/SPLIT/GROUP": "mean of a task's score over the faces of a split and group",
     "membership/auc, membership/tpr_at_1%_fpr": "membership attack by the task's signal: the forgotten against "
-                                                "strangers of their groups, per photo and per person",
+    "strangers of their groups, per photo and per person",
     "attack/ATTACK/QUESTION/photo|person": "an audit: auc, balanced_accuracy, tpr_at_1%_fpr, tpr_at_0.1%_fpr and auc "
-                                           "beyond reference of every attack (each signal, logistic, forest, rmia, "
-                                           "lira, u-lira)",
+    "beyond reference of every attack (each signal, logistic, forest, rmia, "
+    "lira, u-lira)",
     "attack/lira|u-lira/auc of the way/photo": "the same attack on every shadow by all others: of a way to train or to "
-                                               "forget, not of one model",
+    "forget, not of one model",
     "completeness, epsilon/...": "an audit: how far each forgotten face went, by shadows; what any threshold on a face "
-                                 "could show, its floor, and the NeurIPS challenge's score",
+    "could show, its floor, and the NeurIPS challenge's score",
     "distance/...": "how far from the retrained reference: tow, tow_mia, avg_gap, wasserstein, nearer and its p-value; "
-                    "js, kl, activation, agreement (classes), answers (eyes), cka, neighbours (recognition)",
+    "js, kl, activation, agreement (classes), answers (eyes), cka, neighbours (recognition)",
     "relearn/steps, relearn/ain": "an audit: steps until the forgotten are known again, and over the reference's",
     "confusion/...": "with forget.confuse: wrong labels still believed, and the two classes confused on test faces",
     "forgotten/percent": "how far the signal on the forgotten went from the original's to the reference's",
     "forgotten/signal_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
     "increase/SCORE/against BASE/GROUP": "growth of a group's test error, in percent, against the original, the "
-                                         "reference or the stage before",
+    "reference or the stage before",
     "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
-                                                 "method added",
+    "method added",
     "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
     "fairness/SCORE/worst group|max over geomean|gap": "the worst group's error; over the geometric mean (NIST); "
-                                                       "minus the best's",
+    "minus the best's",
     "fairness/SHARE/equalised odds|forgotten's group": "widest difference between groups, mean over classes; the share "
-                                                       "in the group most of the forgotten are of (GA)",
+    "in the group most of the forgotten are of (GA)",
     "intersection/SCORE/error|against original|of method/GROUP, TRAIT": "the same by group and trait (data.also_by)",
     "fmr/GROUP, fnmr/GROUP": "recognition: false matches and false non-matches at one threshold for all groups",
     "memorisation/LAYER": "with lookalikes: how well a layer's neighbours tell who was trained on",
     "benchmark/attack, benchmark/forgetting, benchmark/nomus": "classes and attributes: MUFAC's attack by logistic "
-                                                               "regression on losses, its forgetting score with the "
-                                                               "floor for so many faces, NoMUS; JS of the losses",
+    "regression on losses, its forgetting score with the "
+    "floor for so many faces, NoMUS; JS of the losses",
     "head/..., fresh head/..., rows deleted/...": "recognition: accuracy, UES and CURE's other measures through the "
-                                                  "model's head, through one fitted anew, and with rows deleted",
+    "model's head, through one fitted anew, and with rows deleted",
     "rank1/..., tar_at_RATE_far/...": "the forgotten, the retained and strangers found again by held-back photos",
     "relearn/prototype|linear/k=COUNT/...": "the same from 1 or 5 photos of each person",
     "verification/SET/...": "pairs of photos told apart by the 10-fold protocol; by quality where it is known",
@@ -79,8 +79,13 @@ def methods() -> str:
     """The reference page: who needs what and works where at a glance, then a page for each."""
     needs = _aligned({name: about_and_needs(name)[1] for name in METHODS})
     on = {name: " ".join(task if task in tasks_of(name) else "·" * len(task) for task in TASKS) for name in METHODS}
-    return "\n\n".join([f"What each needs\n{_indented(needs)}", f"Which tasks each works on\n{_indented(_aligned(on))}",
-                        *map(method, METHODS)])
+    return "\n\n".join(
+        [
+            f"What each needs\n{_indented(needs)}",
+            f"Which tasks each works on\n{_indented(_aligned(on))}",
+            *map(method, METHODS),
+        ]
+    )
 
 
 def method(name: str) -> str:
@@ -129,8 +134,13 @@ def dataset(name: str) -> str:
     """A dataset's page: its licence, where its owner offers it, how it lies on disk, its settings."""
     card, make = cards()[name]
     settings = ", ".join(f"{key} = {value!r}" for key, value in defaults(make).items())
-    lines = [f"{card.title}: {card.about}", f"licence: {card.licence}", f"offered at: {card.home}",
-             f"layout: {card.layout}", *([f"settings: {settings}"] if settings else [])]
+    lines = [
+        f"{card.title}: {card.about}",
+        f"licence: {card.licence}",
+        f"offered at: {card.home}",
+        f"layout: {card.layout}",
+        *([f"settings: {settings}"] if settings else []),
+    ]
     return f"{name}\n" + _indented("\n".join(lines))
 
 

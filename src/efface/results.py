@@ -75,7 +75,7 @@ class Summary(Part):
 
 
 class Candidate(Part):
-    """One setting that a search tried, judged by people of `val`."""
+    """One setting that a search tried, measured on people of `val`."""
 
     settings: dict[str, Any]
     """What was tried, less what all candidates share."""
@@ -207,8 +207,10 @@ class Results(Part):
 
 def write_results(results: Results, folder: Path) -> Path:
     """`folder/results.json`, whole or not at all."""
-    return write_text(folder / "results.json",
-                      json.dumps(results.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n")
+    return write_text(
+        folder / "results.json",
+        json.dumps(results.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n",
+    )
 
 
 def read_results(folder: Path) -> Results:

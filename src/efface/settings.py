@@ -18,7 +18,7 @@ Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A weight that may be switched off."""
 Factor = Annotated[float, Field(gt=1)]
 """How many times as much; infinity is no bound."""
-Bound = Annotated[float, Field(gt=0)]
+Limit = Annotated[float, Field(gt=0)]
 """Where something ends; infinity is no bound."""
 Number = Annotated[int, Field(ge=0)]
 """How many: 0 is none."""
@@ -37,8 +37,11 @@ def schema(function: Callable[..., Any], given_elsewhere: Collection[str] = ()) 
     return create_model(function.__name__, __config__=config, **settable)
 
 
-def bound(
-    function: Callable[..., Any], given: Mapping[str, Any], where: str, given_elsewhere: Collection[str] = (),
+def validated(
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    where: str,
+    given_elsewhere: Collection[str] = (),
 ) -> dict[str, Any]:
     """All settings of `function`: those given, checked and converted, and the defaults of the rest.
 
@@ -60,8 +63,11 @@ def _kind(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
     """Name and default of every setting; settings without a default are left out."""
-    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty}
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
 
 
 def summary(function: Callable[..., Any]) -> str:

@@ -169,30 +169,30 @@ def test_the_true_eye_is_a_disc_of_a_quarter_of_the_distance() -> None:
 
 
 def test_a_perfect_prediction_covers_all_and_a_far_one_nothing() -> None:
-    truth = some_eyes(20)
-    assert np.array_equal(covered(truth, truth, (32, 40)), np.ones((20, 2)))
-    assert np.array_equal(covered(truth[:, ::-1], truth, (32, 40)), np.ones((20, 2)))
-    assert np.array_equal(covered(truth + np.array([0, 100]), truth, (32, 40)), np.zeros((20, 2)))
-    beside = truth.copy()
-    beside[:, 1] = truth[:, 0] + 0.2 * (truth[:, 0] - truth[:, 1])  # both predicted at the left eye
-    shares = covered(beside, truth, (32, 40))
+    targets = some_eyes(20)
+    assert np.array_equal(covered(targets, targets, (32, 40)), np.ones((20, 2)))
+    assert np.array_equal(covered(targets[:, ::-1], targets, (32, 40)), np.ones((20, 2)))
+    assert np.array_equal(covered(targets + np.array([0, 100]), targets, (32, 40)), np.zeros((20, 2)))
+    beside = targets.copy()
+    beside[:, 1] = targets[:, 0] + 0.2 * (targets[:, 0] - targets[:, 1])  # both predicted at the left eye
+    shares = covered(beside, targets, (32, 40))
     assert (shares[:, 0] > 0.2).all()
     assert (shares[:, 1] == 0).all()
 
 
 def test_a_shifted_bar_covers_the_segment_it_should() -> None:
-    truth = np.array([[[30.0, 20], [10, 20]]])  # discs of radius 5, bar of half height 7
+    targets = np.array([[[30.0, 20], [10, 20]]])  # discs of radius 5, bar of half height 7
     for down in (3.0, 7.0, 9.0, 11.0):
         depth = min(1.0, (7 - down) / 5)  # the bar's upper edge, seen from the disc's centre, in radii
         expected = (math.acos(-depth) + depth * math.sqrt(1 - depth**2)) / math.pi if depth > -1 else 0.0
-        assert covered(truth + np.array([0, down]), truth, (60, 60))[0] == pytest.approx([expected] * 2, abs=0.015)
+        assert covered(targets + np.array([0, down]), targets, (60, 60))[0] == pytest.approx([expected] * 2, abs=0.015)
 
 
 def test_coverage_agrees_with_a_naive_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    truth = some_eyes(8)
-    predicted = truth + np.random.default_rng(1).normal(0, 4, truth.shape)
-    shares = covered(predicted, truth, (32, 40))
-    for face, (guess, pair) in enumerate(zip(predicted, truth, strict=True)):
+    targets = some_eyes(8)
+    predicted = targets + np.random.default_rng(1).normal(0, 4, targets.shape)
+    shares = covered(predicted, targets, (32, 40))
+    for face, (guess, pair) in enumerate(zip(predicted, targets, strict=True)):
         radius = math.dist(*pair) / 4
         for eye in range(2):
             places = [
@@ -205,22 +205,22 @@ def test_coverage_agrees_with_a_naive_count(monkeypatch: pytest.MonkeyPatch) -> 
             assert shares[face, eye] == pytest.approx(hidden, abs=0.03)
     assert 0.1 < shares.mean() < 0.95
     monkeypatch.setattr(anonymize, "CHUNK", 1)
-    assert np.array_equal(covered(predicted, truth, (32, 40)), shares)
+    assert np.array_equal(covered(predicted, targets, (32, 40)), shares)
 
 
 def test_only_what_the_picture_shows_must_be_covered() -> None:
-    truth = np.array([[[20.0, -0.5], [0, -0.5]]])  # the upper half of both eyes is cut off
-    lower = truth + np.array([0, 7.0])  # the bar begins at the centre of the eyes
-    assert covered(lower, truth, (40, 40)).tolist() == [[1, 1]]
-    assert covered(truth + np.array([0, 90]), truth, (40, 40)).tolist() == [[0, 0]]
-    outside = truth - np.array([0, 50])
+    targets = np.array([[[20.0, -0.5], [0, -0.5]]])  # the upper half of both eyes is cut off
+    lower = targets + np.array([0, 7.0])  # the bar begins at the centre of the eyes
+    assert covered(lower, targets, (40, 40)).tolist() == [[1, 1]]
+    assert covered(targets + np.array([0, 90]), targets, (40, 40)).tolist() == [[0, 0]]
+    outside = targets - np.array([0, 50])
     assert covered(lower, outside, (40, 40)).tolist() == [[1, 1]]
     assert covered(lower, outside).tolist() == [[0, 0]]
-    assert covered(lower, truth)[0] == pytest.approx([0.5, 0.5], abs=0.02)
+    assert covered(lower, targets)[0] == pytest.approx([0.5, 0.5], abs=0.02)
 
 
 def test_a_prediction_that_is_not_finite_covers_nothing() -> None:
-    truth = some_eyes(3)
-    predicted = truth.copy()
+    targets = some_eyes(3)
+    predicted = targets.copy()
     predicted[1, 0, 1] = np.nan
-    assert covered(predicted, truth).tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert covered(predicted, targets).tolist() == [[1, 1], [0, 0], [1, 1]]

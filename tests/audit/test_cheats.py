@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from conftest import ROOT, refusal
-from efface.data.batches import Feed
-from efface.data.faces import Material
-from efface.experiment.resolve import bind
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
+from efface.experiment.resolve import resolve
 from efface.experiment.run import run
 from efface.plan.file import parse_plan, read_plan
 from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED
@@ -78,19 +78,19 @@ def task_of(results: Results, arm: str) -> str:
 
 def test_the_test_set_cannot_choose_a_checkpoint() -> None:
     """By construction: what a method is handed has no face that evaluation sees; `earlier` was in `forget` once."""
-    assert {field.name for field in fields(Material)} == {"forget", "retain", "public", "earlier", "original"}
+    assert {field.name for field in fields(MethodData)} == {"forget", "retain", "public", "earlier", "original"}
     splits, _ = tiny_problem(TASKS["eyes"])
-    handed = {key for part in ("forget", "retain", "public") for key in getattr(splits.material, part).keys}
+    faces_used = {key for part in ("forget", "retain", "public") for key in getattr(splits.data, part).keys}
     seen = {key for part in ("val", "strangers", "test") for key in getattr(splits, part).keys}
-    assert handed
+    assert faces_used
     assert seen
-    assert not handed & seen
+    assert not faces_used & seen
 
 
 def test_a_head_without_the_rows_no_longer_finds_them_and_the_network_is_untouched() -> None:
     splits, model = tiny_problem(TASKS["recognition"])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    after = delete_head_rows(model, TASKS["recognition"], splits.material, Feed(torch.device("cpu"), 0)).state_dict()
+    after = delete_head_rows(model, TASKS["recognition"], splits.data, BatchLoader(torch.device("cpu"), 0)).state_dict()
     gone = set(splits.forget.targets.tolist()) - set(splits.retain.targets.tolist())
     assert gone
     for name, value in after.items():
@@ -103,10 +103,10 @@ def test_a_head_without_the_rows_no_longer_finds_them_and_the_network_is_untouch
 def test_the_simplest_cheats_are_what_they_say() -> None:
     splits, model = tiny_problem(TASKS["eyes"])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    feed = Feed(torch.device("cpu"), 0)
-    kept = do_nothing(model, TASKS["eyes"], splits.material, feed)
+    loader = BatchLoader(torch.device("cpu"), 0)
+    kept = do_nothing(model, TASKS["eyes"], splits.data, loader)
     assert all(torch.equal(value, before[name]) for name, value in kept.state_dict().items())
-    lost = random_weights(model, TASKS["eyes"], splits.material, feed)
+    lost = random_weights(model, TASKS["eyes"], splits.data, loader)
     assert all((value != before[name]).any() for name, value in lost.state_dict().items() if name.endswith("weight"))
 
 
@@ -114,11 +114,17 @@ def test_the_simplest_cheats_are_what_they_say() -> None:
 
 
 def test_a_method_of_ones_own_is_named_by_module_and_function() -> None:
-    def bound(use: str) -> object:
-        plan = {"task": "eyes", "goal": "influence removed", "data": {"name": "synthetic"}, "forget": {"share": 0.2},
-                "model": {"name": "eyenet"}, "methods": {"mine": {"use": use}}}
-        return bind(parse_plan(plan, "plan"), "plan")
+    def resolved_with(use: str) -> object:
+        plan = {
+            "task": "eyes",
+            "goal": "influence removed",
+            "data": {"name": "synthetic"},
+            "forget": {"share": 0.2},
+            "model": {"name": "eyenet"},
+            "methods": {"mine": {"use": use}},
+        }
+        return resolve(parse_plan(plan, "plan"), "plan")
 
-    assert bound("efface.testing.cheats:do_nothing")
-    assert "cannot be used" in refusal(bound, "efface.testing.cheats:no_such")
-    assert "takes weights, model, path: a way to forget takes" in refusal(bound, "efface.models.load:put")
+    assert resolved_with("efface.testing.cheats:do_nothing")
+    assert "cannot be used" in refusal(resolved_with, "efface.testing.cheats:no_such")
+    assert "takes weights, model, path: a way to forget takes" in refusal(resolved_with, "efface.models.load:put")

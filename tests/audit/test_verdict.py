@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from efface.audit.verdict import compared, detectable, verdicts
+from efface.audit.verdict import detectable, difference_to_reference, verdicts
 from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
 from efface.results import MeasureRecord, Summary
 
@@ -34,17 +34,38 @@ def said(*rows: Summary, accept: Mapping[str, Criterion] = ACCEPT) -> dict[str, 
 
 
 def test_a_row_passes_by_its_whole_interval_alone() -> None:
-    found = said(*CONTROLS, row("good", 0.01), row("wide", 0.01, half=0.06), row("leaks", 0.2), row("overshoots", -0.2),
-                 row("edge", 0.05), row("useless", 0.0, utility=0.3))
-    assert found == {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass", "good": "pass", "wide": "not enough data",
-                     "leaks": "fail", "overshoots": "fail", "edge": "not enough data", "useless": "fail"}
+    found = said(
+        *CONTROLS,
+        row("good", 0.01),
+        row("wide", 0.01, half=0.06),
+        row("leaks", 0.2),
+        row("overshoots", -0.2),
+        row("edge", 0.05),
+        row("useless", 0.0, utility=0.3),
+    )
+    assert found == {
+        ORIGINAL: "fail",
+        OTHER_SEED: "pass",
+        NOBODY: "pass",
+        "good": "pass",
+        "wide": "not enough data",
+        "leaks": "fail",
+        "overshoots": "fail",
+        "edge": "not enough data",
+        "useless": "fail",
+    }
 
 
-@pytest.mark.parametrize(("name", "beyond", "half", "why"), [
-    (ORIGINAL, 0.0, 0.02, "the original passes as well"), (ORIGINAL, 0.06, 0.05, "too few people or seeds"),
-    (OTHER_SEED, 0.2, 0.02, "tighter than retraining itself"), (NOBODY, 0.2, 0.02, "something else than training"),
-    (NOBODY, 0.03, 0.05, "too few people or seeds"),
-])
+@pytest.mark.parametrize(
+    ("name", "beyond", "half", "why"),
+    [
+        (ORIGINAL, 0.0, 0.02, "the original passes as well"),
+        (ORIGINAL, 0.06, 0.05, "too few people or seeds"),
+        (OTHER_SEED, 0.2, 0.02, "tighter than retraining itself"),
+        (NOBODY, 0.2, 0.02, "something else than training"),
+        (NOBODY, 0.03, 0.05, "too few people or seeds"),
+    ],
+)
 def test_nothing_counts_when_a_control_comes_out_wrong(name: str, beyond: float, half: float, why: str) -> None:
     rows = [row(name, beyond, half=half) if one.method == name else one for one in CONTROLS]
     found = {one.method: one for one in verdicts([*rows, row("good", 0.0), row("leaks", 0.3)], ACCEPT)}
@@ -59,9 +80,14 @@ def test_the_negative_control_answers_only_for_what_can_be_asked_of_it() -> None
     assert said(*(nobody if one.method == NOBODY else one for one in CONTROLS))[NOBODY] == "pass"
 
 
-@pytest.mark.parametrize(("utility", "doubt"), [
-    (0.3, ""), (0.6, "more than guessing"), (0.51, "too few people or seeds to say that one answer for everybody"),
-])
+@pytest.mark.parametrize(
+    ("utility", "doubt"),
+    [
+        (0.3, ""),
+        (0.6, "more than guessing"),
+        (0.51, "too few people or seeds to say that one answer for everybody"),
+    ],
+)
 def test_nothing_passes_where_an_answer_that_sees_no_picture_does(utility: float, doubt: str) -> None:
     blind = row(CONSTANT, 0.3, utility)  # what it does to the attack is not asked of it
     found = {one.method: one for one in verdicts([*CONTROLS, blind, row("good", 0.0), row("leaks", 0.3)], ACCEPT)}
@@ -78,10 +104,10 @@ def test_a_measure_that_is_not_there_is_not_enough_data() -> None:
 
 
 def test_closeness_is_measured_on_the_same_people_where_it_can_be() -> None:
-    paired = compared(AUC, row("a", 0.04), CONTROLS[1])
+    paired = difference_to_reference(AUC, row("a", 0.04), CONTROLS[1])
     assert paired is not None
     assert (paired.value, paired.low, paired.high) == pytest.approx((0.04, 0.02, 0.06))
-    joined = compared(UTILITY, row("a", 0.0, utility=0.7), CONTROLS[1])
+    joined = difference_to_reference(UTILITY, row("a", 0.0, utility=0.7), CONTROLS[1])
     assert joined is not None
     assert joined.value == pytest.approx(0.1)
     assert joined.high == pytest.approx(0.1 + np.hypot(0.02, 0.02))
@@ -107,10 +133,15 @@ def test_a_criterion_says_exactly_one_thing(given: dict[str, float]) -> None:
 
 
 def test_a_row_that_has_seen_its_judges_passes_nothing() -> None:
-    found = {one.method: one for one in verdicts([*CONTROLS, row("partial", 0.0), row("good", 0.0)], ACCEPT,
-                                                 partial=["partial"])}
+    found = {
+        one.method: one
+        for one in verdicts([*CONTROLS, row("partial", 0.0), row("good", 0.0)], ACCEPT, partial=["partial"])
+    }
     assert found["good"].verdict == "pass"
-    assert (found["partial"].verdict, found["partial"].why) == ("not enough data", "it has seen its judges")
+    assert (found["partial"].verdict, found["partial"].why) == (
+        "not enough data",
+        "it was trained on the attack's non-members",
+    )
 
 
 def test_without_a_threshold_on_others_a_network_that_knows_nothing_would_pass() -> None:
@@ -124,8 +155,10 @@ def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
         one = row("a", 0.0).model_copy(update={"seeds": seeds})
         steps = MeasureRecord(value=5, low=5, high=5, aim="as retrained", about="")
         one = one.model_copy(update={"measures": one.measures | {"relearn/ain": steps}})
-        return {met.measure: met.verdict for met in verdicts(
-            [*CONTROLS, one], ACCEPT | {"relearn/ain": Criterion(at_least=1.0)})[-1].criteria}["relearn/ain"]
+        return {
+            met.measure: met.verdict
+            for met in verdicts([*CONTROLS, one], ACCEPT | {"relearn/ain": Criterion(at_least=1.0)})[-1].criteria
+        }["relearn/ain"]
 
     assert counted([0]) == "not enough data"
     assert counted([0, 1, 2]) == "pass"
@@ -137,8 +170,10 @@ def test_an_under_trained_reference_is_no_yardstick() -> None:
         return one.model_copy(update={"measures": one.measures | errors})
 
     for poor, word in ((0.1, "pass"), (0.12, "pass"), (0.4, "not enough data")):
-        rows = [with_errors(one, poor if one.method in (REFERENCE, OTHER_SEED) else 0.1)
-                for one in (*CONTROLS, row("good", 0.0))]
+        rows = [
+            with_errors(one, poor if one.method in (REFERENCE, OTHER_SEED) else 0.1)
+            for one in (*CONTROLS, row("good", 0.0))
+        ]
         found = {one.method: one for one in verdicts(rows, ACCEPT)}
         assert found["good"].verdict == word
         assert ("not trained as well" in found["good"].why) == (word != "pass")

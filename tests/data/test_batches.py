@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from conftest import faces_of, refusal
-from efface.data.batches import Batch, Feed, as_input, derive
-from efface.data.faces import Album, Images, Splits, together
+from efface.data.batches import Batch, BatchLoader, as_input, derive
+from efface.data.faces import FaceTable, Images, Splits, together
 
 FACES = faces_of({"A": 10}, photos=3)
 CPU = torch.device("cpu")
@@ -24,36 +24,36 @@ def order(batches: Iterable[Batch]) -> list[int]:
 
 
 def test_a_pass_hands_out_every_face_once_and_shuffled() -> None:
-    found = order(Feed(CPU, 0)(FACES, batch=7))
+    found = order(BatchLoader(CPU, 0)(FACES, batch=7))
     assert sorted(found) == list(range(30))
     assert found != sorted(found)
 
 
 def test_a_batch_holds_the_images_and_targets_of_its_rows() -> None:
-    for batch in Feed(CPU, 0)(FACES, batch=7):
+    for batch in BatchLoader(CPU, 0)(FACES, batch=7):
         assert torch.equal(batch.images, as_input(FACES.images[batch.rows], CPU))
         assert np.array_equal(batch.targets.numpy(), FACES.targets[batch.rows])
 
 
 def test_the_order_follows_from_the_seed() -> None:
-    first, again, other = (order(Feed(CPU, seed)(FACES)) for seed in (0, 0, 1))
+    first, again, other = (order(BatchLoader(CPU, seed)(FACES)) for seed in (0, 0, 1))
     assert first == again
     assert first != other
 
 
 def test_every_pass_has_another_order_and_can_be_repeated() -> None:
-    feed = Feed(CPU, 0)
-    first, second = order(feed(FACES)), order(feed(FACES))
+    loader = BatchLoader(CPU, 0)
+    first, second = order(loader(FACES)), order(loader(FACES))
     assert first != second
-    resumed = Feed(CPU, 0)
+    resumed = BatchLoader(CPU, 0)
     resumed.passes = 1
     assert order(resumed(FACES)) == second
-    assert feed.passes == resumed.passes == 2
+    assert loader.passes == resumed.passes == 2
 
 
 def test_weighted_draws_come_in_proportion_and_as_many_as_there_are_faces() -> None:
-    feed, weights = Feed(CPU, 0), np.repeat([0.0, 1.0, 3.0], 10)
-    passes = [order(feed(FACES, weights=weights)) for _ in range(200)]
+    loader, weights = BatchLoader(CPU, 0), np.repeat([0.0, 1.0, 3.0], 10)
+    passes = [order(loader(FACES, weights=weights)) for _ in range(200)]
     assert {len(drawn) for drawn in passes} == {30}
     times = np.bincount(np.concatenate(passes), minlength=30).reshape(3, 10).sum(1) / 6000
     assert times[0] == 0
@@ -62,26 +62,26 @@ def test_weighted_draws_come_in_proportion_and_as_many_as_there_are_faces() -> N
 
 def test_every_face_handed_out_is_counted_and_ticked() -> None:
     ticks: list[int] = []
-    feed = Feed(CPU, 0, ticks.append)
-    sizes = [len(batch.rows) for _ in range(2) for batch in feed(FACES, batch=8)]
+    loader = BatchLoader(CPU, 0, ticks.append)
+    sizes = [len(batch.rows) for _ in range(2) for batch in loader(FACES, batch=8)]
     assert sizes == [8, 8, 8, 6] * 2
     assert ticks == sizes
-    assert feed.handed == 60
+    assert loader.faces_used == 60
 
 
 def test_a_last_batch_of_one_joins_no_pass() -> None:
-    feed = Feed(CPU, 0)
-    assert [len(batch.rows) for batch in feed(FACES, batch=29)] == [29]
-    assert feed.handed == 29
-    assert [len(batch.rows) for batch in feed(FACES[np.array([3])])] == [1]
+    loader = BatchLoader(CPU, 0)
+    assert [len(batch.rows) for batch in loader(FACES, batch=29)] == [29]
+    assert loader.faces_used == 29
+    assert [len(batch.rows) for batch in loader(FACES[np.array([3])])] == [1]
 
 
 def test_batches_of_one_hand_out_every_face() -> None:
-    assert sorted(order(Feed(CPU, 0)(FACES, batch=1))) == list(range(30))
+    assert sorted(order(BatchLoader(CPU, 0)(FACES, batch=1))) == list(range(30))
 
 
 def test_no_faces_make_no_batch() -> None:
-    assert order(Feed(CPU, 0)(FACES[np.array([], int)])) == []
+    assert order(BatchLoader(CPU, 0)(FACES[np.array([], int)])) == []
 
 
 def test_bytes_become_numbers_from_minus_one_to_one_channels_last() -> None:
@@ -135,8 +135,16 @@ def test_a_method_sees_three_splits_and_no_other() -> None:
     parts = [FACES[np.array([row])] for row in range(8)]
     splits = Splits(*parts)
     assert [name for name, _ in splits.items()] == [
-        "forget", "forget_unseen", "retain", "retain_unseen", "public", "val", "strangers", "test"]
-    assert list(vars(splits.material).values()) == [parts[0], parts[2], parts[4], None, None]
+        "forget",
+        "forget_unseen",
+        "retain",
+        "retain_unseen",
+        "public",
+        "val",
+        "strangers",
+        "test",
+    ]
+    assert list(vars(splits.data).values()) == [parts[0], parts[2], parts[4], None, None]
 
 
 @pytest.mark.parametrize(
@@ -149,8 +157,10 @@ def test_a_method_sees_three_splits_and_no_other() -> None:
     ],
 )
 def test_an_album_is_refused_that_does_not_fit(count: int, columns: dict[str, list[str]], words: str) -> None:
-    assert words in refusal(Album, np.zeros((count, 1, 4, 4), np.uint8), pd.DataFrame(columns))
+    assert words in refusal(FaceTable, np.zeros((count, 1, 4, 4), np.uint8), pd.DataFrame(columns))
 
 
 def test_an_album_is_as_long_as_its_table() -> None:
-    assert len(Album(np.zeros((2, 1, 4, 4), np.uint8), pd.DataFrame({"key": ["a", "b"], "person": ["x", "x"]}))) == 2
+    assert (
+        len(FaceTable(np.zeros((2, 1, 4, 4), np.uint8), pd.DataFrame({"key": ["a", "b"], "person": ["x", "x"]}))) == 2
+    )

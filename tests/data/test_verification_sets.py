@@ -75,18 +75,22 @@ def test_errors_fall_when_what_is_left_out_is_what_fails_and_not_otherwise() -> 
     assert meaningless == pytest.approx(1, abs=0.1)
     naive = []
     for share in shares:
-        kept = np.argsort(helpful, kind="stable")[int(np.floor(share * 1000)):]
+        kept = np.argsort(helpful, kind="stable")[int(np.floor(share * 1000)) :]
         people = kept[SAME[kept]]
         naive.append((SIMILARITY[people] <= np.sort(SIMILARITY[~SAME])[::-1][25]).mean())
     assert refused == pytest.approx(np.array(naive))
 
 
 def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
-    outcomes = replace(
-        recognised(), pair_set=np.repeat(["one", "two"], 1000), pair_same=np.tile(SAME, 2), pair_fold=np.tile(FOLD, 2),
+    predictions = replace(
+        recognised(),
+        pair_set=np.repeat(["one", "two"], 1000),
+        pair_same=np.tile(SAME, 2),
+        pair_fold=np.tile(FOLD, 2),
         pair_similarity=np.tile(SIMILARITY, 2),
-        pair_quality=np.concatenate([np.full(1000, np.nan), np.where(SAME, SIMILARITY, 0.4)]))
-    found = verification(outcomes)
+        pair_quality=np.concatenate([np.full(1000, np.nan), np.where(SAME, SIMILARITY, 0.4)]),
+    )
+    found = verification(predictions)
     assert found["verification/one/accuracy"].value == found["verification/two/accuracy"].value
     low, high = (found[f"verification/two/accuracy/{which} quality"].value for which in ("low", "high"))
     whole = found["verification/two/accuracy"].value

@@ -341,7 +341,8 @@ def test_lfw_takes_attributes_as_signs_of_a_persons_mean_score(tmp_path: Path) -
     people = sorted(set(lfw.read(tmp_path)["person"]))
     (tmp_path / "lfw_attributes.txt").write_text(
         "# lfw_attributes.txt\n#\tperson\timagenum\tMale\tSoft Lighting\n"
-        f"{people[0].replace('_', ' ')}\t1\t-2.0\t0.5\n{people[0].replace('_', ' ')}\t2\t1.5\t0.5\n")
+        f"{people[0].replace('_', ' ')}\t1\t-2.0\t0.5\n{people[0].replace('_', ' ')}\t2\t1.5\t0.5\n"
+    )
     table = lfw.read(tmp_path, attributes=tmp_path / "lfw_attributes.txt")
     mine = table[table["person"] == people[0]]
     assert set(mine["Male"]) == {"0"}
@@ -422,8 +423,13 @@ NAMES = ["5_o_Clock_Shadow", "Male", "Smiling", "Young"]
 
 
 def celeba_hq_tree(folder: Path) -> Path:
-    write_celeba_hq(folder, np.full((8, 3, 8, 8), 90, np.uint8), [0, 189, 190, 1249, 1250, 4854, 4855, 4856],
-                    np.array([[-1, 1, -1, 1]] * 8), NAMES)
+    write_celeba_hq(
+        folder,
+        np.full((8, 3, 8, 8), 90, np.uint8),
+        [0, 189, 190, 1249, 1250, 4854, 4855, 4856],
+        np.array([[-1, 1, -1, 1]] * 8),
+        NAMES,
+    )
     return folder
 
 
@@ -452,11 +458,13 @@ def test_celeba_gives_people_parts_and_the_subjects_eyes(tmp_path: Path, header:
         picture(tmp_path / "img_align_celeba" / name)
     (tmp_path / "identity_CelebA.txt").write_text(f"{header}000001.jpg 2880\n000002.jpg 7\n")
     (tmp_path / "list_attr_celeba.txt").write_text(
-        f"2\n{' '.join(NAMES)}\n000001.jpg -1  1 -1  1\n000002.jpg 1 1 1 1\n")
+        f"2\n{' '.join(NAMES)}\n000001.jpg -1  1 -1  1\n000002.jpg 1 1 1 1\n"
+    )
     (tmp_path / "list_eval_partition.txt").write_text("000001.jpg 0\n000002.jpg 2\n")
     points = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
     (tmp_path / "list_landmarks_align_celeba.txt").write_text(
-        f"2\n{points}\n000001.jpg 69  109 106  113 77 142 73 152 108 154\n")
+        f"2\n{points}\n000001.jpg 69  109 106  113 77 142 73 152 108 154\n"
+    )
     table = celeba.read_celeba(tmp_path)
     assert table["person"].tolist() == ["2880", "7"]
     assert table["part"].tolist() == ["train", "test"]
@@ -493,12 +501,20 @@ def test_jaffe_names_carry_person_and_expression(tmp_path: Path) -> None:
 
 
 def test_utkface_reads_names_and_counts_those_it_cannot(tmp_path: Path) -> None:
-    for name in ("26_0_1_20170104.jpg.chip.jpg", "3_1_4_2017.jpg.chip.jpg", "101_1_0_2017.jpg.chip.jpg",
-                 "61_1_20170109.jpg.chip.jpg", "24_0_1_2017jpg.chip.jpg"):
+    for name in (
+        "26_0_1_20170104.jpg.chip.jpg",
+        "3_1_4_2017.jpg.chip.jpg",
+        "101_1_0_2017.jpg.chip.jpg",
+        "61_1_20170109.jpg.chip.jpg",
+        "24_0_1_2017jpg.chip.jpg",
+    ):
         picture(tmp_path / name)
     table = utkface.read(tmp_path)
     assert sorted(zip(table["age"], table["decade"], table["gender"], table["race"], strict=True)) == [
-        (3, "0-9", "female", "Others"), (26, "20-29", "male", "Black"), (101, "80 and over", "female", "White")]
+        (3, "0-9", "female", "Others"),
+        (26, "20-29", "male", "Black"),
+        (101, "80 and over", "female", "White"),
+    ]
     assert set(table.attrs["left_out"]) == {"61_1_20170109.jpg.chip.jpg", "24_0_1_2017jpg.chip.jpg"}
 
 

@@ -25,8 +25,9 @@ PEOPLE = [0, 0, 0, 1, 1, 2]
 
 def flat_images(count: int = 6, side: int = 32) -> np.ndarray:
     """Images (n, 3, side, side) of one grey each, told apart even after JPEG."""
-    return np.broadcast_to(np.arange(20, 20 + 10 * count, 10, dtype=np.uint8)[:, None, None, None],
-                           (count, 3, side, side)).copy()
+    return np.broadcast_to(
+        np.arange(20, 20 + 10 * count, 10, dtype=np.uint8)[:, None, None, None], (count, 3, side, side)
+    ).copy()
 
 
 @pytest.fixture
@@ -49,9 +50,9 @@ def test_every_picture_of_a_record_file_is_found_with_its_person(folder: Path) -
 def test_records_are_packed_photo_by_photo(folder: Path, tmp_path: Path) -> None:
     reader = READERS["insightface"]
     prepare(reader.read(folder), tmp_path / "packed", card=reader.card, size=(16, 16), colour=True, eyes="none")
-    album = open_packed(tmp_path / "packed")
-    assert album.images.shape == (6, 3, 16, 16)
-    assert album.images.mean((1, 2, 3)) == pytest.approx([20, 30, 40, 50, 60, 70], abs=1)
+    face_table = open_packed(tmp_path / "packed")
+    assert face_table.images.shape == (6, 3, 16, 16)
+    assert face_table.images.mean((1, 2, 3)) == pytest.approx([20, 30, 40, 50, 60, 70], abs=1)
 
 
 def test_a_large_set_is_indexed_without_being_held(tmp_path: Path) -> None:
@@ -94,25 +95,30 @@ def cut_line(folder: Path) -> None:
 
 def cut_record(folder: Path) -> None:
     data = (folder / "train.rec").read_bytes()
-    (folder / "train.rec").write_bytes(data[:len(data) // 2])
+    (folder / "train.rec").write_bytes(data[: len(data) // 2])
 
 
 def damage_record(folder: Path) -> None:
     offset = int((folder / "train.idx").read_text().splitlines()[3].split("\t")[1])
     data = bytearray((folder / "train.rec").read_bytes())
-    data[offset:offset + 4] = b"oops"
+    data[offset : offset + 4] = b"oops"
     (folder / "train.rec").write_bytes(bytes(data))
 
 
-@pytest.mark.parametrize(("spoil", "words"), [
-    (lambda folder: (folder / "property").unlink(), "property is missing"),
-    (lambda folder: (folder / "property").write_text("three people\n"), "not a line like '10572,112,112'"),
-    (lambda folder: (folder / "property").write_text("2,112,112\n"), "has 3 people but"),
-    (lambda folder: (folder / "train.idx").write_text(""), "empty"),
-    (lambda folder: (folder / "train.idx").write_text("0\t0\n0\t8\n"), "names a record twice"),
-    (cut_index, "has 3 photos but record 0 announces 6"), (cut_line, "cut off"),
-    (cut_record, "points to byte"), (damage_record, "no whole record at byte"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "property").unlink(), "property is missing"),
+        (lambda folder: (folder / "property").write_text("three people\n"), "not a line like '10572,112,112'"),
+        (lambda folder: (folder / "property").write_text("2,112,112\n"), "has 3 people but"),
+        (lambda folder: (folder / "train.idx").write_text(""), "empty"),
+        (lambda folder: (folder / "train.idx").write_text("0\t0\n0\t8\n"), "names a record twice"),
+        (cut_index, "has 3 photos but record 0 announces 6"),
+        (cut_line, "cut off"),
+        (cut_record, "points to byte"),
+        (damage_record, "no whole record at byte"),
+    ],
+)
 def test_a_broken_record_set_is_refused(folder: Path, spoil, words: str) -> None:  # type: ignore[no-untyped-def]
     spoil(folder)
     assert words in refusal(READERS["insightface"].read, folder)
@@ -137,10 +143,16 @@ def test_pairs_of_lfw_are_read_as_they_stand(tmp_path: Path) -> None:
     assert found.fold.tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", "does not begin"), ("Ann 1 2\n", "does not begin"), ("1 1\nAnn 1 2\n", "has 1 lines of pairs"),
-    ("1 1\nAnn 1 two\nAnn 1 Bo 2\n", "line 2 is 'Ann 1 two'"), ("1 1\nAnn 1\nAnn 1 Bo 2\n", "line 2 is 'Ann 1'"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "does not begin"),
+        ("Ann 1 2\n", "does not begin"),
+        ("1 1\nAnn 1 2\n", "has 1 lines of pairs"),
+        ("1 1\nAnn 1 two\nAnn 1 Bo 2\n", "line 2 is 'Ann 1 two'"),
+        ("1 1\nAnn 1\nAnn 1 Bo 2\n", "line 2 is 'Ann 1'"),
+    ],
+)
 def test_a_broken_pairs_file_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "pairs.txt").write_text(text)
     assert words in refusal(read_pairs, tmp_path / "pairs.txt")
@@ -170,16 +182,19 @@ class Evil:
         return eval, ("1 + 1",)
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (pickle.dumps(([b"x"] * 3, [True, False])), "has 3 images for 2 pairs"),
-    (pickle.dumps(([b"x"] * 4, [True])), "has 4 images for 1 pairs"),
-    (pickle.dumps(([b"x"] * 4, [True, True])), "all of one kind"),
-    (pickle.dumps(([b"x"] * 4, [True, False])), "image 0 cannot be decoded"),
-    (pickle.dumps(([Evil()] * 4, [True, False])), "it names builtins.eval"),
-    (pickle.dumps([1, 2, 3]), "expected a pair"),
-    (pickle.dumps(([b"x"] * 4, [True, False]))[:-9], "no verification set"),
-    (b"", "no verification set"),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (pickle.dumps(([b"x"] * 3, [True, False])), "has 3 images for 2 pairs"),
+        (pickle.dumps(([b"x"] * 4, [True])), "has 4 images for 1 pairs"),
+        (pickle.dumps(([b"x"] * 4, [True, True])), "all of one kind"),
+        (pickle.dumps(([b"x"] * 4, [True, False])), "image 0 cannot be decoded"),
+        (pickle.dumps(([Evil()] * 4, [True, False])), "it names builtins.eval"),
+        (pickle.dumps([1, 2, 3]), "expected a pair"),
+        (pickle.dumps(([b"x"] * 4, [True, False]))[:-9], "no verification set"),
+        (b"", "no verification set"),
+    ],
+)
 def test_a_broken_or_foreign_bin_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "x.bin").write_bytes(content)
     assert words in refusal(read_bin, tmp_path / "x.bin", (16, 16))

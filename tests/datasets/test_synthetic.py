@@ -42,11 +42,14 @@ def test_first_people_are_the_same_however_many_follow() -> None:
 @pytest.mark.parametrize("size", [(16, 16), (24, 24), (33, 20), (384, 286)])
 @pytest.mark.parametrize("colour", [False, True])
 def test_any_size_grey_or_colour(size: tuple[int, int], colour: bool) -> None:
-    album = synthetic(people=2, photos_per_person=1, size=size, colour=colour)
-    assert album.images.shape == (2, 3 if colour else 1, size[1], size[0])
-    assert album.images.dtype == np.uint8
-    assert np.ptp(album.images.reshape(2, -1), axis=1).min() > 60
-    inside = album.table[["left_x", "right_x"]].lt(size[0]) & album.table[["left_y", "right_y"]].lt(size[1]).to_numpy()
+    face_table = synthetic(people=2, photos_per_person=1, size=size, colour=colour)
+    assert face_table.images.shape == (2, 3 if colour else 1, size[1], size[0])
+    assert face_table.images.dtype == np.uint8
+    assert np.ptp(face_table.images.reshape(2, -1), axis=1).min() > 60
+    inside = (
+        face_table.table[["left_x", "right_x"]].lt(size[0])
+        & face_table.table[["left_y", "right_y"]].lt(size[1]).to_numpy()
+    )
     assert inside.all(axis=None)
 
 
@@ -60,8 +63,8 @@ def test_grey_is_the_luminance_of_colour() -> None:
 
 
 def test_table_says_who_and_how() -> None:
-    album = synthetic(**SMALL, groups=("A", "C"))
-    table = album.table
+    face_table = synthetic(**SMALL, groups=("A", "C"))
+    table = face_table.table
     assert list(table.columns[:7]) == ["key", "person", "group", *EYES]
     assert {"age", "smile", "glasses", "yaw", "roll", "light", "light_strength", "quality"} <= set(table.columns)
     assert table["key"].iloc[3] == "p00001-01"
@@ -83,14 +86,14 @@ def test_table_says_who_and_how() -> None:
 
 def test_pupils_are_where_the_table_says() -> None:
     """The dark pixels around a stated centre have it as their centroid, in sharp photos without glasses."""
-    album = synthetic(people=60, photos_per_person=4, size=(128, 128), groups=("A",))
-    table = album.table
+    face_table = synthetic(people=60, photos_per_person=4, size=(128, 128), groups=("A",))
+    table = face_table.table
     clear = np.flatnonzero((table["glasses"] == 0) & (table["quality"] > 0.95) & (table["yaw"].abs() < 12))
     offsets = []
     for row in clear:
         for x, y in table[EYES].to_numpy()[row].reshape(2, 2):
             left, top = round(x) - 2, round(y) - 2
-            window = album.images[row, 0, top : top + 5, left : left + 5].astype(float)
+            window = face_table.images[row, 0, top : top + 5, left : left + 5].astype(float)
             dark = (np.median(window) - window).clip(0)
             at_y, at_x = np.mgrid[top : top + 5, left : left + 5]
             offsets.append([(dark * at_x).sum() / dark.sum() - x, (dark * at_y).sum() / dark.sum() - y])
@@ -129,8 +132,8 @@ def test_groups_differ_in_many_traits_at_distance_one_and_overlap() -> None:
 
 def test_distance_shows_in_the_pictures() -> None:
     def gap(distance: float) -> float:
-        album = synthetic(people=300, photos_per_person=1, size=(16, 16), distance=distance)
-        means = [album.images[album.table["group"] == group].mean(0) for group in "AB"]
+        face_table = synthetic(people=300, photos_per_person=1, size=(16, 16), distance=distance)
+        means = [face_table.images[face_table.table["group"] == group].mean(0) for group in "AB"]
         return float(np.abs(means[0] - means[1]).mean())
 
     assert gap(0) < 4 < gap(1)

@@ -12,12 +12,20 @@ import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from torch import nn
 
-from conftest import answered, outcomes_of
+from conftest import answered, predictions_of
 from efface.data.batches import Batch
 from efface.data.faces import Array
-from efface.evaluation.evaluate import Graded, evaluate, grade, over_seeds, records, summarise, whatever_the_picture
-from efface.measures.draws import Draws, Measure
-from efface.measures.outcomes import Outcomes
+from efface.evaluation.evaluate import (
+    Scored,
+    constant_prediction,
+    evaluate,
+    over_seeds,
+    records,
+    score_faces,
+    summarise,
+)
+from efface.measures.bootstrap import Bootstrap, Measure
+from efface.measures.predictions import Predictions
 from efface.results import Cost, Evaluation, MeasureRecord
 from efface.tasks import TASKS
 from efface.tasks.eyes import (
@@ -31,7 +39,7 @@ from efface.tasks.eyes import (
 )
 
 TASK = TASKS["eyes"]
-OUTCOMES = outcomes_of(
+PREDICTIONS = predictions_of(
     ("forget", "A", 6, 2),
     ("retain", "A", 3, 2),
     ("retain", "B", 6, 2),
@@ -46,10 +54,10 @@ OUTCOMES = outcomes_of(
 # Evaluation
 
 
-def off_by(factor: float, of: Outcomes = OUTCOMES) -> Graded:
-    """The grades of a model that is off as the outcomes are, but so many times as far."""
-    answers = of.truth + factor * (of.answers - of.truth)
-    return grade(Outcomes(of.split, of.key, of.identity, of.group, answers, of.truth), TASK)
+def off_by(factor: float, of: Predictions = PREDICTIONS) -> Scored:
+    """The scores of a model that is off as the predictions are, but so many times as far."""
+    outputs = of.targets + factor * (of.outputs - of.targets)
+    return score_faces(Predictions(of.split, of.key, of.identity, of.group, outputs, of.targets), TASK)
 
 
 def values(measures: dict[str, Measure]) -> dict[str, float | None]:
@@ -58,15 +66,15 @@ def values(measures: dict[str, Measure]) -> dict[str, float | None]:
 
 
 def test_every_score_is_graded_face_by_face() -> None:
-    graded = grade(OUTCOMES, TASK)
-    assert set(graded.scores) == set(TASK.scores)
-    assert np.array_equal(graded.scores["mse"], squared_error(OUTCOMES))
-    assert np.array_equal(graded.signal, log_squared_error(OUTCOMES))
+    scored = score_faces(PREDICTIONS, TASK)
+    assert set(scored.scores) == set(TASK.scores)
+    assert np.array_equal(scored.scores["mse"], squared_error(PREDICTIONS))
+    assert np.array_equal(scored.signal, log_squared_error(PREDICTIONS))
 
 
 def test_a_model_has_every_measure_a_report_needs() -> None:
-    found = evaluate(off_by(2), off_by(1), off_by(1.5), TASK, Draws(OUTCOMES, 20))
-    expected = {f"{score}/{split}/all" for score in TASK.scores for split in set(OUTCOMES.split.tolist())}
+    found = evaluate(off_by(2), off_by(1), off_by(1.5), TASK, Bootstrap(PREDICTIONS, 20))
+    expected = {f"{score}/{split}/all" for score in TASK.scores for split in set(PREDICTIONS.split.tolist())}
     expected |= {f"{score}/test/{group}" for score in TASK.scores for group in "AB"}
     expected |= {"membership/auc/photo", "membership/auc/person", "membership/tpr_at_1%_fpr/photo"}
     expected |= {f"forgotten/{name}" for name in ("percent", "signal_to_reference", "signal_to_original")}
@@ -81,7 +89,7 @@ def test_a_model_has_every_measure_a_report_needs() -> None:
 
 
 def test_errors_twice_as_far_off_are_four_times_the_mean_square() -> None:
-    found = values(evaluate(off_by(2), off_by(1), off_by(math.sqrt(2)), TASK, Draws(OUTCOMES, 20)))
+    found = values(evaluate(off_by(2), off_by(1), off_by(math.sqrt(2)), TASK, Bootstrap(PREDICTIONS, 20)))
     assert found["increase/mse/against original/all"] == pytest.approx(300)
     assert found["increase/mse/against reference/B"] == pytest.approx(100)
     assert found["increase/normalised_error/against original/A"] == pytest.approx(100)
@@ -94,26 +102,38 @@ def test_errors_twice_as_far_off_are_four_times_the_mean_square() -> None:
 
 
 def test_the_original_beside_itself_paid_and_forgot_nothing() -> None:
-    found = values(evaluate(off_by(1), off_by(1), off_by(2), TASK, Draws(OUTCOMES, 20)))
+    found = values(evaluate(off_by(1), off_by(1), off_by(2), TASK, Bootstrap(PREDICTIONS, 20)))
     assert found["forgotten/percent"] == 0
     assert found["increase/mse/against original/all"] == 0
     assert found["disparity_points/mse/against original"] == 0
     assert found["disparity_ratio/mse/against original"] is None
 
 
-@pytest.mark.parametrize(("name", "kind", "score"), [
-    ("classes", "most_frequent", "accuracy"), ("attributes", "most_frequent", "accuracy"), ("eyes", "mean", "mse"),
-])
+@pytest.mark.parametrize(
+    ("name", "kind", "score"),
+    [
+        ("classes", "most_frequent", "accuracy"),
+        ("attributes", "most_frequent", "accuracy"),
+        ("eyes", "mean", "mse"),
+    ],
+)
 def test_one_answer_for_everybody_is_what_scikit_learns_dummies_give(name: str, kind: str, score: str) -> None:
     rng = np.random.default_rng(0)
-    truths = {"classes": rng.choice(4, 60, p=[0.1, 0.5, 0.2, 0.2]), "attributes": rng.random((60, 3)) < [0.2, 0.7, 0.4],
-              "eyes": rng.normal(10, 3, (60, 2, 2))}
-    truth = truths[name].astype(np.int64 if name == "classes" else np.float64)
+    truths = {
+        "classes": rng.choice(4, 60, p=[0.1, 0.5, 0.2, 0.2]),
+        "attributes": rng.random((60, 3)) < [0.2, 0.7, 0.4],
+        "eyes": rng.normal(10, 3, (60, 2, 2)),
+    }
+    targets = truths[name].astype(np.int64 if name == "classes" else np.float64)
     split = np.repeat(["retain", "test"], 30)
-    answers = rng.normal(size=(60, 4) if name == "classes" else truth.shape).astype(np.float32)
-    outcomes = Outcomes(split, np.arange(60).astype(str), np.arange(60).astype(str), np.full(60, ""), answers, truth)
-    found = whatever_the_picture(grade(outcomes, TASKS[name]), TASKS[name]).scores[score][split == "test"].mean()
-    flat, empty = truth.reshape(60, -1), np.zeros((30, 1))
+    outputs = rng.normal(size=(60, 4) if name == "classes" else targets.shape).astype(np.float32)
+    predictions = Predictions(
+        split, np.arange(60).astype(str), np.arange(60).astype(str), np.full(60, ""), outputs, targets
+    )
+    found = (
+        constant_prediction(score_faces(predictions, TASKS[name]), TASKS[name]).scores[score][split == "test"].mean()
+    )
+    flat, empty = targets.reshape(60, -1), np.zeros((30, 1))
     dummy = DummyRegressor(strategy=kind) if kind == "mean" else DummyClassifier(strategy=kind)
     expected = dummy.fit(empty, np.squeeze(flat[:30])).predict(empty).reshape(30, -1)
     wanted = np.square(expected - flat[30:]) if kind == "mean" else expected == flat[30:]
@@ -192,45 +212,45 @@ def eyes(count: int, seed: int) -> Array:
 
 
 def test_normalised_error_is_that_of_the_worse_eye_over_the_distance_between_the_eyes() -> None:
-    answers = PAIR + np.array([[[3.0, 4.0], [0.0, 1.0]]])
-    assert normalised_error(answered(answers, PAIR)) == pytest.approx([5 / 20])
+    outputs = PAIR + np.array([[[3.0, 4.0], [0.0, 1.0]]])
+    assert normalised_error(answered(outputs, PAIR)) == pytest.approx([5 / 20])
     assert normalised_error(answered(PAIR + np.array([[[0.0, 0.0], [-6.0, 8.0]]]), PAIR)) == pytest.approx([10 / 20])
     assert normalised_error(answered(PAIR, PAIR)) == pytest.approx([0])
 
 
 def test_normalised_error_is_that_of_a_loop() -> None:
-    answers, truth = eyes(20, 0), eyes(20, 1)
-    for found, answer, true in zip(normalised_error(answered(answers, truth)), answers, truth, strict=True):
+    outputs, targets = eyes(20, 0), eyes(20, 1)
+    for found, answer, true in zip(normalised_error(answered(outputs, targets)), outputs, targets, strict=True):
         worst = max(math.dist(answer[eye], true[eye]) for eye in (0, 1))
         assert found == pytest.approx(worst / math.dist(true[0], true[1]))
 
 
 def test_swapped_eyes_are_off_by_the_whole_distance_between_them() -> None:
-    truth = eyes(20, 0)
-    assert normalised_error(answered(truth[:, ::-1], truth)) == pytest.approx(np.ones(20))
+    targets = eyes(20, 0)
+    assert normalised_error(answered(targets[:, ::-1], targets)) == pytest.approx(np.ones(20))
 
 
 def test_squared_loss_and_squared_error_are_the_same_mean_over_four_coordinates() -> None:
-    answers, truth = eyes(20, 0), eyes(20, 1)
+    outputs, targets = eyes(20, 0), eyes(20, 1)
     expected = [
         sum((a - t) ** 2 for a, t in zip(answer.flat, true.flat, strict=True)) / 4
-        for answer, true in zip(answers, truth, strict=True)
+        for answer, true in zip(outputs, targets, strict=True)
     ]
-    assert squared_error(answered(answers, truth)) == pytest.approx(expected)
-    loss = squared_loss(nn.Identity(), Batch(torch.from_numpy(answers), torch.from_numpy(truth), np.arange(20)))
+    assert squared_error(answered(outputs, targets)) == pytest.approx(expected)
+    loss = squared_loss(nn.Identity(), Batch(torch.from_numpy(outputs), torch.from_numpy(targets), np.arange(20)))
     assert loss.numpy() == pytest.approx(expected)
 
 
 def test_the_signal_ranks_faces_as_the_squared_error_does_and_is_finite_without_error() -> None:
-    answers, truth = eyes(20, 0), eyes(20, 1)
-    signal = log_squared_error(answered(answers, truth))
-    assert signal == pytest.approx(np.log(squared_error(answered(answers, truth))), abs=1e-6)
-    assert log_squared_error(answered(truth, truth)) == pytest.approx(np.full(20, math.log(1e-6)))
+    outputs, targets = eyes(20, 0), eyes(20, 1)
+    signal = log_squared_error(answered(outputs, targets))
+    assert signal == pytest.approx(np.log(squared_error(answered(outputs, targets))), abs=1e-6)
+    assert log_squared_error(answered(targets, targets)) == pytest.approx(np.full(20, math.log(1e-6)))
 
 
 def test_an_error_at_the_limit_is_within_it() -> None:
-    answers = PAIR + np.array([[[5.0, 0.0], [0.0, 0.0]]])
-    assert [within(limit).of(answered(answers, PAIR)).tolist() for limit in (0.24, 0.25, 0.26)] == [[0], [1], [1]]
+    outputs = PAIR + np.array([[[5.0, 0.0], [0.0, 0.0]]])
+    assert [within(limit).of(answered(outputs, PAIR)).tolist() for limit in (0.24, 0.25, 0.26)] == [[0], [1], [1]]
 
 
 def test_eyes_that_are_found_are_covered_and_eyes_far_off_are_not() -> None:
@@ -270,5 +290,5 @@ def test_eyes_up_to_the_rim_are_in_place() -> None:
 
 
 def test_the_scores_that_stand_for_all_exist() -> None:
-    assert {TASK.error, TASK.price} <= set(TASK.scores)
-    assert TASK.scores[TASK.error].aim == TASK.scores[TASK.price].aim == "low"
+    assert {TASK.error, TASK.harm_score} <= set(TASK.scores)
+    assert TASK.scores[TASK.error].aim == TASK.scores[TASK.harm_score].aim == "low"

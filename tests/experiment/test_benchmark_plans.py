@@ -26,9 +26,15 @@ def noise(count: int, *shape: int) -> np.ndarray:
 def mufac_folder(folder: Path) -> None:
     """Every member of 48, 6 and 12 families at several ages; the first 1,500 rows of train end within a person."""
     sizes = {"train": (1, 48, 7), "val": (801, 6, 4), "test": (851, 12, 8)}
-    families = {part: [(f"F{first + family:04d}", member, "abcdefgh"[RNG.integers(8)])
-                       for family in range(count) for member in MEMBERS for _ in range(photos)]
-                for part, (first, count, photos) in sizes.items()}
+    families = {
+        part: [
+            (f"F{first + family:04d}", member, "abcdefgh"[RNG.integers(8)])
+            for family in range(count)
+            for member in MEMBERS
+            for _ in range(photos)
+        ]
+        for part, (first, count, photos) in sizes.items()
+    }
     write_mufac(folder, {part: noise(len(rows), 3, 8, 8) for part, rows in families.items()}, families)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import TABLE, gathered, packed, refusal
+from conftest import TABLE, loaded, packed, refusal
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_faces_are_the_columns_of_the_table(source: dict[str, Any]) -> None:
-    found = gathered(source)
+    found = loaded(source)
     assert found.faces.keys.tolist() == list(TABLE["key"])
     assert found.faces.identities.tolist() == list(TABLE["person"])
     assert found.faces.groups.tolist() == [""] * 6
@@ -29,30 +29,30 @@ def test_faces_are_the_columns_of_the_table(source: dict[str, Any]) -> None:
 
 
 def test_only_keeps_the_rows_of_some_values_with_their_images(source: dict[str, Any]) -> None:
-    found = gathered(source | {"only": {"race": ["White", "East Asian"], "age": ["40", "30"]}})
+    found = loaded(source | {"only": {"race": ["White", "East Asian"], "age": ["40", "30"]}})
     assert found.faces.keys.tolist() == ["a2", "a1", "b1"]
     assert found.table["key"].tolist() == ["a2", "a1", "b1"]
     assert found.faces.images[np.arange(3)][:, 0, 0, 0].tolist() == [0, 1, 2]
 
 
 def test_so_many_photos_of_each_person_are_kept_the_first_by_key(source: dict[str, Any]) -> None:
-    found = gathered(source | {"per_person": 1})
+    found = loaded(source | {"per_person": 1})
     assert found.faces.keys.tolist() == ["a1", "b1", "c1"]
     assert found.faces.images[np.arange(3)][:, 0, 0, 0].tolist() == [1, 2, 4]
 
 
 def test_one_group_holds_for_all_of_a_source(source: dict[str, Any]) -> None:
-    assert set(gathered(source | {"group": "mine"}).faces.groups.tolist()) == {"mine"}
+    assert set(loaded(source | {"group": "mine"}).faces.groups.tolist()) == {"mine"}
 
 
 def test_a_column_holds_the_groups(source: dict[str, Any]) -> None:
-    assert gathered(source | {"group_by": "race"}).faces.groups.tolist() == list(TABLE["race"])
-    assert gathered(source | {"group_by": "age"}).faces.groups.tolist() == ["30", "30", "40", "41", "50", "50"]
+    assert loaded(source | {"group_by": "race"}).faces.groups.tolist() == list(TABLE["race"])
+    assert loaded(source | {"group_by": "age"}).faces.groups.tolist() == ["30", "30", "40", "41", "50", "50"]
 
 
 def test_a_column_named_group_holds_them_unasked(tmp_path: Path) -> None:
     folder = packed(tmp_path / "packed", TABLE.rename(columns={"race": "group"}))
-    assert gathered({"name": "packed", "path": folder}).faces.groups.tolist() == list(TABLE["race"])
+    assert loaded({"name": "packed", "path": folder}).faces.groups.tolist() == list(TABLE["race"])
 
 
 @pytest.mark.parametrize("settings", [{}, {"group_by": "group"}])
@@ -60,13 +60,13 @@ def test_a_gap_among_the_groups_is_an_unknown_group_and_shortens_no_other(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     folder = packed(tmp_path / "packed", TABLE.assign(group=[10.0, 10.0, 12.0, 12.0, np.nan, np.nan]))
-    groups = gathered({"name": "packed", "path": folder} | settings).faces.groups.tolist()
+    groups = loaded({"name": "packed", "path": folder} | settings).faces.groups.tolist()
     assert groups == ["10.0", "10.0", "12.0", "12.0", "", ""]
 
 
 def test_two_sources_have_their_place_before_each_key_and_share_people(tmp_path: Path) -> None:
     other = packed(tmp_path / "other", TABLE.iloc[:3])
-    found = gathered(
+    found = loaded(
         {"name": "packed", "path": packed(tmp_path / "packed"), "per_person": 1, "group": "first"},
         {"name": "packed", "path": other, "group": "second"},
     )
@@ -79,7 +79,7 @@ def test_two_sources_have_their_place_before_each_key_and_share_people(tmp_path:
 
 def test_sources_of_different_shapes_are_refused(tmp_path: Path) -> None:
     folders = [packed(tmp_path / str(height), shape=(1, height, 8)) for height in (6, 7)]
-    message = refusal(gathered, *({"name": "packed", "path": folder} for folder in folders))
+    message = refusal(loaded, *({"name": "packed", "path": folder} for folder in folders))
     assert "(1, 6, 8), (1, 7, 8)" in message
 
 
@@ -89,14 +89,14 @@ def test_the_signature_follows_images_labels_and_selection_but_not_the_place(
     moved = source | {"path": packed(tmp_path / "moved")}
     relabelled = source | {"path": packed(tmp_path / "relabelled", TABLE.assign(age=1))}
     redrawn = source | {"path": packed(tmp_path / "redrawn", shape=(3, 6, 8))}
-    known = gathered(source).signature
-    assert gathered(moved).signature == known
-    others = [gathered(other).signature for other in (relabelled, redrawn, source | {"per_person": 1})]
+    known = loaded(source).signature
+    assert loaded(moved).signature == known
+    others = [loaded(other).signature for other in (relabelled, redrawn, source | {"per_person": 1})]
     assert len({known, *others}) == 4
 
 
 def test_a_generator_takes_its_settings_from_the_source() -> None:
-    found = gathered({"name": "synthetic", "people": 4, "photos_per_person": 2, "size": [16, 16]})
+    found = loaded({"name": "synthetic", "people": 4, "photos_per_person": 2, "size": [16, 16]})
     assert (len(found.faces), found.faces.shape) == (8, (1, 16, 16))
     assert set(found.faces.groups.tolist()) == {"A", "B"}
 
@@ -111,7 +111,7 @@ def test_photos_of_a_dataset_are_prepared_once(tmp_path: Path) -> None:
         "path,person,left_x,left_y,right_x,right_y\nAnn/1.png,Ann,15,8,7,8\nBob/1.png,Bob,14,8,8,8\n", encoding="utf-8"
     )
     source = {"name": "folder", "path": photos, "prepare": {"size": [16, 12]}}
-    first, again = (gathered(source, out=tmp_path / "out") for _ in range(2))
+    first, again = (loaded(source, out=tmp_path / "out") for _ in range(2))
     assert first.faces.identities.tolist() == ["Ann", "Bob"]
     assert first.faces.shape[1:] == (12, 16)
     assert first.signature == again.signature
@@ -126,19 +126,19 @@ def test_photos_of_a_dataset_are_prepared_once(tmp_path: Path) -> None:
 def test_a_face_whose_eyes_are_unknown_or_outside_is_named(tmp_path: Path, column: str, bad: float) -> None:
     table = TABLE.copy()
     table.loc[3, column] = bad
-    message = refusal(gathered, {"name": "packed", "path": packed(tmp_path / "packed", table)})
+    message = refusal(loaded, {"name": "packed", "path": packed(tmp_path / "packed", table)})
     assert "face 'b2'" in message
     assert "8x6 picture" in message
 
 
 def test_an_eye_on_the_rim_of_the_picture_is_inside(tmp_path: Path) -> None:
     table = TABLE.assign(left_x=7.5, right_x=-0.5, left_y=5.5)
-    assert len(gathered({"name": "packed", "path": packed(tmp_path / "packed", table)}).faces) == 6
+    assert len(loaded({"name": "packed", "path": packed(tmp_path / "packed", table)}).faces) == 6
 
 
 def test_a_table_without_eyes_is_refused(tmp_path: Path) -> None:
     folder = packed(tmp_path / "packed", TABLE.drop(columns="left_y"))
-    assert "task 'eyes': no column 'left_y'" in refusal(gathered, {"name": "packed", "path": folder})
+    assert "task 'eyes': no column 'left_y'" in refusal(loaded, {"name": "packed", "path": folder})
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_a_table_without_eyes_is_refused(tmp_path: Path) -> None:
 def test_what_does_not_exist_is_refused_with_the_nearest(
     source: dict[str, Any], settings: dict[str, Any], words: str
 ) -> None:
-    assert words in refusal(gathered, source | settings)
+    assert words in refusal(loaded, source | settings)
 
 
 def test_a_dataset_on_disk_needs_a_path() -> None:
-    assert "data 'lfw' needs a path" in refusal(gathered, {"name": "lfw"})
+    assert "data 'lfw' needs a path" in refusal(loaded, {"name": "lfw"})
 
 
 def test_an_unknown_setting_of_a_generator_is_refused() -> None:
-    assert "did you mean 'people'?" in refusal(gathered, {"name": "synthetic", "peolpe": 3})
+    assert "did you mean 'people'?" in refusal(loaded, {"name": "synthetic", "peolpe": 3})

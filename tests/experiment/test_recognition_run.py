@@ -13,36 +13,36 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, faces_of, refusal
-from efface.data.faces import Album, Faces
-from efface.data.split import divide
+from efface.data.faces import Faces, FaceTable
+from efface.data.split import split_faces
 from efface.data.vectors import units
 from efface.data.verification import verification_sets
 from efface.datasets import GENERATORS
 from efface.experiment.run import run
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 from efface.plan.file import overlaid, parse_plan
 from efface.plan.tables import Forget, Split, Verify
 from efface.results import Results
-from efface.tasks.recognition import RECOGNITION, compactness, lookalikes, number_the_trained
+from efface.tasks.recognition import RECOGNITION, compactness, impostor_rate, number_the_trained
 from efface.testing.layouts import write_bin, write_rec
 
 PHOTOS = 6
 
 
-def write_photos(folder: Path, people: int, photos: int = PHOTOS) -> Album:
+def write_photos(folder: Path, people: int, photos: int = PHOTOS) -> FaceTable:
     """Invented people as a tree of photos in LFW's names."""
-    album = GENERATORS["synthetic"].make(people=people, photos_per_person=photos, size=(24, 24), colour=True)
-    for image, person, place in zip(album.images, album.table["person"], range(len(album)), strict=True):
+    face_table = GENERATORS["synthetic"].make(people=people, photos_per_person=photos, size=(24, 24), colour=True)
+    for image, person, place in zip(face_table.images, face_table.table["person"], range(len(face_table)), strict=True):
         (folder / person).mkdir(parents=True, exist_ok=True)
         picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
         picture.save(folder / person / f"{person}_{place % photos + 1:04d}.png")
-    return album
+    return face_table
 
 
 def write_pairs(path: Path, people: list[str], folds: int = 10) -> None:
     """A protocol of as many pairs of one person as of two, among all people."""
     lines = [f"{folds}\t{len(people) // folds}"]
-    for fold in np.array_split(people[:len(people) // folds * folds], folds):
+    for fold in np.array_split(people[: len(people) // folds * folds], folds):
         lines += [f"{name}\t1\t2" for name in fold]
         lines += [f"{name}\t1\t{other}\t3" for name, other in zip(fold, np.roll(fold, 1), strict=True)]
     path.write_text("\n".join(lines) + "\n")
@@ -51,13 +51,20 @@ def write_pairs(path: Path, people: list[str], folds: int = 10) -> None:
 def plan_in(folder: Path, **changes: Any) -> dict[str, Any]:
     """A plan on the photos in `folder`."""
     plan: dict[str, Any] = {
-        "task": "recognition", "goal": "unrecognisable", "seeds": [0, 1],
-        "data": {"name": "lfw", "path": str(folder / "photos"),
-                 "prepare": {"size": [24, 24], "colour": True, "crop": "whole", "eyes": "none"}},
+        "task": "recognition",
+        "goal": "unrecognisable",
+        "seeds": [0, 1],
+        "data": {
+            "name": "lfw",
+            "path": str(folder / "photos"),
+            "prepare": {"size": [24, 24], "colour": True, "crop": "whole", "eyes": "none"},
+        },
         "split": {"photos": PHOTOS, "held_back": 2, "strangers": 0.2, "test": 0.2},
         "forget": {"share": 0.25},
-        "verify": [{"name": "pairs", "pairs": str(folder / "pairs.txt")},
-                   {"name": "bin", "bin": str(folder / "x.bin")}],
+        "verify": [
+            {"name": "pairs", "pairs": str(folder / "pairs.txt")},
+            {"name": "bin", "bin": str(folder / "x.bin")},
+        ],
         "model": {"name": "iresnet", "depth": 10, "width": 4, "dimensions": 16, "scale": 16.0},
         "train": {"epochs": 6, "batch": 16, "optimiser": "sgd", "lr": 0.05, "milestones": [4], "augment": "flip"},
         "methods": {"cure": {"epochs": 2, "clusters": 4, "retain_clusters": 8}, "scrub": {"epochs": 2}},
@@ -68,9 +75,9 @@ def plan_in(folder: Path, **changes: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recognition")
-    album = write_photos(folder / "photos", 60)
-    write_pairs(folder / "pairs.txt", sorted(set(album.table["person"])))
-    write_bin(folder / "x.bin", np.asarray(album.images[:40]), [True, False] * 10)
+    face_table = write_photos(folder / "photos", 60)
+    write_pairs(folder / "pairs.txt", sorted(set(face_table.table["person"])))
+    write_bin(folder / "x.bin", np.asarray(face_table.images[:40]), [True, False] * 10)
     return folder
 
 
@@ -81,11 +88,24 @@ def finished(folder: Path) -> Results:
 
 def test_every_row_has_what_the_field_measures_and_what_no_head_can_hide(finished: Results) -> None:
     for one in finished.summaries:
-        for name in ("head/ues", "fresh head/ues", "rows deleted/ues", "head/accuracy/forget", "rank1/forget",
-                     "rank1/strangers", "rank1/retain", "relearn/prototype/k=1/forget", "relearn/linear/k=5/strangers",
-                     "compactness/forget/all", "lookalikes/test/all", "verification/pairs/accuracy",
-                     "verification/bin/accuracy", "head/completeness/forget", "weights/distance",
-                     "membership/auc/photo"):
+        for name in (
+            "head/ues",
+            "fresh head/ues",
+            "rows deleted/ues",
+            "head/accuracy/forget",
+            "rank1/forget",
+            "rank1/strangers",
+            "rank1/retain",
+            "relearn/prototype/k=1/forget",
+            "relearn/linear/k=5/strangers",
+            "compactness/forget/all",
+            "impostor_rate/test/all",
+            "verification/pairs/accuracy",
+            "verification/bin/accuracy",
+            "head/completeness/forget",
+            "weights/distance",
+            "membership/auc/photo",
+        ):
             assert name in one.measures, name
     rows = {one.method: one.measures for one in finished.summaries}
     assert rows["original"]["head/completeness/forget"].value == 1
@@ -122,8 +142,11 @@ def test_weights_of_a_backbone_get_a_head_from_the_trained_people(folder: Path, 
     from efface.models.load import read_weights
 
     original = next((folder / "out" / "models").glob("original-seed0-*.safetensors"))
-    backbone = {name.removeprefix("backbone."): value for name, value in read_weights(original)[0].items()
-                if name.startswith("backbone.")}
+    backbone = {
+        name.removeprefix("backbone."): value
+        for name, value in read_weights(original)[0].items()
+        if name.startswith("backbone.")
+    }
     torch.save(backbone, folder / "backbone.pth")
     given = plan_in(folder, model={"weights": str(folder / "backbone.pth")}, seeds=[0], methods={"cure": {"epochs": 1}})
     del given["methods"]["scrub"]
@@ -135,11 +158,14 @@ def test_weights_of_a_backbone_get_a_head_from_the_trained_people(folder: Path, 
     assert rows["original"]["head/accuracy/retain"].value == pytest.approx(fresh, abs=1e-9)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"model": {"name": "eyenet"}}, "model 'eyenet' does not answer task 'recognition'"),
-    ({"methods": {"cure": {"clusters": 10_000}}}, "10000 clusters of"),
-    ({"split": {"photos": PHOTOS + 1}}, "nobody is left to train on"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model": {"name": "eyenet"}}, "model 'eyenet' does not answer task 'recognition'"),
+        ({"methods": {"cure": {"clusters": 10_000}}}, "10000 clusters of"),
+        ({"split": {"photos": PHOTOS + 1}}, "nobody is left to train on"),
+    ],
+)
 def test_requests_that_cannot_be_met_are_refused(folder: Path, tmp_path: Path, changes: Any, words: str) -> None:
     plan = plan_in(folder, **changes, seeds=[0], train={"epochs": 1})
     if "model" in changes:
@@ -148,10 +174,17 @@ def test_requests_that_cannot_be_met_are_refused(folder: Path, tmp_path: Path, c
 
 
 def test_verify_belongs_to_recognition(folder: Path) -> None:
-    eyes = {"task": "eyes", "goal": "influence removed", "data": {"name": "synthetic"}, "forget": {"share": 0.5},
-            "model": {"name": "eyenet"}, "verify": [{"name": "x", "pairs": "pairs.txt"}]}
+    eyes = {
+        "task": "eyes",
+        "goal": "influence removed",
+        "data": {"name": "synthetic"},
+        "forget": {"share": 0.5},
+        "model": {"name": "eyenet"},
+        "verify": [{"name": "x", "pairs": "pairs.txt"}],
+    }
     assert "verify is for the task recognition" in refusal(
-        lambda: run({"": parse_plan(eyes, "plan")}, folder / "nothing"))
+        lambda: run({"": parse_plan(eyes, "plan")}, folder / "nothing")
+    )
 
 
 # Who stands where
@@ -160,7 +193,7 @@ def test_verify_belongs_to_recognition(folder: Path) -> None:
 def test_people_with_few_photos_are_never_trained_on() -> None:
     faces = faces_of({"A": 30}, photos=5)
     few = np.isin(faces.identities, ["A0", "A1", "A2"]) & (faces.keys > np.char.add(faces.identities, "/2"))
-    splits = divide(faces[np.flatnonzero(~few)], Split(photos=4, held_back=2), Forget(share=0.5))
+    splits = split_faces(faces[np.flatnonzero(~few)], Split(photos=4, held_back=2), Forget(share=0.5))
     assert {"A0", "A1", "A2"} <= set(splits.test.identities.tolist())
     for unseen, seen in ((splits.forget_unseen, splits.forget), (splits.retain_unseen, splits.retain)):
         names, counts = np.unique(unseen.identities, return_counts=True)
@@ -170,22 +203,23 @@ def test_people_with_few_photos_are_never_trained_on() -> None:
 
 
 def test_one_photo_of_each_person_is_never_held_back() -> None:
-    splits = divide(faces_of({"A": 30}, photos=2), Split(held_back=5), Forget(share=0.5))
+    splits = split_faces(faces_of({"A": 30}, photos=2), Split(held_back=5), Forget(share=0.5))
     assert len(splits.retain) == len(np.unique(splits.retain.identities))
 
 
 def test_a_source_may_stand_in_one_split_as_a_whole() -> None:
     faces = faces_of({"A": 20, "B": 10})
     fixed = np.where(faces.groups == "B", "test", "")
-    splits = divide(faces, Split(test=0.0), Forget(share=0.5), fixed=fixed)
+    splits = split_faces(faces, Split(test=0.0), Forget(share=0.5), fixed=fixed)
     assert set(splits.test.groups.tolist()) == {"B"}
     fixed[0] = "test"
     assert "data.split: a person stands in two splits" in refusal(
-        divide, faces, Split(test=0.0), Forget(share=0.5), fixed=fixed)
+        split_faces, faces, Split(test=0.0), Forget(share=0.5), fixed=fixed
+    )
 
 
 def test_trained_people_are_numbered_and_nobody_else() -> None:
-    divided = divide(faces_of({"A": 30}, photos=4), Split(held_back=1), Forget(share=0.5))
+    divided = split_faces(faces_of({"A": 30}, photos=4), Split(held_back=1), Forget(share=0.5))
     splits, names = number_the_trained(divided, ())
     trained = sorted({*splits.forget.identities.tolist(), *splits.retain.identities.tolist()})
     assert list(names) == trained
@@ -197,20 +231,24 @@ def test_trained_people_are_numbered_and_nobody_else() -> None:
 # Scores of single faces
 
 
-def outcomes_from(faces: Faces, answers: np.ndarray) -> Outcomes:
-    return Outcomes(np.full(len(faces), "test"), faces.keys, faces.identities, faces.groups, answers,
-                    np.full(len(faces), -1))
+def outcomes_from(faces: Faces, outputs: np.ndarray) -> Predictions:
+    return Predictions(
+        np.full(len(faces), "test"), faces.keys, faces.identities, faces.groups, outputs, np.full(len(faces), -1)
+    )
 
 
 def test_compactness_and_lookalikes_are_those_of_loops() -> None:
     faces = faces_of({"A": 6, "B": 5}, photos=3)[:32]  # the last person has two photos, none has one
     seen = outcomes_from(faces, np.random.default_rng(0).normal(size=(32, 5)))
-    alike = units(seen.answers).astype(float) @ units(seen.answers).astype(float).T
-    near, close = lookalikes(seen, block=7), compactness(seen)
+    alike = units(seen.outputs).astype(float) @ units(seen.outputs).astype(float).T
+    near, close = impostor_rate(seen, block=7), compactness(seen)
     for row in range(32):
         own = [alike[row, other] for other in range(32) if other != row and seen.identity[other] == seen.identity[row]]
-        others = [alike[row, other] for other in range(32)
-                  if seen.identity[other] != seen.identity[row] and seen.group[other] == seen.group[row]]
+        others = [
+            alike[row, other]
+            for other in range(32)
+            if seen.identity[other] != seen.identity[row] and seen.group[other] == seen.group[row]
+        ]
         assert close[row] == pytest.approx(np.mean(own), abs=1e-6)
         assert near[row] == pytest.approx(np.mean([one >= np.mean(own) for one in others]))
 
@@ -218,7 +256,7 @@ def test_compactness_and_lookalikes_are_those_of_loops() -> None:
 def test_an_only_photo_has_no_score() -> None:
     faces = faces_of({"A": 4}, photos=1)
     seen = outcomes_from(faces, np.eye(4))
-    assert np.isnan(lookalikes(seen)).all()
+    assert np.isnan(impostor_rate(seen)).all()
     assert np.isnan(compactness(seen)).all()
     assert np.isnan(RECOGNITION.signal.of(seen)).all()
 
@@ -231,12 +269,13 @@ def test_pairs_are_found_by_name_and_carry_the_worse_quality(tmp_path: Path) -> 
     split = [key.split("/") for key in faces.keys.tolist()]
     names = np.array([f"{person}/{person}_{int(place) + 1:04d}" for person, place in split])
     faces = replace(faces, keys=np.char.add("0:", names))
-    splits = divide(faces, Split(photos=6), Forget(share=0.3))
+    splits = split_faces(faces, Split(photos=6), Forget(share=0.3))
     write_pairs(tmp_path / "pairs.txt", [f"A{number}" for number in range(20)])
     scores = np.random.default_rng(0).random(len(names))
     pd.DataFrame({"key": names, "score": scores}).to_csv(tmp_path / "scores.csv", index=False)
-    (found,) = verification_sets([Verify(name="x", pairs=tmp_path / "pairs.txt", quality=tmp_path / "scores.csv")],
-                                 faces, splits)
+    (found,) = verification_sets(
+        [Verify(name="x", pairs=tmp_path / "pairs.txt", quality=tmp_path / "scores.csv")], faces, splits
+    )
     trained = {*splits.forget.identities.tolist(), *splits.retain.identities.tolist()}
     assert not trained & {*faces.identities[found.first].tolist(), *faces.identities[found.second].tolist()}
     assert (found.same == (faces.identities[found.first] == faces.identities[found.second])).all()
@@ -247,8 +286,12 @@ def test_pairs_are_found_by_name_and_carry_the_worse_quality(tmp_path: Path) -> 
 def test_a_protocol_of_other_people_is_refused(tmp_path: Path) -> None:
     faces = faces_of({"A": 20}, photos=6)
     write_pairs(tmp_path / "pairs.txt", [f"B{number}" for number in range(20)])
-    message = refusal(verification_sets, [Verify(name="x", pairs=tmp_path / "pairs.txt")], faces,
-                      divide(faces, Split(), Forget(share=0.3)))
+    message = refusal(
+        verification_sets,
+        [Verify(name="x", pairs=tmp_path / "pairs.txt")],
+        faces,
+        split_faces(faces, Split(), Forget(share=0.3)),
+    )
     assert "0 of the 40 pairs" in message
     assert "40 pairs name a photo that is not" in message
 
@@ -262,14 +305,20 @@ def test_the_full_plan_takes_its_first_steps_on_a_record_set_of_the_real_layout(
     from efface.plan.file import read_plan
 
     (plan,) = read_plan(ROOT / "plans" / "recognition_full.toml").values()
-    album = GENERATORS["synthetic"].make(people=16, photos_per_person=4, size=(112, 112), colour=True)
-    people = np.unique(album.table["person"], return_inverse=True)[1].tolist()
-    write_rec(tmp_path / "casia", np.asarray(album.images), people)
+    face_table = GENERATORS["synthetic"].make(people=16, photos_per_person=4, size=(112, 112), colour=True)
+    people = np.unique(face_table.table["person"], return_inverse=True)[1].tolist()
+    write_rec(tmp_path / "casia", np.asarray(face_table.images), people)
     for one in plan.verify:
-        write_bin(tmp_path / f"{one.name}.bin", np.asarray(album.images[:40]), [True, False] * 10)
-    raw = overlaid(plan.model_dump(exclude_none=True), {
-        "seeds": [0], "split": {"strangers": 0.13, "test": 0.13}, "forget": {"people": 4},
-        "train": {"epochs": 5, "batch": 12}})  # with fewer, the running statistics of a hundred layers are nonsense
+        write_bin(tmp_path / f"{one.name}.bin", np.asarray(face_table.images[:40]), [True, False] * 10)
+    raw = overlaid(
+        plan.model_dump(exclude_none=True),
+        {
+            "seeds": [0],
+            "split": {"strangers": 0.13, "test": 0.13},
+            "forget": {"people": 4},
+            "train": {"epochs": 5, "batch": 12},
+        },
+    )  # with fewer, the running statistics of a hundred layers are nonsense
     raw["data"] = [{**raw["data"][0], "path": str(tmp_path / "casia")}]
     raw["verify"] = [{"name": one.name, "bin": str(tmp_path / f"{one.name}.bin")} for one in plan.verify]
     raw["methods"] = {"cure": {"use": "cure", "epochs": 1, "batch": 8, "clusters": 3, "retain_clusters": 5}}

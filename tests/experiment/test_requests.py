@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import faces_of, refusal
-from efface.data.split import divide, requested
+from efface.data.split import requested, split_faces
 from efface.experiment.arm import in_turn
 from efface.experiment.request import warnings_of
 from efface.experiment.run import run
@@ -22,8 +22,8 @@ FACES = faces_of({"A": 30, "B": 10})
 
 
 def test_each_round_adds_people_and_the_last_is_the_whole_request() -> None:
-    whole = divide(FACES, Split(), Forget(share=0.5))
-    rounds = [divide(FACES, Split(), Forget(share=0.5, rounds=3, round=number)) for number in (1, 2, 3)]
+    whole = split_faces(FACES, Split(), Forget(share=0.5))
+    rounds = [split_faces(FACES, Split(), Forget(share=0.5, rounds=3, round=number)) for number in (1, 2, 3)]
     asked = [set(one.forget.identities) for one in rounds]
     assert asked[0] < asked[1] < asked[2]
     assert asked[2] == set(whole.forget.identities)
@@ -33,18 +33,18 @@ def test_each_round_adds_people_and_the_last_is_the_whole_request() -> None:
 
 
 def test_a_method_is_handed_only_who_is_new() -> None:
-    rounds = [divide(FACES, Split(), Forget(share=0.5, rounds=3, round=number)) for number in (1, 2, 3)]
+    rounds = [split_faces(FACES, Split(), Forget(share=0.5, rounds=3, round=number)) for number in (1, 2, 3)]
     materials = in_turn(rounds)
-    handed = [set(material.forget.keys) for material in materials]
-    assert not handed[0] & handed[1]
-    assert not (handed[0] | handed[1]) & handed[2]
-    assert handed[0] | handed[1] | handed[2] == set(rounds[2].forget.keys)
-    for material, splits in zip(materials, rounds, strict=True):
-        assert set(material.retain.keys) == set(splits.retain.keys)
+    faces_used = [set(data.forget.keys) for data in materials]
+    assert not faces_used[0] & faces_used[1]
+    assert not (faces_used[0] | faces_used[1]) & faces_used[2]
+    assert faces_used[0] | faces_used[1] | faces_used[2] == set(rounds[2].forget.keys)
+    for data, splits in zip(materials, rounds, strict=True):
+        assert set(data.retain.keys) == set(splits.retain.keys)
 
 
 def test_more_rounds_than_people_are_refused() -> None:
-    assert "cannot come in 9 rounds" in refusal(divide, FACES, Split(), Forget(people=4, rounds=9))
+    assert "cannot come in 9 rounds" in refusal(split_faces, FACES, Split(), Forget(people=4, rounds=9))
 
 
 def test_the_first_photos_wherever_that_cuts() -> None:
@@ -62,19 +62,28 @@ def test_where_a_column_says_so() -> None:
     assert "no trained face has" in refusal(requested, FACES, Forget(where={"request": ("forget",)}), 0, nobody)
 
 
-@pytest.mark.parametrize(("forget", "complaint"), [
-    ({"first": 3, "share": 0.1}, "exactly one of"), ({"first": 3, "group": "A"}, "leave out group"),
-    ({"where": {"a": ["b"]}, "group": "A"}, "leave out group"), ({"quality": "q.csv", "rounds": 2}, "comes at once"),
-    ({"share": 0.1, "rounds": 2, "round": 3}, "round 3 of 2"),
-])
+@pytest.mark.parametrize(
+    ("forget", "complaint"),
+    [
+        ({"first": 3, "share": 0.1}, "exactly one of"),
+        ({"first": 3, "group": "A"}, "leave out group"),
+        ({"where": {"a": ["b"]}, "group": "A"}, "leave out group"),
+        ({"quality": "q.csv", "rounds": 2}, "comes at once"),
+        ({"share": 0.1, "rounds": 2, "round": 3}, "round 3 of 2"),
+    ],
+)
 def test_requests_that_contradict_themselves(forget: dict[str, Any], complaint: str) -> None:
     assert complaint in refusal(parse_plan, {**PLAN, "forget": forget}, "plan")
 
 
 PLAN: dict[str, Any] = {
-    "task": "classes", "goal": "influence removed", "seeds": [0],
+    "task": "classes",
+    "goal": "influence removed",
+    "seeds": [0],
     "data": {"name": "synthetic", "people": 120, "photos_per_person": 2, "size": [16, 16], "label": "age"},
-    "forget": {"share": 0.3}, "model": {"name": "resnet18", "width": 4, "stem": "small"}, "train": {"epochs": 2},
+    "forget": {"share": 0.3},
+    "model": {"name": "resnet18", "width": 4, "stem": "small"},
+    "train": {"epochs": 2},
     "methods": {"finetune": {"epochs": 1}},
 }
 TOML = """
@@ -93,7 +102,7 @@ epochs = 1
 use = "finetune"
 after = "piu_fr"
 epochs = 1
-[methods."handed its judges"]
+[methods."handed the attack's strangers"]
 use = "piu_fr"
 public = "strangers"
 epochs = 1
@@ -136,7 +145,7 @@ def test_the_report_shows_drift_faces_and_the_warning(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Round by round" in page
     assert "error on all forgotten so far" in page
-    assert "“handed its judges” was handed the strangers" in page
+    assert "“handed the attack's strangers” was trained on the non-members" in page
     assert "Class by class" in page
     assert "is: 20-29" in page
 
@@ -153,8 +162,16 @@ def test_rte_is_retrainings_seconds_over_the_rows(results: Results) -> None:
 
 def test_every_measure_of_the_benchmark_is_there(results: Results) -> None:
     measures = results.evaluations[0].measures
-    assert {"benchmark/attack", "benchmark/forgetting", "benchmark/forgetting floor", "benchmark/nomus", "benchmark/js",
-            "accuracy/forget/all", "top2/test/all", "loss/strangers/all"} <= set(measures)
+    assert {
+        "benchmark/attack",
+        "benchmark/forgetting",
+        "benchmark/forgetting floor",
+        "benchmark/nomus",
+        "benchmark/js",
+        "accuracy/forget/all",
+        "top2/test/all",
+        "loss/strangers/all",
+    } <= set(measures)
     assert results.requests[0].classes == ["20-29", "30-39", "40-49", "50-59", "60-69"]
 
 

@@ -16,7 +16,7 @@ from conftest import TINY
 from efface.errors import InputError
 from efface.experiment.run import run
 from efface.files import load_columns
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 from efface.plan.file import parse_plan, read_plan
 from efface.results import read_results, results_schema
 
@@ -33,8 +33,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measures(out: Path) -> str:
     """Everything measured, as text: bytes can be compared."""
     saved = json.loads((out / "results.json").read_text())
-    return json.dumps([[row["method"], row["seed"], row["measures"]] for row in saved["evaluations"]]
-                      + saved["summaries"])
+    return json.dumps(
+        [[row["method"], row["seed"], row["measures"]] for row in saved["evaluations"]] + saved["summaries"]
+    )
 
 
 def test_results_follow_the_published_schema(finished: Path) -> None:
@@ -50,12 +51,15 @@ def test_every_row_stands_for_every_seed(finished: Path) -> None:
 
 
 def test_arms_that_share_a_model_ask_it_about_their_own_people(tmp_path: Path) -> None:
-    few = TINY.replace("seeds = [0, 1]", "seeds = [0]").split("[methods.finetune]")[0].replace(
-        'forget = { group = "B", share = 0.5 }', "")
+    few = (
+        TINY.replace("seeds = [0, 1]", "seeds = [0]")
+        .split("[methods.finetune]")[0]
+        .replace('forget = { group = "B", share = 0.5 }', "")
+    )
     (tmp_path / "plan.toml").write_text(few + "[arms.one.forget]\npeople = 2\n[arms.many.forget]\npeople = 8\n")
     run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
     assert len(list((tmp_path / "out" / "models").glob("original-*"))) == 1
-    asked = [load_columns(Outcomes, path) for path in (tmp_path / "out" / "outcomes").glob("original-*")]
+    asked = [load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*")]
     assert sorted(len(np.unique(one.identity[one.split == "forget"])) for one in asked) == [2, 8]
 
 
@@ -67,8 +71,9 @@ def test_stages_and_bills_add_up(finished: Path) -> None:
     assert last.cost.seconds > first.cost.seconds
     assert rows["reference", 0].cost.faces_of_retraining == 1
     assert rows["original", 0].cost.faces_of_retraining is None
-    forgotten, retained = (sum(read_results(finished / "out").requests[0].faces[split].values())
-                           for split in ("forget", "retain"))
+    forgotten, retained = (
+        sum(read_results(finished / "out").requests[0].faces[split].values()) for split in ("forget", "retain")
+    )
     assert rows["finetune", 0].cost.faces == retained
     assert first.cost.faces == 2 * forgotten, "one pass to set the ceiling, one to climb"
     assert rows["original", 0].cost.faces == 3 * (forgotten + retained)
@@ -95,10 +100,13 @@ def test_the_same_plan_again_does_no_work(finished: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-@pytest.mark.parametrize("change", [
-    ("[methods.finetune]", '[methods."a new name"]\nuse = "finetune"'),
-    ('goal = "influence removed"', 'goal = "unrecognisable"'),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("[methods.finetune]", '[methods."a new name"]\nuse = "finetune"'),
+        ('goal = "influence removed"', 'goal = "unrecognisable"'),
+    ],
+)
 def test_a_plan_that_only_says_it_otherwise_is_answered_as_it_says(tmp_path: Path, change: tuple[str, str]) -> None:
     text = TINY.replace("seeds = [0, 1]", "seeds = [0]")
     assert change[0] in text
@@ -126,7 +134,7 @@ def test_a_method_added_later_leaves_the_others_as_they_are(finished: Path, tmp_
     assert "neggrad_plus" in {row.method for row in read_results(tmp_path / "out").evaluations}
 
 
-@pytest.mark.parametrize(("kind", "count"), [("models", 0), ("models", 3), ("outcomes", 4)])
+@pytest.mark.parametrize(("kind", "count"), [("models", 0), ("models", 3), ("predictions", 4)])
 def test_a_killed_run_goes_on_and_ends_alike(finished: Path, tmp_path: Path, kind: str, count: int) -> None:
     """Killed once so many files of a kind stand there, that is in the middle of the next."""
     out = tmp_path / "out"
@@ -165,7 +173,8 @@ def test_arms_share_the_original(tmp_path: Path) -> None:
     """Two requests to one model: it is trained once."""
     (tmp_path / "plan.toml").write_text(
         TINY.replace("seeds = [0, 1]", "seeds = [0]")
-        + '[arms.few]\nforget = { group = "B", share = 0.2 }\n[arms.many]\nforget = { group = "B", share = 0.8 }\n')
+        + '[arms.few]\nforget = { group = "B", share = 0.2 }\n[arms.many]\nforget = { group = "B", share = 0.8 }\n'
+    )
     results = run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
     names = [path.name for path in (tmp_path / "out" / "models").iterdir()]
     assert sum(name.startswith("original") for name in names) == 1
@@ -179,8 +188,9 @@ def test_a_run_can_start_from_given_weights(finished: Path, tmp_path: Path) -> N
     raw["model"]["weights"] = str(given)
     results = run({"": parse_plan(raw, "plan")}, tmp_path / "out")
     ours = next(row for row in results.evaluations if row.method == "original")
-    theirs = next(row for row in read_results(finished / "out").evaluations
-                  if (row.method, row.seed) == ("original", 0))
+    theirs = next(
+        row for row in read_results(finished / "out").evaluations if (row.method, row.seed) == ("original", 0)
+    )
     assert ours.measures["mse/test/B"] == theirs.measures["mse/test/B"]
     assert ours.cost.faces == 0
 

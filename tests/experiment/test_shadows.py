@@ -16,20 +16,20 @@ import pytest
 import torch
 
 from conftest import faces_of, refusal
-from efface.data.batches import Feed
+from efface.data.batches import BatchLoader
 from efface.data.faces import together
-from efface.data.split import divide
+from efface.data.split import split_faces
 from efface.experiment.arm import Arm, set_up
-from efface.experiment.resolve import bind
+from efface.experiment.resolve import resolve
 from efface.experiment.run import run
 from efface.experiment.shadows import (
     STACKS,
+    all_stages,
     as_many,
     asked_to_forget,
-    divided_as,
-    every_stage,
+    audited_people,
     halves,
-    in_question,
+    splits_as_if,
     way_of,
 )
 from efface.experiment.stacked import train_stacked
@@ -37,11 +37,11 @@ from efface.experiment.workers import make_shadows
 from efface.models import MODELS
 from efface.plan.file import parse_plan, read_plan
 from efface.plan.tables import CONSTANT, NOBODY, OTHER_SEED, Forget, Split
-from efface.progress import Watch
+from efface.progress import Progress
 from efface.results import Results, read_results
 from efface.tasks import TASKS
 from efface.testing import SMALLEST_MODEL, tiny_problem
-from efface.training.environment import environment, held_still
+from efface.training.environment import deterministic_torch, environment
 from efface.training.train import train
 
 AUDITED = """
@@ -73,8 +73,8 @@ relearn = true
 
 
 def test_each_pair_of_shadows_has_every_person_in_question_once() -> None:
-    splits = divide(faces_of({"A": 60, "B": 21}), Split(), Forget(share=0.3))
-    people = in_question(splits)
+    splits = split_faces(faces_of({"A": 60, "B": 21}), Split(), Forget(share=0.3))
+    people = audited_people(splits)
     assert set(people.names) == {*splits.forget.identities, *splits.strangers.identities}
     included = halves(people, 6, 0)
     for pair in range(0, 6, 2):
@@ -87,9 +87,9 @@ def test_each_pair_of_shadows_has_every_person_in_question_once() -> None:
 
 
 def test_a_shadow_is_divided_as_if_its_people_were_the_forgotten() -> None:
-    splits = divide(faces_of({"A": 60}), Split(), Forget(share=0.3))
+    splits = split_faces(faces_of({"A": 60}), Split(), Forget(share=0.3))
     chosen = frozenset([splits.forget.identities[0], splits.strangers.identities[0]])
-    mine = divided_as(splits, chosen)
+    mine = splits_as_if(splits, chosen)
     assert set(mine.forget.identities) == chosen
     assert not chosen & set(mine.strangers.identities)
     assert set(together(mine.forget, mine.strangers).keys) == {*splits.forget.keys, *splits.strangers.keys}
@@ -98,9 +98,9 @@ def test_a_shadow_is_divided_as_if_its_people_were_the_forgotten() -> None:
 
 
 def test_a_shadow_forgets_no_more_people_than_the_original() -> None:
-    splits = divide(faces_of({"A": 100}), Split(strangers=0.4), Forget(people=5))
-    people = in_question(splits)
-    mine = divided_as(splits, frozenset(people.names[halves(people, 2, 0)[0]].tolist()))
+    splits = split_faces(faces_of({"A": 100}), Split(strangers=0.4), Forget(people=5))
+    people = audited_people(splits)
+    mine = splits_as_if(splits, frozenset(people.names[halves(people, 2, 0)[0]].tolist()))
     gone = as_many(np.unique(mine.forget.identities), 5, 7)
     asked = asked_to_forget(mine, gone)
     assert set(asked.forget.identities) == gone
@@ -129,17 +129,24 @@ def test_a_stack_trains_each_network_as_it_would_train_alone(name: str) -> None:
     splits, _ = tiny_problem(task)
     faces = splits.retain[np.arange(48)]
     classes = int(splits.retain.targets.max()) + 1 if name == "classes" else 2
-    recipe: dict[str, Any] = {"epochs": 1, "lr": 1e-3, "batch": 16, "weight_decay": 0.0, "optimiser": "sgd",
-                              "milestones": (), "augment": "none"}
+    recipe: dict[str, Any] = {
+        "epochs": 1,
+        "lr": 1e-3,
+        "batch": 16,
+        "weight_decay": 0.0,
+        "optimiser": "sgd",
+        "milestones": (),
+        "augment": "none",
+    }
 
     def untrained(seed: int) -> torch.nn.Module:
         torch.manual_seed(seed)
         return MODELS[model](faces.shape, classes, **settings)
 
-    with held_still(torch.device("cpu"), 1):
+    with deterministic_torch(torch.device("cpu"), 1):
         stack = [untrained(seed) for seed in range(3)]
-        train_stacked(stack, task, [faces] * 3, [Feed(torch.device("cpu"), seed) for seed in range(3)], **recipe)
-        alone = train(untrained(1), task, faces, Feed(torch.device("cpu"), 1), **recipe)
+        train_stacked(stack, task, [faces] * 3, [BatchLoader(torch.device("cpu"), seed) for seed in range(3)], **recipe)
+        alone = train(untrained(1), task, faces, BatchLoader(torch.device("cpu"), 1), **recipe)
     for ours, theirs in zip(stack[1].state_dict().values(), alone.state_dict().values(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
 
@@ -148,21 +155,26 @@ def arm_of(out: Path, **audit: Any) -> tuple[Arm, dict[str, Any]]:
     plan = parse_plan(tomllib.loads(AUDITED) | {"audit": {"shadows": 4, **audit}}, "plan")
     device = torch.device("cpu")
     machine = environment(device, 2)
-    return set_up("", bind(plan, "plan"), out, device, machine, Watch()), {
-        "plans": {"": plan}, "out": out, "device": device, "machine": machine, "watch": Watch()}
+    return set_up("", resolve(plan, "plan"), out, device, machine, Progress()), {
+        "plans": {"": plan},
+        "out": out,
+        "device": device,
+        "machine": machine,
+        "progress": Progress(),
+    }
 
 
 def test_processes_make_what_one_after_the_other_makes(tmp_path: Path) -> None:
     weights = {}
     for way in ("processes", "alone"):
         arm, rest = arm_of(tmp_path / way, train="processes")
-        with held_still(torch.device("cpu"), 1):
+        with deterministic_torch(torch.device("cpu"), 1):
             if way == "processes":
                 make_shadows([arm], **rest)
             else:
-                for stage in every_stage(arm.shadows):
-                    arm.shelf.make(stage)
-        weights[way] = [arm.shelf.weights(stage) for stage in every_stage(arm.shadows)]
+                for stage in all_stages(arm.shadows):
+                    arm.store.make(stage)
+        weights[way] = [arm.store.weights(stage) for stage in all_stages(arm.shadows)]
     for ours, theirs in zip(weights["processes"], weights["alone"], strict=True):
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert any((weights["alone"][0][name] != weights["alone"][1][name]).any() for name in weights["alone"][0])
@@ -170,9 +182,9 @@ def test_processes_make_what_one_after_the_other_makes(tmp_path: Path) -> None:
 
 def test_a_stack_stands_on_the_shelf_like_any_other(tmp_path: Path) -> None:
     arm, rest = arm_of(tmp_path, train="stacked")
-    with held_still(torch.device("cpu"), 1):
+    with deterministic_torch(torch.device("cpu"), 1):
         make_shadows([arm], **rest)
-    assert all(arm.shelf.has(shadow.stage) and arm.shelf.bill(shadow.stage)["faces"] > 0 for shadow in arm.shadows)
+    assert all(arm.store.has(shadow.stage) and arm.store.bill(shadow.stage)["faces"] > 0 for shadow in arm.shadows)
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +231,14 @@ def test_the_original_knows_the_forgotten_at_once(results: Results) -> None:
 
 def test_verdicts_stand_beside_their_controls(results: Results) -> None:
     found = {one.method: one.must for one in results.verdicts}
-    assert found == {"original": "fail", OTHER_SEED: "pass", NOBODY: "pass", CONSTANT: "fail", "ascent": None,
-                     "ascent, stabilised": None}
+    assert found == {
+        "original": "fail",
+        OTHER_SEED: "pass",
+        NOBODY: "pass",
+        CONSTANT: "fail",
+        "ascent": None,
+        "ascent, stabilised": None,
+    }
     assert results.thresholds is not None
     assert results.thresholds.sha256 == results.thresholds.first_sha256
 
@@ -258,16 +276,20 @@ def test_thresholds_that_are_moved_afterwards_are_shown(audited: Path, tmp_path:
 @pytest.mark.timeout(300)
 def test_a_killed_run_leaves_no_process_and_goes_on(audited: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-m", "efface", "run", str(audited / "plan.toml"), "--out", str(out)],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "efface", "run", str(audited / "plan.toml"), "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while not list(out.glob("models/shadow*")):
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     again = run(read_plan(audited / "plan.toml"), out)
-    assert [one.measures for one in again.summaries] == [one.measures for one in
-                                                         read_results(audited / "out").summaries]
+    assert [one.measures for one in again.summaries] == [
+        one.measures for one in read_results(audited / "out").summaries
+    ]
 
 
 # Confusion of two classes
@@ -277,19 +299,28 @@ def test_a_killed_run_leaves_no_process_and_goes_on(audited: Path, tmp_path: Pat
 @pytest.mark.timeout(300)
 def test_two_classes_confused_before_training_stay_confused_in_the_original_alone(tmp_path: Path) -> None:
     plan = {
-        "task": "classes", "goal": "influence removed", "seeds": [0],
+        "task": "classes",
+        "goal": "influence removed",
+        "seeds": [0],
         "data": {"name": "synthetic", "people": 300, "photos_per_person": 1, "size": [24, 24], "label": "glasses"},
-        "forget": {"share": 0.3, "confuse": ["0", "1"]}, "train": {"epochs": 14, "lr": 3e-3},
-        "model": {"name": "resnet18", "width": 4, "stem": "small"}, "methods": {},
+        "forget": {"share": 0.3, "confuse": ["0", "1"]},
+        "train": {"epochs": 14, "lr": 3e-3},
+        "model": {"name": "resnet18", "width": 4, "stem": "small"},
+        "methods": {},
     }
-    names = [str(name) for name in run({"": parse_plan(plan | {"forget": {"share": 0.3}}, "plan")},
-                                       tmp_path / "plain").requests[0].classes]
+    names = [
+        str(name)
+        for name in run({"": parse_plan(plan | {"forget": {"share": 0.3}}, "plan")}, tmp_path / "plain")
+        .requests[0]
+        .classes
+    ]
     plan["forget"] = {"share": 0.3, "confuse": names}
     rows = {one.method: one.measures for one in run({"": parse_plan(plan, "plan")}, tmp_path / "out").evaluations}
     held = {name: rows[name]["confusion/forgotten"].value for name in ("original", "reference")}
     assert held["original"] is not None
     assert held["reference"] is not None
     assert held["original"] > held["reference"]
-    message = refusal(run, {"": parse_plan(plan | {"forget": {"share": 0.3, "confuse": ["x", names[0]]}}, "plan")},
-                      tmp_path / "out")
+    message = refusal(
+        run, {"": parse_plan(plan | {"forget": {"share": 0.3, "confuse": ["x", names[0]]}}, "plan")}, tmp_path / "out"
+    )
     assert "nobody who is to be forgotten has the class 'x'" in message

@@ -13,7 +13,7 @@ import torch
 import efface
 from efface.experiment import signatures
 from efface.experiment.signatures import ASSESSING, TRAINING, code_of, code_of_packages
-from efface.experiment.store import Network, Shelf, Stage
+from efface.experiment.store import ModelStore, Network, Stage
 from efface.methods import METHODS
 from efface.models import MODELS
 
@@ -49,8 +49,12 @@ def test_a_method_counts_what_it_is_built_on(tmp_path: Path, monkeypatch: pytest
 
 
 SOURCE = Path(efface.__file__).parent
-JUDGED_BY = [file for name in ("audit", "evaluation", "experiment", "measures", "tasks")
-             for file in sorted((SOURCE / name).rglob("*.py")) if file.name != "__init__.py"]
+JUDGED_BY = [
+    file
+    for name in ("audit", "evaluation", "experiment", "measures", "tasks")
+    for file in sorted((SOURCE / name).rglob("*.py"))
+    if file.name != "__init__.py"
+]
 
 
 @pytest.fixture
@@ -108,12 +112,18 @@ def test_what_a_method_imports_from_other_methods_counts(method: str) -> None:
 
 
 def stage(**change: Any) -> Stage:
-    fields: dict[str, Any] = {"name": "a", "seed": 0, "settings": {"lr": 1.0}, "ingredients": ["data"],
-                              "network": None, "make": None}
+    fields: dict[str, Any] = {
+        "name": "a",
+        "seed": 0,
+        "settings": {"lr": 1.0},
+        "signature_inputs": ["data"],
+        "network": None,
+        "make": None,
+    }
     return Stage(**fields | change)
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"settings": {"lr": 2.0}}, {"ingredients": ["others"]}])
+@pytest.mark.parametrize("change", [{"seed": 1}, {"settings": {"lr": 2.0}}, {"signature_inputs": ["others"]}])
 def test_a_signature_changes_with_what_the_weights_follow_from(change: dict[str, Any]) -> None:
     assert stage(**change).signature != stage().signature
     assert stage(before=stage(**change)).signature != stage(before=stage()).signature
@@ -122,17 +132,17 @@ def test_a_signature_changes_with_what_the_weights_follow_from(change: dict[str,
 def test_made_once_and_given_back_alike(tmp_path: Path) -> None:
     calls = []
 
-    def make(feed: object, checkpoint: Path) -> torch.nn.Module:
-        calls.append(feed)
-        return shelf.fresh(tiny)
+    def make(loader: object, checkpoint: Path) -> torch.nn.Module:
+        calls.append(loader)
+        return store.fresh(tiny)
 
     tiny = Network(lambda: MODELS["eyenet"]((1, 16, 16), widths=(2, 2, 2), hidden=2), {})
-    shelf = Shelf(tmp_path, torch.device("cpu"))
+    store = ModelStore(tmp_path, torch.device("cpu"))
     one = stage(make=make, network=tiny)
-    shelf.make(one)
-    weights = shelf.model(one).state_dict()
-    shelf.make(one)
+    store.make(one)
+    weights = store.model(one).state_dict()
+    store.make(one)
     assert len(calls) == 1
-    assert all(torch.equal(weights[name], value) for name, value in shelf.model(one).state_dict().items())
-    assert shelf.bill(one)["faces"] == 0
+    assert all(torch.equal(weights[name], value) for name, value in store.model(one).state_dict().items())
+    assert store.bill(one)["faces"] == 0
     assert [each.name for each in stage(before=one, name="b").line] == ["a", "b"]

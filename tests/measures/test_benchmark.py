@@ -9,19 +9,19 @@ from scipy import stats
 from scipy.spatial import distance
 from sklearn.linear_model import LogisticRegression
 
-from conftest import PUBLISHED, outcomes_of
+from conftest import PUBLISHED, predictions_of
 from efface.measures.benchmark import (
     attack_accuracy,
     benchmark_measures,
     forgetting_score,
     js_of_losses,
     logistic,
+    losses_of_both,
     noise_floor,
     nomus,
     replicated_attack,
-    sides,
 )
-from efface.measures.draws import Draws
+from efface.measures.bootstrap import Bootstrap
 
 RNG = np.random.default_rng(0)
 MEMBERS, OTHERS = RNG.gamma(1.0, 1.0, 300), RNG.gamma(1.6, 1.0, 310)
@@ -107,20 +107,20 @@ def test_js_is_scipys_of_two_kernel_estimates_and_its_replicates_agree() -> None
 
 
 def test_the_larger_side_is_cut_unless_it_is_hardly_larger() -> None:
-    many = outcomes_of(("forget", "A", 100, 1), ("strangers", "A", 300, 1), ("test", "A", 10, 1))
-    assert [len(side) for side in sides(many, np.ones(len(many), bool))] == [100, 100]
-    close = outcomes_of(("forget", "A", 300, 1), ("strangers", "A", 302, 1), ("test", "A", 10, 1))
-    assert [len(side) for side in sides(close, np.ones(len(close), bool))] == [300, 302]
-    fewer = outcomes_of(("forget", "A", 300, 1), ("strangers", "A", 100, 1), ("test", "A", 10, 1))
-    members, others = sides(fewer, np.ones(len(fewer), bool))
+    many = predictions_of(("forget", "A", 100, 1), ("strangers", "A", 300, 1), ("test", "A", 10, 1))
+    assert [len(side) for side in losses_of_both(many, np.ones(len(many), bool))] == [100, 100]
+    close = predictions_of(("forget", "A", 300, 1), ("strangers", "A", 302, 1), ("test", "A", 10, 1))
+    assert [len(side) for side in losses_of_both(close, np.ones(len(close), bool))] == [300, 302]
+    fewer = predictions_of(("forget", "A", 300, 1), ("strangers", "A", 100, 1), ("test", "A", 10, 1))
+    members, others = losses_of_both(fewer, np.ones(len(fewer), bool))
     assert (len(members), len(others)) == (100, 100)
     assert set(fewer.split[members]) == {"forget"}
 
 
 def test_all_of_it_with_intervals() -> None:
-    outcomes = outcomes_of(("forget", "A", 120, 2), ("strangers", "A", 120, 2), ("test", "A", 40, 2))
-    loss = np.where(outcomes.rows("forget"), 0.3, 1.0) + RNG.gamma(1.0, 0.3, len(outcomes))
-    found = benchmark_measures(outcomes, loss, np.ones(len(outcomes)), Draws(outcomes, times=250))
+    predictions = predictions_of(("forget", "A", 120, 2), ("strangers", "A", 120, 2), ("test", "A", 40, 2))
+    loss = np.where(predictions.rows("forget"), 0.3, 1.0) + RNG.gamma(1.0, 0.3, len(predictions))
+    found = benchmark_measures(predictions, loss, np.ones(len(predictions)), Bootstrap(predictions, times=250))
     attack, score = found["benchmark/attack"], found["benchmark/nomus"]
     assert attack.value is not None
     assert attack.low is not None
@@ -132,7 +132,9 @@ def test_all_of_it_with_intervals() -> None:
 
 
 def test_too_few_is_said() -> None:
-    outcomes = outcomes_of(("forget", "A", 4, 1), ("strangers", "A", 30, 1), ("test", "A", 10, 1))
-    found = benchmark_measures(outcomes, np.ones(len(outcomes)), np.ones(len(outcomes)), Draws(outcomes, times=20))
+    predictions = predictions_of(("forget", "A", 4, 1), ("strangers", "A", 30, 1), ("test", "A", 10, 1))
+    found = benchmark_measures(
+        predictions, np.ones(len(predictions)), np.ones(len(predictions)), Bootstrap(predictions, times=20)
+    )
     assert found["benchmark/attack"].value is None
     assert "here 4 and 30" in found["benchmark/attack"].about

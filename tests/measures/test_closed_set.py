@@ -12,12 +12,17 @@ import pytest
 from conftest import PUBLISHED, recognised
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.closed_set import closed_set, entropy, fresh_head, jaccard, ues, without_rows
-from efface.measures.draws import Draws, Measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 
-TABLE_1 = {"SCRUB": (6.60, 19.08, 0.0687), "Bad Teacher": (30.09, 67.17, 0.1994), "UNSIR": (20.74, 60.17, 0.2171),
-           "Adv NegGrad": (20.78, 45.01, 0.1298), "CURE": (6.91, 47.34, 0.2290)}
+TABLE_1 = {
+    "SCRUB": (6.60, 19.08, 0.0687),
+    "Bad Teacher": (30.09, 67.17, 0.1994),
+    "UNSIR": (20.74, 60.17, 0.2171),
+    "Adv NegGrad": (20.78, 45.01, 0.1298),
+    "CURE": (6.91, 47.34, 0.2290),
+}
 """CURE's table 1: accuracy on the forgotten and on the retained after (80.85 and 87.12 before), and UES."""
 
 
@@ -36,7 +41,7 @@ def test_ues_of_every_published_row_to_the_digits_it_is_published_with() -> None
             continue
         digits = len(str(row["ues"]).partition(".")[2])
         found = ues(before["forget"], row["forget"], before["retain"], row["retain"])
-        assert found == pytest.approx(row["ues"], abs=0.51 * 10.0**-max(digits, 3)), row
+        assert found == pytest.approx(row["ues"], abs=0.51 * 10.0 ** -max(digits, 3)), row
 
 
 def test_ues_weighs_the_two_sides() -> None:
@@ -44,15 +49,15 @@ def test_ues_weighs_the_two_sides() -> None:
     assert ues(1.0, 1.0, 1.0, 0.5, 0.7) == pytest.approx(-0.15)
 
 
-def turned(outcomes: Outcomes, split: str, by: int) -> Outcomes:
+def turned(predictions: Predictions, split: str, by: int) -> Predictions:
     """The photos of a split look like those of somebody else."""
-    answers = outcomes.answers.copy()
-    answers[outcomes.split == split] = np.roll(answers[outcomes.split == split], by, axis=1)
-    return replace(outcomes, answers=answers)
+    outputs = predictions.outputs.copy()
+    outputs[predictions.split == split] = np.roll(outputs[predictions.split == split], by, axis=1)
+    return replace(predictions, outputs=outputs)
 
 
 SEEN = recognised(noise=0.1)
-DRAWS = Draws(SEEN, 50)
+DRAWS = Bootstrap(SEEN, 50)
 
 
 def value(found: dict[str, Measure], name: str) -> float:
@@ -67,15 +72,17 @@ def softmax(logits: Array) -> Array:
 
 
 def test_every_measure_through_the_head_is_that_of_a_loop() -> None:
-    now = replace(SEEN, answers=SEEN.answers + np.random.default_rng(3).normal(0, 0.5, SEEN.answers.shape))
+    now = replace(SEEN, outputs=SEEN.outputs + np.random.default_rng(3).normal(0, 0.5, SEEN.outputs.shape))
     found = closed_set(now, SEEN, DRAWS, threshold=0.6)
     sums: dict[str, list[float]] = {}
     for row in np.flatnonzero(SEEN.split == "forget"):
-        after, before = (softmax(np.asarray(one.centres, float) @ (one.answers[row] / np.linalg.norm(one.answers[row])))
-                         for one in (now, SEEN))
+        after, before = (
+            softmax(np.asarray(one.centres, float) @ (one.outputs[row] / np.linalg.norm(one.outputs[row])))
+            for one in (now, SEEN)
+        )
         first, last = set(np.argsort(-after)[:3].tolist()), set(np.argsort(-before)[:3].tolist())
         for name, one in {
-            "accuracy/forget": after.argmax() == SEEN.truth[row],
+            "accuracy/forget": after.argmax() == SEEN.targets[row],
             "confidence_drop/forget": before.max() - after.max(),
             "entropy_increase/forget": -(after * np.log(after)).sum() + (before * np.log(before)).sum(),
             "activation_distance/forget": math.dist(after, before),
@@ -104,7 +111,7 @@ def test_deleting_rows_alone_has_nearly_the_highest_ues_of_an_untouched_network(
 
 
 def test_a_row_shared_with_the_retained_is_not_deleted() -> None:
-    both = replace(SEEN, truth=np.where(SEEN.split == "forget", 4, SEEN.truth))
+    both = replace(SEEN, targets=np.where(SEEN.split == "forget", 4, SEEN.targets))
     assert not np.isnan(without_rows(both)).any()
 
 
@@ -131,4 +138,5 @@ def test_entropy_jaccard_and_units_by_hand() -> None:
     assert entropy(np.array([[0.5, 0.5], [1, 0]], np.float32)) == pytest.approx([math.log(2), 0], abs=1e-6)
     assert jaccard(np.array([[0, 1, 2]]), np.array([[2, 1, 5]])) == pytest.approx([0.5])
     assert units(np.array([[3.0, 4.0], [0, 0], [3e30, 4e30]])) == pytest.approx(
-        np.array([[0.6, 0.8], [0, 0], [0.6, 0.8]]))
+        np.array([[0.6, 0.8], [0, 0], [0.6, 0.8]])
+    )

@@ -11,34 +11,34 @@ import pytest
 from fairlearn.metrics import MetricFrame
 from numpy.typing import NDArray
 
-from conftest import outcomes_of
+from conftest import predictions_of
 from efface.data.vectors import units
-from efface.measures.cells import FEWEST, group_tables, intersections
-from efface.measures.differences import equalised_odds
-from efface.measures.draws import Draws, jointly, measure
+from efface.measures.bootstrap import Bootstrap, measure, simultaneous_intervals
+from efface.measures.distances import equalised_odds
 from efface.measures.error_rates import RATE, error_rates, rates_of
 from efface.measures.fairness import between_groups, means_on_test, shares_by_group
-from efface.measures.outcomes import Outcomes
+from efface.measures.intersections import FEWEST, group_tables, intersections
+from efface.measures.predictions import Predictions
 from efface.measures.verification import threshold_at
 
 Floats = NDArray[np.float64]
-THREE = outcomes_of(("forget", "A", 4, 2), ("test", "A", 12, 3), ("test", "B", 20, 2), ("test", "C", 30, 1))
+THREE = predictions_of(("forget", "A", 4, 2), ("test", "A", 12, 3), ("test", "B", 20, 2), ("test", "C", 30, 1))
 
 
-def with_traits(outcomes: Outcomes, seed: int = 0) -> Outcomes:
+def with_traits(predictions: Predictions, seed: int = 0) -> Predictions:
     """Everybody young or old, whatever the photo."""
-    people, of = np.unique(outcomes.identity, return_inverse=True)
+    people, of = np.unique(predictions.identity, return_inverse=True)
     old = np.random.default_rng(seed).random(len(people)) < 0.3
-    return replace(outcomes, traits=np.where(old, "age old", "age young")[of][:, None])
+    return replace(predictions, traits=np.where(old, "age old", "age young")[of][:, None])
 
 
-def people_of(groups: dict[str, tuple[int, int]], spread: float, seed: int) -> tuple[Outcomes, Floats]:
+def people_of(groups: dict[str, tuple[int, int]], spread: float, seed: int) -> tuple[Predictions, Floats]:
     """Test people of known mean errors (group A: 1, B: 2, C: 3), so many photos of each, alike within a person."""
-    outcomes = outcomes_of(*(("test", group, people, photos) for group, (people, photos) in groups.items()))
+    predictions = predictions_of(*(("test", group, people, photos) for group, (people, photos) in groups.items()))
     rng = np.random.default_rng(seed)
-    who, of = np.unique(outcomes.identity, return_inverse=True)
-    truth = np.array([{"A": 1.0, "B": 2.0, "C": 3.0}[group] for group in outcomes.group])
-    return outcomes, truth + spread * rng.normal(size=len(who))[of] + 0.1 * rng.normal(size=len(outcomes))
+    who, of = np.unique(predictions.identity, return_inverse=True)
+    targets = np.array([{"A": 1.0, "B": 2.0, "C": 3.0}[group] for group in predictions.group])
+    return predictions, targets + spread * rng.normal(size=len(who))[of] + 0.1 * rng.normal(size=len(predictions))
 
 
 # Intervals
@@ -48,15 +48,15 @@ def covered(spread: float, runs: int, jointly_too: bool) -> tuple[float, float]:
     """How often the interval of one group's mean, and those of all three together, hold the truth."""
     alone = together = 0
     for seed in range(runs):
-        outcomes, scores = people_of({"A": (40, 5), "B": (40, 5), "C": (40, 5)}, spread, seed)
-        draws = Draws(outcomes, 300, seed)
-        means = {group: draws.means(scores, outcomes.rows("test", group)) for group in "ABC"}
-        truth = {"A": 1.0, "B": 2.0, "C": 3.0}
+        predictions, scores = people_of({"A": (40, 5), "B": (40, 5), "C": (40, 5)}, spread, seed)
+        bootstrap = Bootstrap(predictions, 300, seed)
+        means = {group: bootstrap.means(scores, predictions.rows("test", group)) for group in "ABC"}
+        targets = {"A": 1.0, "B": 2.0, "C": 3.0}
         first = measure(means["A"], "low", "")
-        alone += (first.low or 0) <= truth["A"] <= (first.high or 0)
+        alone += (first.low or 0) <= targets["A"] <= (first.high or 0)
         if jointly_too:
-            found = jointly(means, "low", dict.fromkeys(means, ""))
-            together += all((one.low or 0) <= truth[group] <= (one.high or 0) for group, one in found.items())
+            found = simultaneous_intervals(means, "low", dict.fromkeys(means, ""))
+            together += all((one.low or 0) <= targets[group] <= (one.high or 0) for group, one in found.items())
     return alone / runs, together / runs
 
 
@@ -70,31 +70,31 @@ def test_intervals_over_people_cover_at_their_level_alone_and_together() -> None
 def test_photos_taken_for_people_would_cover_far_too_rarely() -> None:
     missed = 0
     for seed in range(60):
-        outcomes, scores = people_of({"A": (40, 5)}, 1.0, seed)
-        pretended = replace(outcomes, identity=np.arange(len(outcomes)).astype(str))
-        found = measure(Draws(pretended, 200, seed).means(scores, outcomes.rows("test")), "low", "")
+        predictions, scores = people_of({"A": (40, 5)}, 1.0, seed)
+        pretended = replace(predictions, identity=np.arange(len(predictions)).astype(str))
+        found = measure(Bootstrap(pretended, 200, seed).means(scores, predictions.rows("test")), "low", "")
         missed += not (found.low or 0) <= 1.0 <= (found.high or 0)
     assert missed > 60 * 0.15
 
 
 def test_joint_intervals_are_wider_than_single_ones_and_one_alone_is_not() -> None:
-    outcomes, scores = people_of({"A": (30, 2), "B": (30, 2), "C": (30, 2)}, 1.0, 0)
-    draws = Draws(outcomes, 500)
-    means = {group: draws.means(scores, outcomes.rows("test", group)) for group in "ABC"}
-    found = jointly(means, "low", dict.fromkeys(means, "a mean"))
+    predictions, scores = people_of({"A": (30, 2), "B": (30, 2), "C": (30, 2)}, 1.0, 0)
+    bootstrap = Bootstrap(predictions, 500)
+    means = {group: bootstrap.means(scores, predictions.rows("test", group)) for group in "ABC"}
+    found = simultaneous_intervals(means, "low", dict.fromkeys(means, "a mean"))
     for group, vector in means.items():
         single, joint = measure(vector, "low", ""), found[group]
         assert joint.value == single.value
         assert (joint.high or 0) - (joint.low or 0) > (single.high or 0) - (single.low or 0)
         assert "all 3 groups" in joint.about
-    assert jointly({"A": means["A"]}, "low", {"A": ""}) == {"A": measure(means["A"], "low", "")}
+    assert simultaneous_intervals({"A": means["A"]}, "low", {"A": ""}) == {"A": measure(means["A"], "low", "")}
 
 
 def test_what_cannot_be_said_of_one_group_leaves_the_others_their_intervals() -> None:
-    outcomes, scores = people_of({"A": (30, 2), "B": (30, 2)}, 1.0, 0)
-    draws = Draws(outcomes, 100)
-    means = {group: draws.means(scores, outcomes.rows("test", group)) for group in "AB"}
-    found = jointly(means | {"C": np.full(101, np.nan)}, "low", dict.fromkeys("ABC", ""))
+    predictions, scores = people_of({"A": (30, 2), "B": (30, 2)}, 1.0, 0)
+    bootstrap = Bootstrap(predictions, 100)
+    means = {group: bootstrap.means(scores, predictions.rows("test", group)) for group in "AB"}
+    found = simultaneous_intervals(means | {"C": np.full(101, np.nan)}, "low", dict.fromkeys("ABC", ""))
     assert found["C"].value is None
     assert found["A"].value is not None
 
@@ -104,14 +104,18 @@ def test_what_cannot_be_said_of_one_group_leaves_the_others_their_intervals() ->
 
 @pytest.mark.parametrize("traits", [False, True])
 def test_tables_are_fairlearns_and_so_are_the_measures(traits: bool) -> None:
-    outcomes = with_traits(THREE) if traits else THREE
-    errors = np.random.default_rng(0).uniform(1, 2, len(outcomes))
-    table = group_tables(outcomes, {"error": errors})
-    rows = outcomes.rows("test")
-    features = {"group": outcomes.group[rows]} | ({"trait": outcomes.traits[rows, 0]} if traits else {})
-    theirs = MetricFrame(metrics=lambda true, _: float(np.mean(true)), y_true=errors[rows], y_pred=errors[rows],
-                         sensitive_features=pd.DataFrame(features)).by_group
-    means = means_on_test(outcomes, errors, Draws(outcomes, 10))
+    predictions = with_traits(THREE) if traits else THREE
+    errors = np.random.default_rng(0).uniform(1, 2, len(predictions))
+    table = group_tables(predictions, {"error": errors})
+    rows = predictions.rows("test")
+    features = {"group": predictions.group[rows]} | ({"trait": predictions.traits[rows, 0]} if traits else {})
+    theirs = MetricFrame(
+        metrics=lambda true, _: float(np.mean(true)),
+        y_true=errors[rows],
+        y_pred=errors[rows],
+        sensitive_features=pd.DataFrame(features),
+    ).by_group
+    means = means_on_test(predictions, errors, Bootstrap(predictions, 10))
     for _, one in table.iterrows():
         if traits and one["trait"]:
             assert one["error"] == pytest.approx(theirs[one["group"], one["trait"]])
@@ -119,7 +123,7 @@ def test_tables_are_fairlearns_and_so_are_the_measures(traits: bool) -> None:
             assert one["error"] == pytest.approx(theirs[one["group"]])
             assert one["error"] == pytest.approx(means[one["group"]][0])
     if traits:
-        found = intersections(outcomes, errors, errors, errors, "error", Draws(outcomes, 10))
+        found = intersections(predictions, errors, errors, errors, "error", Bootstrap(predictions, 10))
         for (group, trait), value in theirs.items():
             assert found[f"intersection/error/error/{group}, {trait}"].value == pytest.approx(value)
 
@@ -127,25 +131,33 @@ def test_tables_are_fairlearns_and_so_are_the_measures(traits: bool) -> None:
 def test_gap_and_worst_group_are_fairlearns_difference_and_maximum() -> None:
     errors = np.random.default_rng(1).uniform(1, 2, len(THREE))
     rows = THREE.rows("test")
-    frame = MetricFrame(metrics=lambda true, _: float(np.mean(true)), y_true=errors[rows], y_pred=errors[rows],
-                        sensitive_features=THREE.group[rows])
-    found = between_groups(means_on_test(THREE, errors, Draws(THREE, 20)), "error")
+    frame = MetricFrame(
+        metrics=lambda true, _: float(np.mean(true)),
+        y_true=errors[rows],
+        y_pred=errors[rows],
+        sensitive_features=THREE.group[rows],
+    )
+    found = between_groups(means_on_test(THREE, errors, Bootstrap(THREE, 20)), "error")
     assert found["fairness/error/worst group"].value == pytest.approx(frame.group_max())
     assert found["fairness/error/gap"].value == pytest.approx(frame.difference())
 
 
 def test_equalised_odds_is_the_widest_gap_within_each_class() -> None:
-    truth = np.tile([0, 1], len(THREE))[:len(THREE)]
+    targets = np.tile([0, 1], len(THREE))[: len(THREE)]
     right = np.random.default_rng(2).integers(0, 2, len(THREE)).astype(float)
-    outcomes = replace(THREE, truth=truth)
-    rows, gaps = outcomes.rows("test"), []
+    predictions = replace(THREE, targets=targets)
+    rows, gaps = predictions.rows("test"), []
     for one in (0, 1):
-        some = rows & (truth == one)
-        frame = MetricFrame(metrics=lambda true, _: float(np.mean(true)), y_true=right[some], y_pred=right[some],
-                            sensitive_features=outcomes.group[some])
+        some = rows & (targets == one)
+        frame = MetricFrame(
+            metrics=lambda true, _: float(np.mean(true)),
+            y_true=right[some],
+            y_pred=right[some],
+            sensitive_features=predictions.group[some],
+        )
         gaps.append(frame.difference())
-    assert equalised_odds(right, outcomes, Draws(outcomes, 5))[0] == pytest.approx(np.mean(gaps))
-    found = shares_by_group(right, outcomes, "accuracy", Draws(outcomes, 5), "A")
+    assert equalised_odds(right, predictions, Bootstrap(predictions, 5))[0] == pytest.approx(np.mean(gaps))
+    found = shares_by_group(right, predictions, "accuracy", Bootstrap(predictions, 5), "A")
     assert found["fairness/accuracy/equalised odds"].value == pytest.approx(np.mean(gaps))
     mine = right[rows & (THREE.group == "A")].mean()
     assert found["fairness/accuracy/forgotten's group"].value == pytest.approx(mine)
@@ -153,20 +165,22 @@ def test_equalised_odds_is_the_widest_gap_within_each_class() -> None:
 
 def test_max_over_geomean_by_hand() -> None:
     errors = np.array([{"A": 1.0, "B": 2.0, "C": 4.0}[group] for group in THREE.group])
-    found = between_groups(means_on_test(THREE, errors, Draws(THREE, 20)), "error")
+    found = between_groups(means_on_test(THREE, errors, Bootstrap(THREE, 20)), "error")
     assert found["fairness/error/max over geomean"].value == pytest.approx(4 / 2)
 
 
 def test_small_cells_are_named_and_still_shown() -> None:
-    outcomes = with_traits(outcomes_of(("forget", "A", 2, 1), ("test", "A", 60, 1), ("test", "B", 3, 2)))
-    errors = np.ones(len(outcomes))
-    cells = {(one["group"], one["trait"]): one for one in
-             group_tables(outcomes, {"error": errors}).to_dict(orient="records")}
+    predictions = with_traits(predictions_of(("forget", "A", 2, 1), ("test", "A", 60, 1), ("test", "B", 3, 2)))
+    errors = np.ones(len(predictions))
+    cells = {
+        (one["group"], one["trait"]): one
+        for one in group_tables(predictions, {"error": errors}).to_dict(orient="records")
+    }
     assert cells["B", ""]["people"] == 3
     assert cells["B", ""]["photos"] == 6
     assert cells["B", ""]["small"]
     assert not cells["A", ""]["small"]
-    found = intersections(outcomes, errors, errors, errors, "error", Draws(outcomes, 10))
+    found = intersections(predictions, errors, errors, errors, "error", Bootstrap(predictions, 10))
     for name, one in found.items():
         assert one.value is not None
         group, trait = name.split("/")[-1].split(", ")
@@ -175,18 +189,18 @@ def test_small_cells_are_named_and_still_shown() -> None:
 
 
 def test_price_of_a_cell_by_hand() -> None:
-    outcomes = with_traits(THREE)
+    predictions = with_traits(THREE)
     before, now, without = np.ones(len(THREE)), np.full(len(THREE), 1.5), np.full(len(THREE), 1.2)
-    found = intersections(outcomes, now, before, without, "error", Draws(outcomes, 10))
+    found = intersections(predictions, now, before, without, "error", Bootstrap(predictions, 10))
     for name, one in found.items():
         expected = {"error": 1.5, "against original": 50.0, "of method": 30.0}[name.split("/")[2]]
         assert one.value == pytest.approx(expected)
 
 
 def test_a_small_cell_without_error_at_first_is_not_infinite() -> None:
-    outcomes = with_traits(outcomes_of(("forget", "A", 2, 1), ("test", "A", 60, 1), ("test", "B", 3, 2)))
-    right, wrong = np.zeros(len(outcomes)), np.ones(len(outcomes))
-    found = intersections(outcomes, wrong, right, right, "error", Draws(outcomes, 10))
+    predictions = with_traits(predictions_of(("forget", "A", 2, 1), ("test", "A", 60, 1), ("test", "B", 3, 2)))
+    right, wrong = np.zeros(len(predictions)), np.ones(len(predictions))
+    found = intersections(predictions, wrong, right, right, "error", Bootstrap(predictions, 10))
     assert all(one.value is None or np.isfinite(one.value) for one in found.values())
 
 
@@ -195,46 +209,47 @@ def test_where_groups_are_alike_the_bounds_of_their_differences_say_so() -> None
     """A bootstrap of a maximum never reaches the truth; bounds from joint intervals do."""
     runs, held = 100, Counter[str]()
     for seed in range(runs):
-        outcomes = outcomes_of(*(("test", group, 60, 1) for group in "ABCDEFG"))
-        scores = np.random.default_rng(seed).normal(5, 1, len(outcomes))
-        found = between_groups(means_on_test(outcomes, scores, Draws(outcomes, 300, seed), "A"), "error")
-        for name, truth in (("worst group", 5.0), ("max over geomean", 1.0), ("gap", 0.0)):
+        predictions = predictions_of(*(("test", group, 60, 1) for group in "ABCDEFG"))
+        scores = np.random.default_rng(seed).normal(5, 1, len(predictions))
+        found = between_groups(means_on_test(predictions, scores, Bootstrap(predictions, 300, seed), "A"), "error")
+        for name, targets in (("worst group", 5.0), ("max over geomean", 1.0), ("gap", 0.0)):
             one = found[f"fairness/error/{name}"]
             assert one.low is not None
             assert one.high is not None
-            held[name] += one.low - 1e-9 <= truth <= one.high + 1e-9
+            held[name] += one.low - 1e-9 <= targets <= one.high + 1e-9
     assert min(held.values()) >= 0.9 * runs
 
 
 # Recognition
 
 
-def embedded(seed: int = 0, strength: float = 2.0) -> Outcomes:
+def embedded(seed: int = 0, strength: float = 2.0) -> Predictions:
     """People of two groups with embeddings around their own direction, group B's closer to each other."""
-    outcomes = outcomes_of(("forget", "A", 2, 2), *((split, group, 14, 4) for split in ("val", "test")
-                                                    for group in ("A", "B")))
+    predictions = predictions_of(
+        ("forget", "A", 2, 2), *((split, group, 14, 4) for split in ("val", "test") for group in ("A", "B"))
+    )
     rng = np.random.default_rng(seed)
-    _, of = np.unique(np.char.add(outcomes.split, outcomes.identity), return_inverse=True)
+    _, of = np.unique(np.char.add(predictions.split, predictions.identity), return_inverse=True)
     centres = rng.normal(size=(of.max() + 1, 8))
     shared = rng.normal(size=8)
-    answers = strength * centres[of] + rng.normal(size=(len(outcomes), 8))
-    answers += np.where((outcomes.group == "B")[:, None], 2.0 * shared, 0)
-    return replace(outcomes, answers=answers.astype(np.float32))
+    outputs = strength * centres[of] + rng.normal(size=(len(predictions), 8))
+    outputs += np.where((predictions.group == "B")[:, None], 2.0 * shared, 0)
+    return replace(predictions, outputs=outputs.astype(np.float32))
 
 
 def test_error_rates_agree_with_counting_pairs() -> None:
-    outcomes = embedded()
-    found = error_rates(outcomes, Draws(outcomes, 30))
-    unit = units(outcomes.answers)
+    predictions = embedded()
+    found = error_rates(predictions, Bootstrap(predictions, 30))
+    unit = units(predictions.outputs)
 
     def pairs(split: str, group: str) -> tuple[list[float], list[float]]:
         same: list[float] = []
         other: list[float] = []
-        rows = np.flatnonzero(outcomes.rows(split, group))
+        rows = np.flatnonzero(predictions.rows(split, group))
         for place, one in enumerate(rows):
-            for two in rows[place + 1:]:
+            for two in rows[place + 1 :]:
                 alike = float(unit[one] @ unit[two])
-                (same if outcomes.identity[one] == outcomes.identity[two] else other).append(alike)
+                (same if predictions.identity[one] == predictions.identity[two] else other).append(alike)
         return same, other
 
     threshold = threshold_at(np.array(pairs("val", "A")[1] + pairs("val", "B")[1]), RATE)
@@ -246,17 +261,17 @@ def test_error_rates_agree_with_counting_pairs() -> None:
 
 
 def test_a_group_whose_people_look_alike_is_let_in_more_often() -> None:
-    outcomes = embedded()
-    found = error_rates(outcomes, Draws(outcomes, 30))
+    predictions = embedded()
+    found = error_rates(predictions, Bootstrap(predictions, 30))
     assert (found["fmr/B"].value or 0) > 2 * (found["fmr/A"].value or 0)
     assert "zero" in found["fmr/max over geomean"].about
 
 
 def test_a_photo_is_no_pair_with_itself_even_above_every_threshold() -> None:
-    outcomes = embedded()
-    collapsed = replace(outcomes, answers=np.ones_like(outcomes.answers))
+    predictions = embedded()
+    collapsed = replace(predictions, outputs=np.ones_like(predictions.outputs))
     for group in "AB":
-        matched, missed = rates_of(collapsed, group, 2.0, Draws(collapsed, 20))
+        matched, missed = rates_of(collapsed, group, 2.0, Bootstrap(collapsed, 20))
         assert matched is not None
         assert missed is not None
         assert set(matched) == {0.0}, "above every cosine nobody is taken for another"
@@ -264,15 +279,15 @@ def test_a_photo_is_no_pair_with_itself_even_above_every_threshold() -> None:
 
 
 def test_one_resampled_person_twice_makes_no_pair_with_themselves() -> None:
-    outcomes = embedded(strength=50.0)
-    found = error_rates(outcomes, Draws(outcomes, 50))
+    predictions = embedded(strength=50.0)
+    found = error_rates(predictions, Bootstrap(predictions, 50))
     assert found["fmr/A"].high is not None
     assert found["fmr/A"].high < 0.2
 
 
 def test_without_validation_pairs_there_is_no_threshold() -> None:
-    outcomes = embedded()
-    lacking = replace(outcomes, split=np.where(outcomes.split == "val", "retain", outcomes.split))
-    (only,) = error_rates(lacking, Draws(lacking, 10)).values()
+    predictions = embedded()
+    lacking = replace(predictions, split=np.where(predictions.split == "val", "retain", predictions.split))
+    (only,) = error_rates(lacking, Bootstrap(lacking, 10)).values()
     assert only.value is None
     assert "too few" in only.about

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from conftest import recognised
-from efface.measures.draws import Draws, Measure
+from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.identification import cohorts, first_of_each, identification, last_of_each, probe, prototypes
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 from efface.measures.verification import threshold_at
 
 SEEN = recognised(people=8, noise=0.6)
 
 
-def found_in(outcomes: Outcomes) -> dict[str, Measure]:
-    return identification(outcomes, Draws(outcomes, 50))
+def found_in(predictions: Predictions) -> dict[str, Measure]:
+    return identification(predictions, Bootstrap(predictions, 50))
 
 
 def value(found: dict[str, Measure], name: str) -> float:
@@ -27,12 +27,16 @@ def value(found: dict[str, Measure], name: str) -> float:
 
 
 def test_rank_one_is_that_of_a_loop() -> None:
-    unit = SEEN.answers / np.linalg.norm(SEEN.answers, axis=1, keepdims=True)
-    gallery = {person: unit[(SEEN.identity == person) & ((SEEN.split == "forget") | (SEEN.split == "retain"))].mean(0)
-               for person in np.unique(SEEN.identity[np.isin(SEEN.split, ["forget", "retain"])]).tolist()}
+    unit = SEEN.outputs / np.linalg.norm(SEEN.outputs, axis=1, keepdims=True)
+    gallery = {
+        person: unit[(SEEN.identity == person) & ((SEEN.split == "forget") | (SEEN.split == "retain"))].mean(0)
+        for person in np.unique(SEEN.identity[np.isin(SEEN.split, ["forget", "retain"])]).tolist()
+    }
     gallery = {person: mean / np.linalg.norm(mean) for person, mean in gallery.items()}
-    right = [max(gallery, key=lambda person: float(gallery[person] @ unit[row])) == SEEN.identity[row]
-             for row in np.flatnonzero(SEEN.split == "forget_unseen")]
+    right = [
+        max(gallery, key=lambda person: float(gallery[person] @ unit[row])) == SEEN.identity[row]
+        for row in np.flatnonzero(SEEN.split == "forget_unseen")
+    ]
     assert 0.2 < np.mean(right) < 1
     assert value(found_in(SEEN), "rank1/forget") == pytest.approx(np.mean(right))
 
@@ -40,8 +44,12 @@ def test_rank_one_is_that_of_a_loop() -> None:
 def test_people_who_look_like_themselves_are_found_and_people_scattered_at_random_are_not() -> None:
     clear = recognised(people=8, noise=0.02)
     rng = np.random.default_rng(0)
-    scattered = replace(clear, answers=np.where((np.char.startswith(clear.split, "forget"))[:, None],
-                                                rng.normal(size=clear.answers.shape), clear.answers))
+    scattered = replace(
+        clear,
+        outputs=np.where(
+            (np.char.startswith(clear.split, "forget"))[:, None], rng.normal(size=clear.outputs.shape), clear.outputs
+        ),
+    )
     for name in ("rank1/forget", "relearn/prototype/k=1/forget", "relearn/linear/k=5/forget", "rank1/strangers"):
         assert value(found_in(clear), name) == 1
     again = found_in(scattered)
@@ -54,7 +62,7 @@ def test_people_who_look_like_themselves_are_found_and_people_scattered_at_rando
 def test_the_threshold_is_the_one_a_deployed_system_would_have() -> None:
     many = recognised(people=40, noise=0.25)
     found = found_in(many)
-    unit = many.answers / np.linalg.norm(many.answers, axis=1, keepdims=True)
+    unit = many.outputs / np.linalg.norm(many.outputs, axis=1, keepdims=True)
     people = prototypes(unit, many.identity, many.split == "retain")
     alike = unit[many.split == "retain_unseen"] @ people.unit.T
     who = many.identity[many.split == "retain_unseen"]
@@ -73,8 +81,9 @@ def test_strangers_are_looked_for_in_their_last_two_photos() -> None:
     known = cohorts(SEEN)["strangers"]
     assert known.probes.sum() == 16
     assert not (known.probes & known.enrolled).any()
-    assert set(SEEN.key[known.probes].tolist()) == {f"strangers{person}/{photo}" for person in range(8)
-                                                   for photo in (4, 5)}
+    assert set(SEEN.key[known.probes].tolist()) == {
+        f"strangers{person}/{photo}" for person in range(8) for photo in (4, 5)
+    }
 
 
 def test_people_with_one_photo_and_cohorts_without_probes_are_left_out() -> None:
@@ -82,7 +91,7 @@ def test_people_with_one_photo_and_cohorts_without_probes_are_left_out() -> None
     assert "strangers" not in cohorts(alone)
     assert not [name for name in found_in(alone) if "strangers" in name]
     nothing_held_back = replace(SEEN, split=np.char.replace(SEEN.split, "_unseen", ""))
-    assert identification(nothing_held_back, Draws(nothing_held_back, 20)) == {}
+    assert identification(nothing_held_back, Bootstrap(nothing_held_back, 20)) == {}
 
 
 def test_first_and_last_of_each_person_go_by_key() -> None:

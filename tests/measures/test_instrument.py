@@ -18,10 +18,15 @@ CHAIN = {
 def measured(distance: float, out: Path) -> Mapping[str, Mapping[str, MeasureRecord]]:
     """Measures over three training seeds, by row."""
     plan = {
-        "task": "eyes", "goal": "influence removed", "seeds": [0, 1, 2],
+        "task": "eyes",
+        "goal": "influence removed",
+        "seeds": [0, 1, 2],
         "data": {"name": "synthetic", "people": 700, "photos_per_person": 4, "size": [32, 32], "distance": distance},
         "split": {"public": 0.05, "val": 0.05, "strangers": 0.15, "test": 0.25},
-        "forget": {"group": "B", "share": 0.8}, "model": {"name": "eyenet"}, "train": {"epochs": 14}, "methods": CHAIN,
+        "forget": {"group": "B", "share": 0.8},
+        "model": {"name": "eyenet"},
+        "train": {"epochs": 14},
+        "methods": CHAIN,
     }
     results = run({"": parse_plan(plan, "plan")}, out)
     return {one.method: one.measures for one in results.summaries}

@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from conftest import outcomes_of
+from conftest import predictions_of
 from efface.files import load_columns, save_columns
-from efface.measures.attacks import Sides, auc, caught_at, mix
+from efface.measures.attacks import MembershipScores, auc, mix, tpr_at_fpr
+from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.cost import weights_moved
-from efface.measures.draws import Draws, Measure, measure
 from efface.measures.fairness import disparity, harmed_group, increase, main_group, means_on_test, price
-from efface.measures.memory import forgetting, membership
-from efface.measures.outcomes import Outcomes
+from efface.measures.membership import forgetting, membership
+from efface.measures.predictions import Predictions
 from efface.measures.utility import groups_of, utility
 
 Floats = NDArray[np.float64]
@@ -31,47 +31,47 @@ def width(found: Measure) -> float:
     return found.high - found.low
 
 
-def noise(outcomes: Outcomes, seed: int = 0) -> Floats:
+def noise(predictions: Predictions, seed: int = 0) -> Floats:
     """(n,) a random value for each face."""
-    return np.random.default_rng(seed).normal(2, 1, len(outcomes))
+    return np.random.default_rng(seed).normal(2, 1, len(predictions))
 
 
 # Draws
 
 
 def test_the_estimate_is_the_mean_of_the_marked_rows() -> None:
-    outcomes = outcomes_of(("test", "A", 5, 3), ("test", "B", 2, 1), ("val", "A", 4, 2))
-    values, total, count = noise(outcomes), 0.0, 0
-    for row in range(len(outcomes)):
-        if outcomes.split[row] == "test" and outcomes.group[row] == "A":
+    predictions = predictions_of(("test", "A", 5, 3), ("test", "B", 2, 1), ("val", "A", 4, 2))
+    values, total, count = noise(predictions), 0.0, 0
+    for row in range(len(predictions)):
+        if predictions.split[row] == "test" and predictions.group[row] == "A":
             total, count = total + values[row], count + 1
-    assert Draws(outcomes, 10).means(values, outcomes.rows("test", "A"))[0] == pytest.approx(total / count)
+    assert Bootstrap(predictions, 10).means(values, predictions.rows("test", "A"))[0] == pytest.approx(total / count)
 
 
 def test_a_resample_is_the_mean_over_photos_as_often_as_their_person_was_drawn() -> None:
-    outcomes = outcomes_of(("test", "A", 4, 3), ("test", "B", 3, 1), ("val", "A", 4, 2))
-    draws, values, rows = Draws(outcomes, 20), noise(outcomes), outcomes.rows("test")
-    people = sorted(set(zip(outcomes.split.tolist(), outcomes.identity.tolist(), strict=True)))
-    for draw, found in enumerate(draws.means(values, rows)):
+    predictions = predictions_of(("test", "A", 4, 3), ("test", "B", 3, 1), ("val", "A", 4, 2))
+    bootstrap, values, rows = Bootstrap(predictions, 20), noise(predictions), predictions.rows("test")
+    people = sorted(set(zip(predictions.split.tolist(), predictions.identity.tolist(), strict=True)))
+    for draw, found in enumerate(bootstrap.means(values, rows)):
         total = count = 0.0
         for row in np.flatnonzero(rows):
-            times = draws.weights[draw, people.index((outcomes.split[row], outcomes.identity[row]))]
+            times = bootstrap.weights[draw, people.index((predictions.split[row], predictions.identity[row]))]
             total, count = total + times * values[row], count + times
         assert found == pytest.approx(total / count)
 
 
 def test_several_columns_are_averaged_as_one_by_one() -> None:
-    outcomes = outcomes_of(("test", "A", 5, 2), ("val", "A", 3, 2))
-    draws, rows = Draws(outcomes, 20), outcomes.rows("test")
-    first, second = noise(outcomes, 0), noise(outcomes, 1)
-    both = draws.means(np.stack([first, second], axis=1), rows)
-    assert both[:, 0] == pytest.approx(draws.means(first, rows))
-    assert both[:, 1] == pytest.approx(draws.means(second, rows))
+    predictions = predictions_of(("test", "A", 5, 2), ("val", "A", 3, 2))
+    bootstrap, rows = Bootstrap(predictions, 20), predictions.rows("test")
+    first, second = noise(predictions, 0), noise(predictions, 1)
+    both = bootstrap.means(np.stack([first, second], axis=1), rows)
+    assert both[:, 0] == pytest.approx(bootstrap.means(first, rows))
+    assert both[:, 1] == pytest.approx(bootstrap.means(second, rows))
 
 
 def test_all_photos_of_a_person_come_or_stay_away_together() -> None:
-    outcomes = outcomes_of(("test", "A", 6, 3))
-    times = Draws(outcomes, 50).photos(outcomes.rows("test")).reshape(51, 6, 3)
+    predictions = predictions_of(("test", "A", 6, 3))
+    times = Bootstrap(predictions, 50).photos(predictions.rows("test")).reshape(51, 6, 3)
     assert (times == times[:, :, :1]).all()
     assert (times[1:] == 0).any()
     assert (times[0] == 1).all()
@@ -81,12 +81,12 @@ def test_nine_equal_photos_of_each_person_say_no_more_than_one() -> None:
     people, photos = 40, 9
     value_of_person = np.random.default_rng(0).normal(size=people)
     values = np.repeat(value_of_person, photos)
-    by_person = outcomes_of(("test", "A", people, photos))
-    by_photo = outcomes_of(("test", "A", people * photos, 1))
-    single = outcomes_of(("test", "A", people, 1))
+    by_person = predictions_of(("test", "A", people, photos))
+    by_photo = predictions_of(("test", "A", people * photos, 1))
+    single = predictions_of(("test", "A", people, 1))
     persons, shots, ones = (
-        width(measure(Draws(outcomes, 4000).means(of, outcomes.rows("test")), "none", ""))
-        for outcomes, of in ((by_person, values), (by_photo, values), (single, value_of_person))
+        width(measure(Bootstrap(predictions, 4000).means(of, predictions.rows("test")), "none", ""))
+        for predictions, of in ((by_person, values), (by_photo, values), (single, value_of_person))
     )
     assert persons == pytest.approx(ones)
     assert persons / shots == pytest.approx(np.sqrt(photos), rel=0.1)
@@ -94,43 +94,43 @@ def test_nine_equal_photos_of_each_person_say_no_more_than_one() -> None:
 
 def test_every_split_and_group_keeps_its_number_of_people() -> None:
     sizes = {("test", "A"): 7, ("test", "B"): 2, ("val", "A"): 4}
-    outcomes = outcomes_of(*((split, group, count, 1) for (split, group), count in sizes.items()))
-    draws = Draws(outcomes, 30)
+    predictions = predictions_of(*((split, group, count, 1) for (split, group), count in sizes.items()))
+    bootstrap = Bootstrap(predictions, 30)
     for (split, group), count in sizes.items():
-        assert draws.photos(outcomes.rows(split, group)).sum(axis=1) == pytest.approx(count)
+        assert bootstrap.photos(predictions.rows(split, group)).sum(axis=1) == pytest.approx(count)
 
 
 def test_a_model_does_not_differ_from_itself_in_any_draw() -> None:
-    outcomes = outcomes_of(("test", "A", 20, 3))
-    draws, values, rows = Draws(outcomes), noise(outcomes), outcomes.rows("test")
-    found = measure(draws.means(values, rows) - draws.means(values.copy(), rows), "none", "")
+    predictions = predictions_of(("test", "A", 20, 3))
+    bootstrap, values, rows = Bootstrap(predictions), noise(predictions), predictions.rows("test")
+    found = measure(bootstrap.means(values, rows) - bootstrap.means(values.copy(), rows), "none", "")
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
 def test_a_difference_that_all_people_share_has_no_width() -> None:
-    outcomes = outcomes_of(("test", "A", 20, 3))
-    draws, values, rows = Draws(outcomes), noise(outcomes), outcomes.rows("test")
-    found = measure(draws.means(values + 3, rows) - draws.means(values, rows), "none", "")
+    predictions = predictions_of(("test", "A", 20, 3))
+    bootstrap, values, rows = Bootstrap(predictions), noise(predictions), predictions.rows("test")
+    found = measure(bootstrap.means(values + 3, rows) - bootstrap.means(values, rows), "none", "")
     assert found.value == pytest.approx(3)
     assert width(found) == pytest.approx(0, abs=1e-9)
-    assert width(measure(draws.means(values, rows), "none", "")) > 0.1
+    assert width(measure(bootstrap.means(values, rows), "none", "")) > 0.1
 
 
 def test_draws_follow_from_their_seed() -> None:
-    outcomes = outcomes_of(("test", "A", 20, 1))
-    first, again, other = (Draws(outcomes, 10, seed).weights for seed in (0, 0, 1))
+    predictions = predictions_of(("test", "A", 20, 1))
+    first, again, other = (Bootstrap(predictions, 10, seed).weights for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_95_of_100_intervals_hold_the_truth_where_photos_of_a_person_are_alike() -> None:
     people, photos, repetitions = 60, 5, 300
-    outcomes = outcomes_of(("test", "A", people, photos))
-    generator, rows, held = np.random.default_rng(0), outcomes.rows("test"), 0
+    predictions = predictions_of(("test", "A", people, photos))
+    generator, rows, held = np.random.default_rng(0), predictions.rows("test"), 0
     for repetition in range(repetitions):
         of_people = np.repeat(generator.normal(1, 1, people), photos)
-        values = of_people + generator.normal(0, 0.5, len(outcomes))
-        found = measure(Draws(outcomes, 200, repetition).means(values, rows), "none", "")
+        values = of_people + generator.normal(0, 0.5, len(predictions))
+        found = measure(Bootstrap(predictions, 200, repetition).means(values, rows), "none", "")
         assert found.low is not None
         assert found.high is not None
         held += found.low <= 1 <= found.high
@@ -149,15 +149,15 @@ def test_a_number_that_is_undefined_in_one_draw_is_undefined_and_says_so(bad: fl
     assert found.about.startswith("words (undefined")
 
 
-# Outcomes
+# Predictions
 
 
 def test_outcomes_come_back_as_saved_and_nothing_else_is_left(tmp_path: Path) -> None:
-    outcomes = outcomes_of(("test", "A", 2, 2), ("forget", "B", 1, 1))
-    save_columns(outcomes, tmp_path / "one.npz")
-    again = load_columns(Outcomes, tmp_path / "one.npz")
-    for field in fields(Outcomes):
-        assert np.array_equal(getattr(again, field.name), getattr(outcomes, field.name))
+    predictions = predictions_of(("test", "A", 2, 2), ("forget", "B", 1, 1))
+    save_columns(predictions, tmp_path / "one.npz")
+    again = load_columns(Predictions, tmp_path / "one.npz")
+    for field in fields(Predictions):
+        assert np.array_equal(getattr(again, field.name), getattr(predictions, field.name))
     assert [file.name for file in tmp_path.iterdir()] == ["one.npz"]
 
 
@@ -174,7 +174,7 @@ def attacked(seed: int) -> tuple[Floats, Floats, Floats, Floats]:
 @pytest.mark.parametrize("seed", range(3))
 def test_auc_is_that_of_scikit_learn_and_of_a_double_loop(seed: int) -> None:
     low, low_weights, high, high_weights = attacked(seed)
-    aucs = auc(Sides(-low, -high, low_weights, high_weights))
+    aucs = auc(MembershipScores(-low, -high, low_weights, high_weights))
     for found, ours, theirs in zip(aucs, low_weights, high_weights, strict=True):
         won = sum(
             a * b * ((x < y) + (x == y) / 2)
@@ -191,7 +191,7 @@ def test_auc_is_that_of_scikit_learn_and_of_a_double_loop(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_caught_at_is_that_of_a_search_through_all_thresholds(seed: int, rate: float) -> None:
     members, member_weights, others, other_weights = attacked(seed)
-    found = caught_at(rate, Sides(-members, -others, member_weights, other_weights))
+    found = tpr_at_fpr(rate, MembershipScores(-members, -others, member_weights, other_weights))
     for share, ours, theirs in zip(found, member_weights, other_weights, strict=True):
         allowed = [limit for limit in others if theirs[others < limit].sum() <= rate * theirs.sum()]
         assert share == pytest.approx(ours[members < max(allowed)].sum() / ours.sum())
@@ -200,9 +200,9 @@ def test_caught_at_is_that_of_a_search_through_all_thresholds(seed: int, rate: f
 def test_caught_at_one_percent_of_a_hundred_strangers_lets_one_be_accused() -> None:
     members, others = np.array([-1.0, 0.5, 1.5, 2.5]), np.arange(100.0)
     ones = [np.ones((1, len(values))) for values in (members, others)]
-    sides = Sides(-members, -others, ones[0], ones[1])
-    assert caught_at(0.01, sides) == pytest.approx([0.5])
-    assert caught_at(0.00, sides) == pytest.approx([0.25])
+    membership_scores = MembershipScores(-members, -others, ones[0], ones[1])
+    assert tpr_at_fpr(0.01, membership_scores) == pytest.approx([0.5])
+    assert tpr_at_fpr(0.00, membership_scores) == pytest.approx([0.25])
 
 
 def test_mixed_weights_give_strangers_the_groups_of_the_forgotten() -> None:
@@ -212,47 +212,47 @@ def test_mixed_weights_give_strangers_the_groups_of_the_forgotten() -> None:
 
 
 def test_an_attack_that_finds_a_group_finds_no_member() -> None:
-    outcomes = outcomes_of(("forget", "B", 10, 2), ("strangers", "B", 2, 2), ("strangers", "A", 400, 2))
-    signal = np.where(outcomes.group == "B", 0.0, 9.0)
-    audited = np.isin(outcomes.split, ["forget", "strangers"])
-    assert roc_auc_score(outcomes.split[audited] == "forget", -signal[audited]) > 0.99
-    found = membership(outcomes, signal, Draws(outcomes, 50))
+    predictions = predictions_of(("forget", "B", 10, 2), ("strangers", "B", 2, 2), ("strangers", "A", 400, 2))
+    signal = np.where(predictions.group == "B", 0.0, 9.0)
+    audited = np.isin(predictions.split, ["forget", "strangers"])
+    assert roc_auc_score(predictions.split[audited] == "forget", -signal[audited]) > 0.99
+    found = membership(predictions, signal, Bootstrap(predictions, 50))
     assert found["membership/auc/photo"].value == 0.5
     assert found["membership/auc/person"].value == 0.5
 
 
 def test_groups_in_other_shares_among_strangers_are_weighted_alike() -> None:
-    outcomes = outcomes_of(
+    predictions = predictions_of(
         ("forget", "A", 2, 2), ("forget", "B", 18, 2), ("strangers", "A", 45, 2), ("strangers", "B", 5, 2)
     )
-    signal = np.where(outcomes.group == "B", 0.0, 9.0)
-    found = membership(outcomes, signal, Draws(outcomes, 50))
+    signal = np.where(predictions.group == "B", 0.0, 9.0)
+    found = membership(predictions, signal, Bootstrap(predictions, 50))
     assert found["membership/auc/photo"].value == pytest.approx(0.5)
     assert found["membership/auc/person"].value == pytest.approx(0.5)
 
 
 def test_people_are_weighted_by_the_groups_of_people_not_of_photos() -> None:
-    outcomes = outcomes_of(
+    predictions = predictions_of(
         ("forget", "A", 10, 1), ("forget", "B", 10, 9), ("strangers", "A", 10, 9), ("strangers", "B", 10, 9)
     )
-    signal = np.where(outcomes.group == "B", 1.0, 0.0)
-    found = membership(outcomes, signal, Draws(outcomes, 50))
+    signal = np.where(predictions.group == "B", 1.0, 0.0)
+    found = membership(predictions, signal, Bootstrap(predictions, 50))
     assert found["membership/auc/photo"].value == pytest.approx(0.5)
     assert found["membership/auc/person"].value == pytest.approx(0.5)
 
 
 def test_a_member_whose_photos_differ_is_found_by_their_mean() -> None:
-    outcomes = outcomes_of(("forget", "A", 4, 2), ("strangers", "A", 4, 2))
+    predictions = predictions_of(("forget", "A", 4, 2), ("strangers", "A", 4, 2))
     signal = np.array([-9.0, 5.0] * 4 + [-1.0, 1.0] * 4)
-    found = membership(outcomes, signal, Draws(outcomes, 50))
+    found = membership(predictions, signal, Bootstrap(predictions, 50))
     assert found["membership/auc/photo"].value == 0.5
     assert found["membership/auc/person"].value == 1
 
 
 def test_members_that_all_lie_below_strangers_are_all_caught() -> None:
-    outcomes = outcomes_of(("forget", "A", 10, 2), ("strangers", "A", 60, 2))
-    signal = np.where(outcomes.split == "forget", 0.0, 1.0)
-    found = membership(outcomes, signal, Draws(outcomes, 50))
+    predictions = predictions_of(("forget", "A", 10, 2), ("strangers", "A", 60, 2))
+    signal = np.where(predictions.split == "forget", 0.0, 1.0)
+    found = membership(predictions, signal, Bootstrap(predictions, 50))
     for name in ("auc/photo", "auc/person", "tpr_at_1%_fpr/photo"):
         measured = found[f"membership/{name}"]
         assert (measured.value, measured.low, measured.high, measured.aim) == (1, 1, 1, "as retrained")
@@ -260,55 +260,57 @@ def test_members_that_all_lie_below_strangers_are_all_caught() -> None:
 
 @pytest.mark.parametrize(("strangers", "known"), [(99, False), (100, True)])
 def test_one_percent_of_fewer_than_a_hundred_strangers_cannot_be_said(strangers: int, known: bool) -> None:
-    outcomes = outcomes_of(("forget", "A", 5, 1), ("strangers", "A", strangers, 1))
-    found = membership(outcomes, noise(outcomes), Draws(outcomes, 20))["membership/tpr_at_1%_fpr/photo"]
+    predictions = predictions_of(("forget", "A", 5, 1), ("strangers", "A", strangers, 1))
+    found = membership(predictions, noise(predictions), Bootstrap(predictions, 20))["membership/tpr_at_1%_fpr/photo"]
     assert (found.value is not None) == known
     assert ("here 99" in found.about) != known
 
 
 def test_without_a_stranger_of_the_forgotten_group_no_attack_is_scored() -> None:
-    outcomes = outcomes_of(("forget", "A", 5, 1), ("strangers", "B", 5, 1))
-    (found,) = membership(outcomes, noise(outcomes), Draws(outcomes, 20)).values()
+    predictions = predictions_of(("forget", "A", 5, 1), ("strangers", "B", 5, 1))
+    (found,) = membership(predictions, noise(predictions), Bootstrap(predictions, 20)).values()
     assert found.value is None
     assert "no stranger" in found.about
 
 
 @pytest.mark.parametrize(("way", "percent"), [(0.0, 0), (0.5, 50), (1.0, 100), (1.5, 150), (-0.5, -50)])
 def test_percent_forgotten_runs_from_the_original_to_the_reference(way: float, percent: float) -> None:
-    outcomes = outcomes_of(("forget", "A", 20, 2), ("test", "A", 5, 2))
-    original = noise(outcomes)
-    reference = original + np.random.default_rng(1).uniform(1, 3, len(outcomes))
-    found = forgetting(outcomes, original + way * (reference - original), original, reference, Draws(outcomes, 100))
+    predictions = predictions_of(("forget", "A", 20, 2), ("test", "A", 5, 2))
+    original = noise(predictions)
+    reference = original + np.random.default_rng(1).uniform(1, 3, len(predictions))
+    found = forgetting(
+        predictions, original + way * (reference - original), original, reference, Bootstrap(predictions, 100)
+    )
     assert found["forgotten/percent"].value == pytest.approx(percent)
     assert width(found["forgotten/percent"]) == pytest.approx(0, abs=1e-6)
-    rows = outcomes.rows("forget")
+    rows = predictions.rows("forget")
     apart = float((reference - original)[rows].mean())
     assert found["forgotten/signal_to_original"].value == pytest.approx(way * apart)
     assert found["forgotten/signal_to_reference"].value == pytest.approx((way - 1) * apart)
 
 
 def test_percent_is_undefined_where_original_and_reference_cannot_be_told_apart() -> None:
-    outcomes = outcomes_of(("forget", "A", 20, 2))
-    original, reference, model = (noise(outcomes, seed) for seed in range(3))
-    found = forgetting(outcomes, model, original, reference, Draws(outcomes, 200))
+    predictions = predictions_of(("forget", "A", 20, 2))
+    original, reference, model = (noise(predictions, seed) for seed in range(3))
+    found = forgetting(predictions, model, original, reference, Bootstrap(predictions, 200))
     assert found["forgotten/percent"].value is None
     assert found["forgotten/signal_to_reference"].value is not None
 
 
 def test_percent_is_undefined_where_original_and_reference_are_the_same() -> None:
-    outcomes = outcomes_of(("forget", "A", 20, 2))
-    same, model = noise(outcomes, 0), noise(outcomes, 1)
-    assert forgetting(outcomes, model, same, same, Draws(outcomes, 50))["forgotten/percent"].value is None
+    predictions = predictions_of(("forget", "A", 20, 2))
+    same, model = noise(predictions, 0), noise(predictions, 1)
+    assert forgetting(predictions, model, same, same, Bootstrap(predictions, 50))["forgotten/percent"].value is None
 
 
 # Fairness
 
-EYE_STUDY = outcomes_of(("forget", "Asian", 5, 2), ("test", "Asian", 8, 2), ("test", "Western", 12, 2))
+EYE_STUDY = predictions_of(("forget", "Asian", 5, 2), ("test", "Asian", 8, 2), ("test", "Western", 12, 2))
 
 
-def on_test(outcomes: Outcomes, scores: Floats, draws: Draws | None = None) -> dict[str, Floats]:
+def on_test(predictions: Predictions, scores: Floats, bootstrap: Bootstrap | None = None) -> dict[str, Floats]:
     """Mean scores on test with few draws."""
-    return means_on_test(outcomes, scores, draws or Draws(outcomes, 50))
+    return means_on_test(predictions, scores, bootstrap or Bootstrap(predictions, 50))
 
 
 def test_the_published_disparity_of_the_eye_study_comes_out() -> None:
@@ -325,19 +327,19 @@ def test_the_published_disparity_of_the_eye_study_comes_out() -> None:
 
 
 def test_everyone_outside_the_harmed_group_counts_as_others() -> None:
-    outcomes = outcomes_of(
+    predictions = predictions_of(
         ("forget", "B", 3, 1), ("test", "A", 3, 1), ("test", "B", 4, 1), ("test", "C", 5, 1), ("test", "", 2, 1)
     )
-    scores = noise(outcomes)
-    found = on_test(outcomes, scores)
+    scores = noise(predictions)
+    found = on_test(predictions, scores)
     assert set(found) == {"all", "A", "B", "C", "others"}
-    rows = (outcomes.split == "test") & (outcomes.group != "B")
+    rows = (predictions.split == "test") & (predictions.group != "B")
     assert found["others"][0] == pytest.approx(scores[rows].mean())
 
 
 def test_both_parts_of_the_price_sum_to_the_increase() -> None:
-    draws = Draws(EYE_STUDY, 50)
-    now, base, without = (on_test(EYE_STUDY, noise(EYE_STUDY, seed) + 9, draws) for seed in range(3))
+    bootstrap = Bootstrap(EYE_STUDY, 50)
+    now, base, without = (on_test(EYE_STUDY, noise(EYE_STUDY, seed) + 9, bootstrap) for seed in range(3))
     parts, grown = price(now, base, without, "mse"), increase(now, base, "mse", "original")
     for group in ("all", "Asian", "Western"):
         of_forgetting, of_method = (parts[f"price/mse/{part}/{group}"].value for part in ("of forgetting", "of method"))
@@ -365,34 +367,36 @@ def test_the_ratio_is_undefined_where_nothing_changed() -> None:
 
 
 def test_without_known_groups_there_is_no_disparity() -> None:
-    outcomes = outcomes_of(("forget", "", 3, 1), ("test", "", 5, 1))
-    means = on_test(outcomes, noise(outcomes))
-    assert disparity(means, means, harmed_group(outcomes), "mse", "original") == {}
+    predictions = predictions_of(("forget", "", 3, 1), ("test", "", 5, 1))
+    means = on_test(predictions, noise(predictions))
+    assert disparity(means, means, harmed_group(predictions), "mse", "original") == {}
     assert set(means) == {"all"}
 
 
 def test_the_main_group_is_that_of_most_faces() -> None:
     assert main_group(np.array(["A", "B", "C", "B"])) == "B"
-    outcomes = outcomes_of(("forget", "B", 3, 1), ("forget", "A", 1, 2), ("test", "A", 50, 1))
-    assert harmed_group(outcomes) == "B"
+    predictions = predictions_of(("forget", "B", 3, 1), ("forget", "A", 1, 2), ("test", "A", 50, 1))
+    assert harmed_group(predictions) == "B"
 
 
 # Utility
 
 
 def test_utility_is_the_mean_of_each_score_over_each_split_and_group() -> None:
-    outcomes = outcomes_of(
+    predictions = predictions_of(
         ("test", "A", 4, 2), ("test", "B", 3, 2), ("forget", "B", 2, 2), ("retain", "", 3, 1), ("public", "A", 3, 1)
     )
-    scores = {"mse": noise(outcomes, 0), "within": noise(outcomes, 1)}
-    found = utility(outcomes, scores, {"mse": ("low", "the mse"), "within": ("high", "share")}, Draws(outcomes, 20))
+    scores = {"mse": noise(predictions, 0), "within": noise(predictions, 1)}
+    found = utility(
+        predictions, scores, {"mse": ("low", "the mse"), "within": ("high", "share")}, Bootstrap(predictions, 20)
+    )
     expected: dict[str, list[float]] = {}
-    for row in range(len(outcomes)):
-        if outcomes.split[row] == "public":
+    for row in range(len(predictions)):
+        if predictions.split[row] == "public":
             continue
         for name, values in scores.items():
-            for group in {"all", str(outcomes.group[row])} - {""}:
-                expected.setdefault(f"{name}/{outcomes.split[row]}/{group}", []).append(values[row])
+            for group in {"all", str(predictions.group[row])} - {""}:
+                expected.setdefault(f"{name}/{predictions.split[row]}/{group}", []).append(values[row])
     assert set(found) == set(expected)
     for name, parts in expected.items():
         assert found[name].value == pytest.approx(np.mean(parts))
@@ -403,7 +407,7 @@ def test_utility_is_the_mean_of_each_score_over_each_split_and_group() -> None:
 
 
 def test_known_groups_are_sorted_and_the_unknown_is_none() -> None:
-    assert groups_of(outcomes_of(("test", "B", 1, 1), ("test", "", 1, 1), ("val", "A", 1, 1))) == ["A", "B"]
+    assert groups_of(predictions_of(("test", "B", 1, 1), ("test", "", 1, 1), ("val", "A", 1, 1))) == ["A", "B"]
 
 
 # Cost

@@ -11,33 +11,35 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import refusal
-from efface.data.batches import Feed, batches_of
-from efface.data.faces import Faces, Material
+from efface.data.batches import BatchLoader, batches_of
+from efface.data.faces import Faces, MethodData
 from efface.methods import METHODS
 from efface.methods.blocks import last_blocks
 from efface.methods.gli import pushed_away
 from efface.methods.gradients import mean_gradient, mean_squares, strongest
-from efface.methods.matching import like_the_forgotten
+from efface.methods.matched_public_faces import matched_public
 from efface.methods.relabel import mislabelled, other_attributes
 from efface.methods.scrub import losses, rewound
 from efface.methods.unsir_benchmark import unlike
 from efface.methods.unsir_official import hard_noise
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def problem() -> tuple[Material, nn.Module]:
+def problem() -> tuple[MethodData, nn.Module]:
     splits, model = tiny_problem(TASKS["classes"])
-    return splits.material, model
+    return splits.data, model
 
 
-def forgotten_by(name: str, problem: tuple[Material, nn.Module], seed: int = 1, **settings: Any) -> nn.Module:
-    with held_still(CPU, 1, seed):
-        return METHODS[name](copy.deepcopy(problem[1]), TASKS["classes"], problem[0], Feed(CPU, seed), **settings)
+def forgotten_by(name: str, problem: tuple[MethodData, nn.Module], seed: int = 1, **settings: Any) -> nn.Module:
+    with deterministic_torch(CPU, 1, seed):
+        return METHODS[name](
+            copy.deepcopy(problem[1]), TASKS["classes"], problem[0], BatchLoader(CPU, seed), **settings
+        )
 
 
 def moved(before: nn.Module, after: nn.Module) -> set[str]:
@@ -47,59 +49,62 @@ def moved(before: nn.Module, after: nn.Module) -> set[str]:
 
 
 def mean_loss(model: nn.Module, faces: Faces) -> float:
-    return float(losses(model, TASKS["classes"], faces, Feed(CPU, 0)).mean())
+    return float(losses(model, TASKS["classes"], faces, BatchLoader(CPU, 0)).mean())
 
 
 # The last parts of a network
 
 
-def test_cf_k_moves_the_last_parts_alone(problem: tuple[Material, nn.Module]) -> None:
+def test_cf_k_moves_the_last_parts_alone(problem: tuple[MethodData, nn.Module]) -> None:
     for k, parts in ((1, ("fc",)), (3, ("layer3", "layer4", "fc"))):
         changed = moved(problem[1], forgotten_by("cf_k", problem, k=k, epochs=1))
         assert {name.split(".")[0] for name in changed} == set(parts)
 
 
-def test_eu_k_forgets_what_the_last_parts_held(problem: tuple[Material, nn.Module]) -> None:
+def test_eu_k_forgets_what_the_last_parts_held(problem: tuple[MethodData, nn.Module]) -> None:
     started = forgotten_by("eu_k", problem, k=1, epochs=1, lr=1e-9)
     assert {name.split(".")[0] for name in moved(problem[1], started)} == {"fc"}
-    apart = functional.cosine_similarity(started.fc.weight.flatten(),  # type: ignore[union-attr, operator]
-                                         problem[1].fc.weight.flatten(), 0)  # type: ignore[union-attr, operator]
+    fresh, trained = (model.get_parameter("fc.weight").flatten() for model in (started, problem[1]))
+    apart = functional.cosine_similarity(fresh, trained, 0)
     assert abs(float(apart.detach())) < 0.5
 
 
-def test_everything_is_trainable_again_afterwards(problem: tuple[Material, nn.Module]) -> None:
+def test_everything_is_trainable_again_afterwards(problem: tuple[MethodData, nn.Module]) -> None:
     assert all(weight.requires_grad for weight in forgotten_by("cf_k", problem, epochs=1).parameters())
 
 
-def test_more_parts_than_there_are_is_refused(problem: tuple[Material, nn.Module]) -> None:
+def test_more_parts_than_there_are_is_refused(problem: tuple[MethodData, nn.Module]) -> None:
     assert "7 parts" in refusal(last_blocks, problem[1], 8)
 
 
 # Wrong labels
 
 
-def test_nobody_keeps_their_own_label(problem: tuple[Material, nn.Module]) -> None:
-    material = problem[0]
-    wrong = mislabelled(material, 0)
-    assert (wrong.targets != material.forget.targets).all()
-    assert set(wrong.targets.tolist()) <= set(range(int(material.retain.targets.max()) + 1))
-    assert len(set(((wrong.targets - material.forget.targets) % 5).tolist())) > 2
+def test_nobody_keeps_their_own_label(problem: tuple[MethodData, nn.Module]) -> None:
+    data = problem[0]
+    wrong = mislabelled(data, 0)
+    assert (wrong.targets != data.forget.targets).all()
+    assert set(wrong.targets.tolist()) <= set(range(int(data.retain.targets.max()) + 1))
+    assert len(set(((wrong.targets - data.forget.targets) % 5).tolist())) > 2
     attributes = np.random.default_rng(1).integers(0, 2, (200, 2)).astype(np.float32)
     assert (other_attributes(attributes, np.random.default_rng(0)) != attributes).any(1).all()
 
 
-def test_salun_leaves_weights_that_do_not_matter_to_the_forgotten(problem: tuple[Material, nn.Module]) -> None:
+def test_salun_leaves_weights_that_do_not_matter_to_the_forgotten(problem: tuple[MethodData, nn.Module]) -> None:
     after = dict(forgotten_by("salun", problem, share=0.2, epochs=1).named_parameters())
-    with held_still(CPU, 1, 1):
-        gradient = mean_gradient(copy.deepcopy(problem[1]), TASKS["classes"], problem[0].forget, Feed(CPU, 1), 64)
+    with deterministic_torch(CPU, 1, 1):
+        gradient = mean_gradient(
+            copy.deepcopy(problem[1]), TASKS["classes"], problem[0].forget, BatchLoader(CPU, 1), 64
+        )
     mask = strongest({name: values.abs() for name, values in gradient.items()}, 0.2)
     for name, weight in problem[1].named_parameters():
         assert torch.equal(weight[mask[name] == 0], after[name][mask[name] == 0])
     assert sum(float(one.sum()) for one in mask.values()) == pytest.approx(
-        0.2 * sum(one.numel() for one in mask.values()), abs=2)
+        0.2 * sum(one.numel() for one in mask.values()), abs=2
+    )
 
 
-def test_learning_wrong_labels_raises_the_loss_of_the_forgotten(problem: tuple[Material, nn.Module]) -> None:
+def test_learning_wrong_labels_raises_the_loss_of_the_forgotten(problem: tuple[MethodData, nn.Module]) -> None:
     before = mean_loss(problem[1], problem[0].forget)
     for name in ("amnesiac", "salun"):
         assert mean_loss(forgotten_by(name, problem, lr=1e-2, epochs=3), problem[0].forget) > before
@@ -108,21 +113,21 @@ def test_learning_wrong_labels_raises_the_loss_of_the_forgotten(problem: tuple[M
 # Gradients and importances
 
 
-def test_gradients_are_those_of_a_naive_loop(problem: tuple[Material, nn.Module]) -> None:
+def test_gradients_are_those_of_a_naive_loop(problem: tuple[MethodData, nn.Module]) -> None:
     faces, model = problem[0].forget[np.arange(12)], copy.deepcopy(problem[1]).eval()
     images, targets = as_tensors(faces)
     functional.cross_entropy(model(images), targets).backward()  # type: ignore[no-untyped-call]
     whole = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    found = mean_gradient(model, TASKS["classes"], faces, Feed(CPU, 0), 5)
+    found = mean_gradient(model, TASKS["classes"], faces, BatchLoader(CPU, 0), 5)
     assert all(torch.allclose(found[name], whole[name], atol=1e-5) for name in whole)
     single = {name: torch.zeros_like(value) for name, value in whole.items()}
     for row in range(12):
         model.zero_grad()
-        functional.cross_entropy(model(images[row:row + 1]), targets[row:row + 1]).backward()  # type: ignore[no-untyped-call]
+        functional.cross_entropy(model(images[row : row + 1]), targets[row : row + 1]).backward()  # type: ignore[no-untyped-call]
         for name, weight in model.named_parameters():
             assert weight.grad is not None
             single[name] += weight.grad.square() / 12
-    found = mean_squares(model, TASKS["classes"], faces, Feed(CPU, 0), 1)
+    found = mean_squares(model, TASKS["classes"], faces, BatchLoader(CPU, 0), 1)
     assert all(torch.allclose(found[name], single[name], rtol=1e-3, atol=1e-7) for name in single)
 
 
@@ -130,7 +135,7 @@ def as_tensors(faces: Faces) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(faces.images[:]).float() / 127.5 - 1, torch.from_numpy(faces.targets)
 
 
-def test_ssd_scales_as_its_formula_says(problem: tuple[Material, nn.Module]) -> None:
+def test_ssd_scales_as_its_formula_says(problem: tuple[MethodData, nn.Module]) -> None:
     """A weight is the old one, or the old one times strength * importance to all / importance to the forgotten."""
     after = dict(forgotten_by("ssd", problem, alpha=1.2, strength=0.5).named_parameters())
     shrunk = 0
@@ -143,21 +148,23 @@ def test_ssd_scales_as_its_formula_says(problem: tuple[Material, nn.Module]) -> 
     assert shrunk > 0
 
 
-def test_l1_sparse_empties_weights(problem: tuple[Material, nn.Module]) -> None:
+def test_l1_sparse_empties_weights(problem: tuple[MethodData, nn.Module]) -> None:
     def size(model: nn.Module) -> float:
         return float(sum(weight.detach().abs().sum() for weight in model.parameters()))
 
     assert size(forgotten_by("l1_sparse", problem, alpha=1e-2, epochs=3)) < size(
-        forgotten_by("l1_sparse", problem, alpha=0.0, epochs=3))
+        forgotten_by("l1_sparse", problem, alpha=0.0, epochs=3)
+    )
 
 
-def test_sfr_on_climbs_only_what_is_the_forgottens(problem: tuple[Material, nn.Module]) -> None:
+def test_sfr_on_climbs_only_what_is_the_forgottens(problem: tuple[MethodData, nn.Module]) -> None:
     climbed = forgotten_by("sfr_on", problem, epochs=2, ascent=25.0, every=1)
-    assert mean_loss(climbed, problem[0].forget) > mean_loss(forgotten_by("sfr_on", problem, epochs=2, ascent=0.0),
-                                                            problem[0].forget)
+    assert mean_loss(climbed, problem[0].forget) > mean_loss(
+        forgotten_by("sfr_on", problem, epochs=2, ascent=0.0), problem[0].forget
+    )
 
 
-def test_msg_restarts_the_share_it_says(problem: tuple[Material, nn.Module]) -> None:
+def test_msg_restarts_the_share_it_says(problem: tuple[MethodData, nn.Module]) -> None:
     after = dict(forgotten_by("msg", problem, share=0.3, lr=1e-12, epochs=1).named_parameters())
     convolutions = {f"{name}.weight" for name, module in problem[1].named_modules() if isinstance(module, nn.Conv2d)}
     old = dict(problem[1].named_parameters())
@@ -165,32 +172,33 @@ def test_msg_restarts_the_share_it_says(problem: tuple[Material, nn.Module]) -> 
     assert fresh == pytest.approx(0.3 * sum(old[name].numel() for name in convolutions), rel=0.01)
 
 
-def test_ct_turns_every_kernel(problem: tuple[Material, nn.Module]) -> None:
+def test_ct_turns_every_kernel(problem: tuple[MethodData, nn.Module]) -> None:
     after = forgotten_by("ct", problem, lr=1e-12, epochs=1)
-    assert torch.allclose(after.conv1.weight, problem[1].conv1.weight.transpose(2, 3),  # type: ignore[union-attr, operator, arg-type]
-                          atol=1e-6)
+    turned, trained = (model.get_parameter("conv1.weight") for model in (after, problem[1]))
+    assert torch.allclose(turned, trained.transpose(2, 3), atol=1e-6)
 
 
 # Pushing and noise
 
 
-def test_delete_answers_anything_but_the_own_class(problem: tuple[Material, nn.Module]) -> None:
+def test_delete_answers_anything_but_the_own_class(problem: tuple[MethodData, nn.Module]) -> None:
     def own(model: nn.Module) -> float:
         images, targets = as_tensors(problem[0].forget)
         return float(model.eval()(images).softmax(1).gather(1, targets[:, None]).mean().detach())
 
-    little, after = (forgotten_by("delete", problem, lr=0.01, epochs=epochs, batch=8, optimiser="adamw")
-                     for epochs in (5, 30))
+    little, after = (
+        forgotten_by("delete", problem, lr=0.01, epochs=epochs, batch=8, optimiser="adamw") for epochs in (5, 30)
+    )
     assert own(after) < own(little) < own(problem[1])
     for name, value in problem[1].state_dict().items():
         if "running" in name:
             assert torch.equal(value, after.state_dict()[name])
 
 
-def test_gli_moves_away_from_the_forgotten_and_stays_a_picture(problem: tuple[Material, nn.Module]) -> None:
-    feed, model = Feed(CPU, 0), copy.deepcopy(problem[1]).eval()
-    retained = feed.fetch(problem[0].retain, np.arange(8))
-    forgotten = feed.fetch(problem[0].forget, np.arange(5))
+def test_gli_moves_away_from_the_forgotten_and_stays_a_picture(problem: tuple[MethodData, nn.Module]) -> None:
+    loader, model = BatchLoader(CPU, 0), copy.deepcopy(problem[1]).eval()
+    retained = loader.fetch(problem[0].retain, np.arange(8))
+    forgotten = loader.fetch(problem[0].forget, np.arange(5))
     pushed = pushed_away(model, TASKS["classes"], retained, forgotten, 0.0, 3, 0.02)
     away_from = model(forgotten.images)[torch.arange(8) % 5]
 
@@ -204,15 +212,16 @@ def test_gli_moves_away_from_the_forgotten_and_stays_a_picture(problem: tuple[Ma
     assert TASKS["classes"].loss(model, held).mean() < TASKS["classes"].loss(model, retained).mean()
 
 
-def test_noise_is_hard_or_unlike(problem: tuple[Material, nn.Module]) -> None:
+def test_noise_is_hard_or_unlike(problem: tuple[MethodData, nn.Module]) -> None:
     torch.manual_seed(0)
     model = copy.deepcopy(problem[1])
     labels = torch.arange(5).repeat_interleave(4)
-    rough, hard = (hard_noise(model, TASKS["classes"], labels, problem[0].retain.shape, steps, 0.1, 0.1)
-                   for steps in (1, 30))
+    rough, hard = (
+        hard_noise(model, TASKS["classes"], labels, problem[0].retain.shape, steps, 0.1, 0.1) for steps in (1, 30)
+    )
     model.eval()
     assert functional.cross_entropy(model(hard), labels) > functional.cross_entropy(model(rough), labels) + 0.5
-    forgotten = Feed(CPU, 0).fetch(problem[0].forget, np.arange(8))
+    forgotten = BatchLoader(CPU, 0).fetch(problem[0].forget, np.arange(8))
     noise = unlike(model, forgotten, 5, 0.01)
     assert noise.shape == forgotten.images.shape
     assert noise.abs().max() <= 1
@@ -221,20 +230,20 @@ def test_noise_is_hard_or_unlike(problem: tuple[Material, nn.Module]) -> None:
 # PIU-FR and SCRUB
 
 
-def test_public_faces_are_put_in_the_order_of_the_forgottens_classes(problem: tuple[Material, nn.Module]) -> None:
-    material = problem[0]
-    matched = like_the_forgotten(material)
-    assert (matched.targets == material.forget.targets).all()
-    assert set(matched.keys) <= set(material.public.keys)
-    lacking = replace(material, public=material.public[material.public.targets != material.forget.targets[0]])
-    other = like_the_forgotten(lacking)
-    same = other.targets == material.forget.targets
+def test_public_faces_are_put_in_the_order_of_the_forgottens_classes(problem: tuple[MethodData, nn.Module]) -> None:
+    data = problem[0]
+    matched = matched_public(data)
+    assert (matched.targets == data.forget.targets).all()
+    assert set(matched.keys) <= set(data.public.keys)
+    lacking = replace(data, public=data.public[data.public.targets != data.forget.targets[0]])
+    other = matched_public(lacking)
+    same = other.targets == data.forget.targets
     assert not same[0]
-    assert same[material.forget.targets != material.forget.targets[0]].all()
+    assert same[data.forget.targets != data.forget.targets[0]].all()
 
 
 def test_piu_fr_leaves_the_original_on_the_forgotten_and_less_so_on_public_faces(
-    problem: tuple[Material, nn.Module],
+    problem: tuple[MethodData, nn.Module],
 ) -> None:
     after = forgotten_by("piu_fr", problem, lr=3e-3, epochs=20, repair_epochs=0)
 
@@ -246,7 +255,7 @@ def test_piu_fr_leaves_the_original_on_the_forgotten_and_less_so_on_public_faces
     assert left(problem[0].forget) > 2 * left(problem[0].public) > 0
 
 
-def test_piu_fr_without_a_push_would_not_move_at_all(problem: tuple[Material, nn.Module]) -> None:
+def test_piu_fr_without_a_push_would_not_move_at_all(problem: tuple[MethodData, nn.Module]) -> None:
     """The published trap: where student and teacher answer alike, the divergence has no gradient."""
     images, _ = as_tensors(problem[0].forget)
     model = copy.deepcopy(problem[1]).eval()
@@ -254,47 +263,67 @@ def test_piu_fr_without_a_push_would_not_move_at_all(problem: tuple[Material, nn
     assert max(float(weight.grad.abs().max()) for weight in model.parameters() if weight.grad is not None) < 1e-6
 
 
-def test_piu_fr_says_what_it_lacks(problem: tuple[Material, nn.Module]) -> None:
-    material = replace(problem[0], public=problem[0].public[np.arange(0)])
-    message = refusal(METHODS["piu_fr"], copy.deepcopy(problem[1]), TASKS["classes"], material, Feed(CPU, 0))
+def test_piu_fr_says_what_it_lacks(problem: tuple[MethodData, nn.Module]) -> None:
+    data = replace(problem[0], public=problem[0].public[np.arange(0)])
+    message = refusal(METHODS["piu_fr"], copy.deepcopy(problem[1]), TASKS["classes"], data, BatchLoader(CPU, 0))
     assert "split.public" in message
-    message = refusal(METHODS["scrub"], copy.deepcopy(problem[1]), TASKS["classes"], material, Feed(CPU, 0),
-                      rewind=True)
+    message = refusal(
+        METHODS["scrub"], copy.deepcopy(problem[1]), TASKS["classes"], data, BatchLoader(CPU, 0), rewind=True
+    )
     assert "split.public" in message
 
 
-def test_rewinding_goes_to_the_model_nearest_to_held_out_faces(problem: tuple[Material, nn.Module]) -> None:
+def test_rewinding_goes_to_the_model_nearest_to_held_out_faces(problem: tuple[MethodData, nn.Module]) -> None:
     passed = [forgotten_by("finetune", problem, epochs=count, lr=5e-3) for count in (1, 4, 8)]
-    chosen = rewound(passed, TASKS["classes"], problem[0], Feed(CPU, 0))
-    goal = mean_loss(passed[-1], like_the_forgotten(problem[0]))
+    chosen = rewound(passed, TASKS["classes"], problem[0], BatchLoader(CPU, 0))
+    goal = mean_loss(passed[-1], matched_public(problem[0]))
     gaps = [abs(mean_loss(one, problem[0].forget) - goal) for one in passed]
     assert chosen is passed[int(np.argmin(gaps))]
 
 
-def test_the_benchmarks_scrub_passes_over_all_retained_and_returns_first(problem: tuple[Material, nn.Module]) -> None:
-    class Watched(Feed):
+def test_the_benchmarks_scrub_passes_over_all_retained_and_returns_first(problem: tuple[MethodData, nn.Module]) -> None:
+    class Watched(BatchLoader):
         seen: list[str]
 
         def fetch(self, faces: Faces, rows: Any) -> Any:
             self.seen = [*getattr(self, "seen", []), "forget" if len(faces) == len(problem[0].forget) else "retain"]
             return super().fetch(faces, rows)
 
-    feed = Watched(CPU, 0)
-    METHODS["scrub"](copy.deepcopy(problem[1]), TASKS["classes"], problem[0], feed, epochs=1, max_epochs=1, batch=32,
-                     order="retain first", epoch_of="retain")
+    loader = Watched(CPU, 0)
+    METHODS["scrub"](
+        copy.deepcopy(problem[1]),
+        TASKS["classes"],
+        problem[0],
+        loader,
+        epochs=1,
+        max_epochs=1,
+        batch=32,
+        order="retain first",
+        epoch_of="retain",
+    )
     forget, retain = (-(-len(faces) // 32) for faces in (problem[0].forget, problem[0].retain))
-    trained = feed.seen[-(forget + retain):]
+    trained = loader.seen[-(forget + retain) :]
     assert trained == ["retain"] * retain + ["forget"] * forget
 
 
 def test_the_benchmarks_neggrad_repeats_the_forgotten_for_a_pass_over_the_retained(
-    problem: tuple[Material, nn.Module],
+    problem: tuple[MethodData, nn.Module],
 ) -> None:
-    feed, count = Feed(CPU, 0), len(problem[0].forget)
-    METHODS["neggrad"](copy.deepcopy(problem[1]), TASKS["classes"], problem[0], feed, batch=count, epochs=2,
-                       epoch_of="retain", ceiling=float("inf"), clip=float("inf"), optimiser="plain_sgd")
+    loader, count = BatchLoader(CPU, 0), len(problem[0].forget)
+    METHODS["neggrad"](
+        copy.deepcopy(problem[1]),
+        TASKS["classes"],
+        problem[0],
+        loader,
+        batch=count,
+        epochs=2,
+        epoch_of="retain",
+        ceiling=float("inf"),
+        clip=float("inf"),
+        optimiser="plain_sgd",
+    )
     asked_before, steps = 1, 2 * batches_of(len(problem[0].retain), count)
-    assert feed.handed == (asked_before + steps) * count
+    assert loader.faces_used == (asked_before + steps) * count
 
 
 def test_temperature_leaves_distances_of_coordinates_as_they_are() -> None:
@@ -302,8 +331,16 @@ def test_temperature_leaves_distances_of_coordinates_as_they_are() -> None:
     splits, original = tiny_problem(TASKS["eyes"])
     models = []
     for temperature in (1.0, 4.0):
-        with held_still(CPU, 1, 1):
-            models.append(METHODS["scrub"](copy.deepcopy(original), TASKS["eyes"], splits.material, Feed(CPU, 1),
-                                           epochs=1, temperature=temperature))
+        with deterministic_torch(CPU, 1, 1):
+            models.append(
+                METHODS["scrub"](
+                    copy.deepcopy(original),
+                    TASKS["eyes"],
+                    splits.data,
+                    BatchLoader(CPU, 1),
+                    epochs=1,
+                    temperature=temperature,
+                )
+            )
     for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-4)

@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import faces_of, gathered, packed, plan_with, refusal
-from efface.data.batches import Feed
-from efface.data.faces import Faces, Images, Material
-from efface.data.split import divide
+from conftest import faces_of, loaded, packed, plan_with, refusal
+from efface.data.batches import BatchLoader
+from efface.data.faces import Faces, Images, MethodData
+from efface.data.split import split_faces
 from efface.experiment.arm import in_turn
 from efface.experiment.run import run
-from efface.experiment.search import best_of, judged
+from efface.experiment.search import best_of, candidate_of
 from efface.methods.group_distillation import as_trained, group_distillation
 from efface.methods.group_dro import group_dro
 from efface.methods.miu import Estimator, miu
@@ -33,7 +33,7 @@ from efface.report.markdown import markdown
 from efface.results import Candidate, read_results
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 from efface.training.reweight import cells, reweighted
 
 CPU = torch.device("cpu")
@@ -42,7 +42,7 @@ EYES, CLASSES = TASKS["eyes"], TASKS["classes"]
 
 def divided(**forget: Any) -> tuple[Faces, Faces]:
     """(forget, retain) of forty people of A and twenty of B."""
-    splits = divide(faces_of({"A": 40, "B": 20}), Split(), Forget(**forget))
+    splits = split_faces(faces_of({"A": 40, "B": 20}), Split(), Forget(**forget))
     return splits.forget, splits.retain
 
 
@@ -73,9 +73,9 @@ def test_a_pass_over_reweighted_faces_draws_groups_as_before_the_forgetting() ->
     faces = reweighted(retain, forget, EYES)
     before = Counter([*forget.groups.tolist(), *retain.groups.tolist()])
     drawn: Counter[str] = Counter()
-    feed = Feed(CPU, 0)
+    loader = BatchLoader(CPU, 0)
     for _ in range(200):
-        for batch in feed(faces, batch=8):
+        for batch in loader(faces, batch=8):
             drawn.update(faces.groups[batch.rows].tolist())
     assert drawn["B"] / sum(drawn.values()) == pytest.approx(before["B"] / sum(before.values()), abs=0.03)
 
@@ -102,29 +102,30 @@ def test_groups_predicted_elsewhere_are_called_predicted(tmp_path: Path) -> None
     source = {"name": "packed", "path": packed(tmp_path / "packed")}
     table = pd.DataFrame({"key": ["a1", "a2", "b1", "b2", "c1", "c2"], "group": list("xxyyxy")})
     table.to_csv(tmp_path / "groups.csv", index=False)
-    found = gathered(source | {"group_file": tmp_path / "groups.csv"})
-    assert found.faces.groups.tolist() == [f"predicted {table.set_index('key').loc[key, 'group']}"
-                                           for key in found.faces.keys]
+    found = loaded(source | {"group_file": tmp_path / "groups.csv"})
+    assert found.faces.groups.tolist() == [
+        f"predicted {table.set_index('key').loc[key, 'group']}" for key in found.faces.keys
+    ]
     table[1:].to_csv(tmp_path / "fewer.csv", index=False)
-    assert "'a1'" in refusal(gathered, source | {"group_file": tmp_path / "fewer.csv"})
+    assert "'a1'" in refusal(loaded, source | {"group_file": tmp_path / "fewer.csv"})
     (tmp_path / "bad.csv").write_text("key,colour\na1,x\n")
-    assert "'group'" in refusal(gathered, source | {"group_file": tmp_path / "bad.csv"})
-    assert "cannot be read" in refusal(gathered, source | {"group_file": tmp_path / "none.csv"})
+    assert "'group'" in refusal(loaded, source | {"group_file": tmp_path / "bad.csv"})
+    assert "cannot be read" in refusal(loaded, source | {"group_file": tmp_path / "none.csv"})
 
 
 def test_a_group_of_some_and_everyone_else(tmp_path: Path) -> None:
     source = {"name": "packed", "path": packed(tmp_path / "packed")}
-    found = gathered(source | {"group_where": {"race": ["White"], "age": ["40"]}})
+    found = loaded(source | {"group_where": {"race": ["White"], "age": ["40"]}})
     assert found.faces.groups.tolist() == ["everyone else"] * 2 + ["White, 40"] + ["everyone else"] * 3
-    assert "no face has 'Whit'" in refusal(gathered, source | {"group_where": {"race": ["Whit"]}})
+    assert "no face has 'Whit'" in refusal(loaded, source | {"group_where": {"race": ["Whit"]}})
 
 
 def test_traits_stand_beside_groups(tmp_path: Path) -> None:
     source = {"name": "packed", "path": packed(tmp_path / "packed")}
-    found = gathered(source | {"group_by": "race", "also_by": ["age", "person"]})
+    found = loaded(source | {"group_by": "race", "also_by": ["age", "person"]})
     assert found.faces.traits is not None
     assert found.faces.traits[2].tolist() == ["age 40", "person Bob"]
-    assert "no column 'ago'" in refusal(gathered, source | {"also_by": ["ago"]})
+    assert "no column 'ago'" in refusal(loaded, source | {"also_by": ["ago"]})
 
 
 def test_clusters_find_pictures_that_look_alike_and_keep_people_together(tmp_path: Path) -> None:
@@ -133,15 +134,27 @@ def test_clusters_find_pictures_that_look_alike_and_keep_people_together(tmp_pat
     dark = people % 2
     images = np.where(dark[:, None, None, None], 40, 200) + rng.integers(-20, 20, (80, 1, 12, 12))
     from efface.preparation.packed import write_packed
-    table = pd.DataFrame({"key": [f"k{row}" for row in range(80)], "person": [f"p{one}" for one in people],
-                          **dict.fromkeys(("left_x", "left_y"), 6.0), **dict.fromkeys(("right_x", "right_y"), 3.0)})
-    write_packed(tmp_path / "packed", [images.astype(np.uint8)], table, shape=(1, 12, 12),
-                 about={"name": "test", "title": "", "licence": "", "home": ""})
-    found = gathered({"name": "packed", "path": tmp_path / "packed", "group_clusters": 2}).faces
+
+    table = pd.DataFrame(
+        {
+            "key": [f"k{row}" for row in range(80)],
+            "person": [f"p{one}" for one in people],
+            **dict.fromkeys(("left_x", "left_y"), 6.0),
+            **dict.fromkeys(("right_x", "right_y"), 3.0),
+        }
+    )
+    write_packed(
+        tmp_path / "packed",
+        [images.astype(np.uint8)],
+        table,
+        shape=(1, 12, 12),
+        about={"name": "test", "title": "", "licence": "", "home": ""},
+    )
+    found = loaded({"name": "packed", "path": tmp_path / "packed", "group_clusters": 2}).faces
     assert set(found.groups) == {"cluster 1", "cluster 2"}
     assert {len(set(found.groups[dark == one])) for one in (0, 1)} == {1}
     source = {"name": "packed", "path": tmp_path / "packed", "group_clusters": 5}
-    assert "at most 4" in refusal(gathered, source)
+    assert "at most 4" in refusal(loaded, source)
 
 
 def test_two_ways_to_group_exclude_each_other() -> None:
@@ -162,18 +175,22 @@ def test_a_higher_skew_keeps_those_of_a_lower_one() -> None:
     assert {one for one in high if one.startswith("A")} <= low
 
 
-@pytest.mark.parametrize(("forget", "said"), [
-    ({"people": 4, "skew": 0.5}, "give group, people"),
-    ({"group": "B", "share": 0.5, "skew": 0.5}, "give group, people"),
-    ({"group": "B", "people": 4, "skew": 1.5}, "no share"), ({"group": "B", "people": 4, "skew": []}, "a skew or more"),
-])
+@pytest.mark.parametrize(
+    ("forget", "said"),
+    [
+        ({"people": 4, "skew": 0.5}, "give group, people"),
+        ({"group": "B", "share": 0.5, "skew": 0.5}, "give group, people"),
+        ({"group": "B", "people": 4, "skew": 1.5}, "no share"),
+        ({"group": "B", "people": 4, "skew": []}, "a skew or more"),
+    ],
+)
 def test_a_skew_that_cannot_be_meant_is_refused(forget: dict[str, Any], said: str) -> None:
     assert said in refusal(parse_plan, plan_with(forget=forget), "plan")
 
 
 def test_more_of_the_group_than_there_are_is_refused() -> None:
     faces = faces_of({"A": 40, "B": 20})
-    message = refusal(divide, faces, Split(), Forget(group="B", people=14, skew=1.0))
+    message = refusal(split_faces, faces, Split(), Forget(group="B", people=14, skew=1.0))
     assert "takes 14 of group 'B', and 8 of these" in message
 
 
@@ -192,7 +209,7 @@ model = { name = "eyenet" }
 def test_some_of_those_that_where_means() -> None:
     faces = faces_of({"A": 40, "B": 20})
     marked = np.char.startswith(faces.identities, "A")
-    splits = divide(faces, Split(), Forget(where={"x": ("1",)}, share=0.5), marked=marked)
+    splits = split_faces(faces, Split(), Forget(where={"x": ("1",)}, share=0.5), marked=marked)
     assert set(splits.forget.groups) == {"A"}
     assert len(np.unique(splits.forget.identities)) == 8
 
@@ -216,10 +233,11 @@ def bright_and_dark(bright: int, dark: int, wrong: int) -> Faces:
     images = np.zeros((bright + dark, 1, 8, 8), np.uint8)
     images[:bright] = 255
     targets = np.ones(bright + dark, np.int64)
-    targets[bright:bright + wrong] = 0
+    targets[bright : bright + wrong] = 0
     names = np.arange(bright + dark).astype(str)
-    return Faces(Images(images, np.arange(bright + dark)), targets, names,
-                 np.array(["bright"] * bright + ["dark"] * dark), names)
+    return Faces(
+        Images(images, np.arange(bright + dark)), targets, names, np.array(["bright"] * bright + ["dark"] * dark), names
+    )
 
 
 def test_group_dro_serves_a_small_group_that_plain_training_neglects() -> None:
@@ -236,15 +254,20 @@ def test_group_dro_serves_a_small_group_that_plain_training_neglects() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.logits.expand(len(images), 2)
 
-    material = Material(shared[:0], shared, shared[:0])
+    data = MethodData(shared[:0], shared, shared[:0])
     worst = {}
     for name, method in (("plain", rebalance), ("dro", group_dro)):
         torch.manual_seed(0)
         settings: dict[str, Any] = {"weight": 1.0} if name == "plain" else {}
-        given = replace(material, forget=shared[:1]) if name == "plain" else material
-        model = method(Shared(), CLASSES, given, Feed(CPU, 0), lr=0.05, epochs=10, batch=20, **settings)
-        losses = nn.functional.cross_entropy(model(torch.zeros(200, 1, 8, 8)), torch.from_numpy(shared.targets),
-                                             reduction="none").detach().numpy()
+        given = replace(data, forget=shared[:1]) if name == "plain" else data
+        model = method(Shared(), CLASSES, given, BatchLoader(CPU, 0), lr=0.05, epochs=10, batch=20, **settings)
+        losses = (
+            nn.functional.cross_entropy(
+                model(torch.zeros(200, 1, 8, 8)), torch.from_numpy(shared.targets), reduction="none"
+            )
+            .detach()
+            .numpy()
+        )
         worst[name] = max(losses[shared.groups == group].mean() for group in ("bright", "dark"))
     assert worst["dro"] < 0.8 < 1.5 < worst["plain"]
 
@@ -271,8 +294,10 @@ def test_mine_finds_what_features_tell_of_groups() -> None:
 
 
 def test_public_faces_are_drawn_as_often_as_their_group_was_trained_on() -> None:
-    splits = divide(faces_of({"A": 40, "B": 20}), Split(public=0.2), Forget(group="B", share=1.0, whole_group=True))
-    weights = as_trained(splits.material)
+    splits = split_faces(
+        faces_of({"A": 40, "B": 20}), Split(public=0.2), Forget(group="B", share=1.0, whole_group=True)
+    )
+    weights = as_trained(splits.data)
     for group in "AB":
         trained = (splits.forget.groups == group).sum() + (splits.retain.groups == group).sum()
         assert weights[splits.public.groups == group].sum() == pytest.approx(trained)
@@ -285,15 +310,19 @@ def test_group_distillation_keeps_a_group_of_which_nobody_is_left() -> None:
     with torch.no_grad():
         original.logits.copy_(torch.tensor([[3.0, -3.0], [-3.0, 3.0]]))
     dark, bright = (np.flatnonzero(everyone.groups == group) for group in ("dark", "bright"))
-    material = Material(everyone[dark[:60]], everyone[bright[:60]], everyone[np.concatenate([dark[60:], bright[60:]])],
-                        original=original)
+    data = MethodData(
+        everyone[dark[:60]],
+        everyone[bright[:60]],
+        everyone[np.concatenate([dark[60:], bright[60:]])],
+        original=original,
+    )
     spoiled = Constant()
-    mended = group_distillation(spoiled, CLASSES, material, Feed(CPU, 0), lr=0.1, epochs=20, batch=16)
+    mended = group_distillation(spoiled, CLASSES, data, BatchLoader(CPU, 0), lr=0.1, epochs=20, batch=16)
     with torch.no_grad():
         chances = mended(torch.tensor([-1.0]).view(1, 1, 1, 1)).softmax(1)
     assert float(chances[0, 0]) > 0.9
-    no_public = replace(material, public=everyone[:0])
-    assert "split.public" in refusal(group_distillation, Constant(), CLASSES, no_public, Feed(CPU, 0))
+    no_public = replace(data, public=everyone[:0])
+    assert "split.public" in refusal(group_distillation, Constant(), CLASSES, no_public, BatchLoader(CPU, 0))
 
 
 def test_after_another_stage_the_teacher_is_the_original() -> None:
@@ -304,30 +333,40 @@ def test_after_another_stage_the_teacher_is_the_original() -> None:
             weight.add_(0.3 * weight.abs().mean())
 
     def apart(model: nn.Module) -> float:
-        feed = Feed(CPU, 0)
-        return float(np.square(feed.answers(model, splits.public) - feed.answers(original, splits.public)).mean())
+        loader = BatchLoader(CPU, 0)
+        return float(np.square(loader.outputs(model, splits.public) - loader.outputs(original, splits.public)).mean())
 
     before = apart(moved)
-    material = replace(splits.material, original=original)
-    with held_still(CPU, 1):
-        mended = group_distillation(moved, EYES, material, Feed(CPU, 1), lr=1e-3, epochs=5, weight=10.0)
+    data = replace(splits.data, original=original)
+    with deterministic_torch(CPU, 1):
+        mended = group_distillation(moved, EYES, data, BatchLoader(CPU, 1), lr=1e-3, epochs=5, weight=10.0)
     assert apart(mended) < 0.5 * before
 
 
 def test_miu_and_reweight_need_groups() -> None:
     splits, original = tiny_problem(EYES)
-    forget, retain, public = (replace(faces, groups=np.full(len(faces), "")) for faces in
-                              (splits.forget, splits.retain, splits.public))
-    alone = Material(forget, retain, public)
-    assert "data.group_by" in refusal(miu, original, EYES, alone, Feed(CPU, 0))
+    forget, retain, public = (
+        replace(faces, groups=np.full(len(faces), "")) for faces in (splits.forget, splits.retain, splits.public)
+    )
+    alone = MethodData(forget, retain, public)
+    assert "data.group_by" in refusal(miu, original, EYES, alone, BatchLoader(CPU, 0))
 
 
 # Search
 
 
 def candidate(worst: float, attack: float, kept: bool) -> Candidate:
-    return Candidate(settings={}, worst_group="A", worst_error=worst, attack=attack, attack_low=attack - 0.01,
-                     attack_high=attack + 0.01, faces=1, seconds=1.0, kept=kept)
+    return Candidate(
+        settings={},
+        worst_group="A",
+        worst_error=worst,
+        attack=attack,
+        attack_low=attack - 0.01,
+        attack_high=attack + 0.01,
+        faces=1,
+        seconds=1.0,
+        kept=kept,
+    )
 
 
 def test_of_those_that_keep_the_verdict_the_best_for_the_worst_group() -> None:
@@ -345,7 +384,7 @@ def test_a_candidate_that_diverged_is_not_kept_and_stops_nothing() -> None:
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     for model, known in ((broken, False), (original, True)):
-        one = judged(model, splits, EYES, {}, Feed(CPU, 0), 1.0, 0.5)
+        one = candidate_of(model, splits, EYES, {}, BatchLoader(CPU, 0), 1.0, 0.5)
         assert (one.attack is not None) == known == one.kept
 
 
@@ -357,7 +396,9 @@ def test_a_searched_way_cannot_be_made_of_shadows() -> None:
 
 def test_in_rounds_the_mix_is_that_of_everybody_who_was_trained_on() -> None:
     faces = faces_of({"A": 40, "B": 40})
-    rounds = [divide(faces, Split(), Forget(group="B", share=0.75, rounds=3, round=number)) for number in (1, 2, 3)]
+    rounds = [
+        split_faces(faces, Split(), Forget(group="B", share=0.75, rounds=3, round=number)) for number in (1, 2, 3)
+    ]
     first, _, last = in_turn(rounds)
     assert first.earlier is None
     assert set(last.gone.keys) == set(rounds[-1].forget.keys)
@@ -405,7 +446,8 @@ def test_every_combination_is_tried_and_the_best_is_kept(searched: Path) -> None
     assert [(one.arm, one.method) for one in results.searches] == [("skew 50%", "balanced"), ("skew 100%", "balanced")]
     for one in results.searches:
         assert [tried.settings for tried in one.tried] == [
-            {"weight": weight, "lr": lr} for weight in (1, 8) for lr in (1e-4, 1e-2)]
+            {"weight": weight, "lr": lr} for weight in (1, 8) for lr in (1e-4, 1e-2)
+        ]
         assert [tried.chosen for tried in one.tried].index(True) == best_of(one.tried)
     bills = {(row.arm, row.method): row.cost.faces for row in results.evaluations}
     for one in results.searches:
@@ -420,18 +462,23 @@ def test_a_search_judges_by_the_forgotten_and_validation_people_alone() -> None:
     def spoiled(faces: Faces) -> Faces:
         return replace(faces, targets=rng.uniform(0, 24, faces.targets.shape).astype(np.float32))
 
-    told = judged(original, splits, EYES, {}, Feed(CPU, 0), 1.0, 0.05)
+    told = candidate_of(original, splits, EYES, {}, BatchLoader(CPU, 0), 1.0, 0.05)
     others = {name: spoiled(getattr(splits, name)) for name in ("strangers", "test", "retain", "public")}
-    assert judged(original, replace(splits, **others), EYES, {}, Feed(CPU, 0), 1.0, 0.05) == told
+    assert candidate_of(original, replace(splits, **others), EYES, {}, BatchLoader(CPU, 0), 1.0, 0.05) == told
     for name in ("val", "forget"):
         changed = replace(splits, **{name: spoiled(getattr(splits, name))})
-        assert judged(original, changed, EYES, {}, Feed(CPU, 0), 1.0, 0.05) != told
+        assert candidate_of(original, changed, EYES, {}, BatchLoader(CPU, 0), 1.0, 0.05) != told
 
 
 def test_the_page_shows_the_search_the_skew_and_the_groups(searched: Path) -> None:
     page = (searched / "report.html").read_text()
-    for said in ("How were settings chosen?", "Who pays as one group asks more often?", "How far are groups apart?",
-                 "reweighted (REWEIGHT)", "6 of them of group B"):
+    for said in (
+        "How were settings chosen?",
+        "Who pays as one group asks more often?",
+        "How far are groups apart?",
+        "reweighted (REWEIGHT)",
+        "6 of them of group B",
+    ):
         assert said in page
     told = markdown(read_results(searched))
     assert "**by skew**" in told
@@ -443,7 +490,8 @@ def test_the_page_shows_the_search_the_skew_and_the_groups(searched: Path) -> No
 
 def test_what_is_searched_is_not_also_set() -> None:
     methods = {"rebalance": {"weight": 2.0, "search": {"weight": [1.0]}}}
-    from efface.experiment.resolve import bind
-    assert "both set and searched" in refusal(bind, parse_plan(plan_with(methods=methods), "plan"), "plan")
+    from efface.experiment.resolve import resolve
+
+    assert "both set and searched" in refusal(resolve, parse_plan(plan_with(methods=methods), "plan"), "plan")
     wrong = {"rebalance": {"search": {"wait": [1.0]}}}
-    assert "weight" in refusal(bind, parse_plan(plan_with(methods=wrong), "plan"), "plan")
+    assert "weight" in refusal(resolve, parse_plan(plan_with(methods=wrong), "plan"), "plan")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from conftest import refusal
-from efface.data.batches import Feed
-from efface.data.faces import Images, Material, Splits
+from efface.data.batches import BatchLoader
+from efface.data.faces import Images, MethodData, Splits
 from efface.data.vectors import units
 from efface.errors import InputError
 from efface.methods import METHODS
@@ -23,14 +23,14 @@ from efface.methods.clusters import cluster, farthest, matched
 from efface.methods.cure import Clusters, distribution_shift, kept_apart, linear_head
 from efface.methods.dampening import dampening
 from efface.methods.dispersion import crowded
+from efface.methods.distillation import paired_batches, perturb, steps_of, teacher_of
 from efface.methods.laf import Autoencoder, aligned, bounded, fitted
 from efface.methods.scrub import scrub
-from efface.methods.teaching import nudge, side_by_side, steps_of, teacher_of
 from efface.methods.unsir import far_noise
 from efface.models.reset import reinitialise
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 
 TASK, CPU = TASKS["recognition"], torch.device("cpu")
 
@@ -46,18 +46,18 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def applied(problem: tuple[Splits, nn.Module], name: str, **settings: Any) -> nn.Module:
     splits, original = problem
-    with held_still(CPU, 1, 1):
-        return METHODS[name](copy.deepcopy(original), TASK, splits.material, Feed(CPU, 1), **settings)
+    with deterministic_torch(CPU, 1, 1):
+        return METHODS[name](copy.deepcopy(original), TASK, splits.data, BatchLoader(CPU, 1), **settings)
 
 
-def answers(model: nn.Module, material: Material, part: str) -> Tensor:
-    return torch.from_numpy(np.array(Feed(CPU, 0).answers(model, getattr(material, part))))
+def outputs(model: nn.Module, data: MethodData, part: str) -> Tensor:
+    return torch.from_numpy(np.array(BatchLoader(CPU, 0).outputs(model, getattr(data, part))))
 
 
 def alike(problem: tuple[Splits, nn.Module], model: nn.Module, part: str) -> float:
     """Mean cosine of the embeddings of a part to what the original answers."""
     splits, original = problem
-    now, was = (answers(one, splits.material, part) for one in (model, original))
+    now, was = (outputs(one, splits.data, part) for one in (model, original))
     return float(functional.cosine_similarity(now, was).mean())
 
 
@@ -83,20 +83,22 @@ def test_what_dbscan_calls_noise_joins_the_nearest() -> None:
     assert labels.max() == len(centroids) - 1
 
 
-@pytest.mark.parametrize(("algorithm", "count", "reach", "words"), [
-    ("kmeans", 81, 0.5, "81 clusters of 80 faces were asked for: expected 2 to 80"),
-    ("gmm", 1, 0.5, "1 clusters of 80 faces"),
-    ("dbscan", 4, 1e-6, "dbscan found 0 clusters in 80 faces"),
-    ("dbscan", 4, 2.0, "dbscan found 1 cluster in 80 faces"),
-])
+@pytest.mark.parametrize(
+    ("algorithm", "count", "reach", "words"),
+    [
+        ("kmeans", 81, 0.5, "81 clusters of 80 faces were asked for: expected 2 to 80"),
+        ("gmm", 1, 0.5, "1 clusters of 80 faces"),
+        ("dbscan", 4, 1e-6, "dbscan found 0 clusters in 80 faces"),
+        ("dbscan", 4, 2.0, "dbscan found 1 cluster in 80 faces"),
+    ],
+)
 def test_clusters_that_cannot_be_are_refused(algorithm: Any, count: int, reach: float, words: str) -> None:
     assert words in refusal(cluster, BLOBS, algorithm, count, 0, reach=reach)
 
 
 def test_the_farthest_cluster_is_that_of_a_loop() -> None:
     points = np.random.default_rng(0).normal(size=(6, 3))
-    expected = [max(range(6), key=lambda other: float(np.linalg.norm(points[one] - points[other])))
-                for one in range(6)]
+    expected = [max(range(6), key=lambda other: float(np.linalg.norm(points[one] - points[other]))) for one in range(6)]
     assert farthest(points).tolist() == expected
 
 
@@ -138,7 +140,8 @@ def test_kept_apart_is_that_of_a_loop() -> None:
         "all": np.mean([max(0.0, one - margin) for row in others for one in row]),
     }.items():
         assert float(kept_apart(unit, was, kept, margin, which)) == pytest.approx(  # type: ignore[arg-type]
-            np.mean(own) + hinged, abs=1e-6)
+            np.mean(own) + hinged, abs=1e-6
+        )
 
 
 def test_distribution_shift_is_the_divergence_from_the_teacher() -> None:
@@ -169,26 +172,40 @@ def reach_of_two(embeddings: Tensor) -> float:
     raise AssertionError("no reach separates these embeddings")
 
 
-@pytest.mark.parametrize("settings", [
-    {"clustering": "gmm"}, {"clustering": "dbscan", "neighbours": 2}, {"classifier": "random"},
-    {"contrast_with": "mean"}, {"contrast_with": "all"}, {"optimiser": "sgd", "lr": 0.01}, {"every": 1},
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clustering": "gmm"},
+        {"clustering": "dbscan", "neighbours": 2},
+        {"classifier": "random"},
+        {"contrast_with": "mean"},
+        {"contrast_with": "all"},
+        {"optimiser": "sgd", "lr": 0.01},
+        {"every": 1},
+    ],
+)
 def test_cure_runs_with_every_choice(problem: tuple[Splits, nn.Module], settings: dict[str, Any]) -> None:
     if settings.get("clustering") == "dbscan":
-        settings = {**settings, "reach": reach_of_two(answers(problem[1], problem[0].material, "forget"))}
+        settings = {**settings, "reach": reach_of_two(outputs(problem[1], problem[0].data, "forget"))}
     model = applied(problem, "cure", epochs=2, **settings)
     assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
-@pytest.mark.parametrize(("name", "settings", "words"), [
-    ("cure", {"clusters": 100_000}, "100000 clusters of"),
-    ("cure", {"retain_clusters": 100_000}, "100000 clusters of"),
-    ("cure", {"clustering": "dbscan", "reach": 1e-6}, "dbscan found 0 clusters"),
-    ("unsir", {"clusters": 100_000}, "100000 clusters of"),
-    ("dispersion", {"clusters": 100_000}, "100000 clusters of"),
-])
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("cure", {"clusters": 100_000}, "100000 clusters of"),
+        ("cure", {"retain_clusters": 100_000}, "100000 clusters of"),
+        ("cure", {"clustering": "dbscan", "reach": 1e-6}, "dbscan found 0 clusters"),
+        ("unsir", {"clusters": 100_000}, "100000 clusters of"),
+        ("dispersion", {"clusters": 100_000}, "100000 clusters of"),
+    ],
+)
 def test_clusters_that_the_faces_do_not_have_are_refused(
-    problem: tuple[Splits, nn.Module], name: str, settings: dict[str, Any], words: str,
+    problem: tuple[Splits, nn.Module],
+    name: str,
+    settings: dict[str, Any],
+    words: str,
 ) -> None:
     assert words in refusal(applied, problem, name, **settings)
 
@@ -198,7 +215,8 @@ def test_clusters_that_the_faces_do_not_have_are_refused(
 
 @pytest.mark.parametrize("name", ["cure", "scrub", "bad_teacher", "unsir", "dispersion", "neggrad_plus"])
 def test_the_forgotten_move_farther_from_the_original_than_the_retained(
-    problem: tuple[Splits, nn.Module], name: str,
+    problem: tuple[Splits, nn.Module],
+    name: str,
 ) -> None:
     settings: dict[str, Any] = {"lr": 2e-3, "epochs": 20, "batch": 16}
     settings |= {"labels": False, "alpha": 0.5} if name == "neggrad_plus" else {}
@@ -210,13 +228,14 @@ def test_bad_teacher_takes_the_forgotten_and_not_the_retained_to_the_untrained_n
     problem: tuple[Splits, nn.Module],
 ) -> None:
     splits, original = problem
-    with held_still(CPU, 1, 1):
+    with deterministic_torch(CPU, 1, 1):
         bad = reinitialise(copy.deepcopy(original))
     model = applied(problem, "bad_teacher", lr=2e-3, epochs=20, batch=16)
 
     def astray(one: nn.Module, part: str) -> float:
-        return float(functional.cosine_similarity(
-            answers(one, splits.material, part), answers(bad, splits.material, part)).mean())
+        return float(
+            functional.cosine_similarity(outputs(one, splits.data, part), outputs(bad, splits.data, part)).mean()
+        )
 
     gained = {part: astray(model, part) - astray(original, part) for part in ("forget", "retain")}
     assert gained["forget"] > 0
@@ -228,47 +247,49 @@ def test_scrub_steps_away_then_back_and_stops_stepping_away(problem: tuple[Split
     forgotten = set(splits.forget.keys.tolist())
     seen: list[str] = []
 
-    class Recording(Feed):
+    class Recording(BatchLoader):
         def fetch(self, faces: Any, rows: Any) -> Any:
             seen.append("away" if faces.keys[rows[0]] in forgotten else "back")
             return super().fetch(faces, rows)
 
     batch = len(splits.forget)
-    scrub(copy.deepcopy(original), TASK, splits.material, Recording(CPU, 0), epochs=3, max_epochs=2, batch=batch)
+    scrub(copy.deepcopy(original), TASK, splits.data, Recording(CPU, 0), epochs=3, max_epochs=2, batch=batch)
     assert sorted(set(seen[:-5])) == ["away", "back"]  # the teacher's answers
     assert seen[-5:] == ["away", "back", "away", "back", "back"]
 
 
 @pytest.mark.parametrize("name", ["cure", "scrub", "bad_teacher", "unsir", "laf", "dispersion"])
 def test_the_same_epochs_and_batch_are_the_same_budget_of_retained_faces(
-    problem: tuple[Splits, nn.Module], name: str,
+    problem: tuple[Splits, nn.Module],
+    name: str,
 ) -> None:
     splits, original = problem
     retained = set(splits.retain.keys.tolist())
-    handed = 0
+    faces_used = 0
 
-    class Counting(Feed):
+    class Counting(BatchLoader):
         def fetch(self, faces: Any, rows: Any) -> Any:
-            nonlocal handed
-            handed += len(rows) * (faces.keys[rows[0]] in retained)
+            nonlocal faces_used
+            faces_used += len(rows) * (faces.keys[rows[0]] in retained)
             return super().fetch(faces, rows)
 
     batch = len(splits.forget) // 3
     assert len(splits.forget) == 3 * batch
     assert len(splits.retain) % batch == 0
-    with held_still(CPU, 1, 1):
-        METHODS[name](copy.deepcopy(original), TASK, splits.material, Counting(CPU, 1), epochs=2, batch=batch)
-    assert handed == len(splits.retain) + 2 * 3 * batch
+    with deterministic_torch(CPU, 1, 1):
+        METHODS[name](copy.deepcopy(original), TASK, splits.data, Counting(CPU, 1), epochs=2, batch=batch)
+    assert faces_used == len(splits.retain) + 2 * 3 * batch
 
 
 def test_scrub_with_gamma_learns_the_labels_of_the_retained(problem: tuple[Splits, nn.Module]) -> None:
     splits, _ = problem
-    material = splits.material
+    data = splits.data
 
     def loss(model: nn.Module) -> float:
         with torch.no_grad():
-            return float(TASK.loss(model.eval(), Feed(CPU, 0).fetch(
-                material.retain, np.arange(len(material.retain)))).mean())
+            return float(
+                TASK.loss(model.eval(), BatchLoader(CPU, 0).fetch(data.retain, np.arange(len(data.retain)))).mean()
+            )
 
     unlabelled, labelled = (loss(applied(problem, "scrub", gamma=gamma, batch=16)) for gamma in (0.0, 1.0))
     assert labelled < unlabelled
@@ -284,12 +305,13 @@ def test_noise_of_unsir_lies_far_from_its_centre(problem: tuple[Splits, nn.Modul
 
 @pytest.mark.parametrize("strength", [1.0, 0.5, 1000.0])
 def test_dampening_shrinks_what_only_the_forgotten_use_as_worked_out_by_hand(
-    problem: tuple[Splits, nn.Module], strength: float,
+    problem: tuple[Splits, nn.Module],
+    strength: float,
 ) -> None:
     splits, _ = problem
-    material = splits.material
-    dark = np.zeros_like(material.retain.images.store)
-    dark[material.forget.images.rows, 0, 0, 0] = 255
+    data = splits.data
+    dark = np.zeros_like(data.retain.images.store)
+    dark[data.forget.images.rows, 0, 0, 0] = 255
     dark[:, 0, 1, 1] = 255
 
     class Two(nn.Module):
@@ -302,12 +324,14 @@ def test_dampening_shrinks_what_only_the_forgotten_use_as_worked_out_by_hand(
         def forward(self, images: Tensor) -> Tensor:
             return torch.stack([(images[:, 0, 0, 0] + 1) / 2, (images[:, 0, 1, 1] + 1) / 2], 1) * self.weight
 
-    faces = {part: replace(getattr(material, part), images=Images(dark, getattr(material, part).images.rows))
-             for part in ("forget", "retain", "public")}
+    faces = {
+        part: replace(getattr(data, part), images=Images(dark, getattr(data, part).images.rows))
+        for part in ("forget", "retain", "public")
+    }
     # The gradient of the squared norm is 2 w x²: on the first weight 4 for the forgotten and 0 for the retained, so 4
     # times the forgotten's share for all; on the second 6 for both.
-    model = dampening(Two(), TASK, Material(**faces), Feed(CPU, 0), alpha=1.1, strength=strength, batch=1)
-    share = len(material.forget) / (len(material.forget) + len(material.retain))
+    model = dampening(Two(), TASK, MethodData(**faces), BatchLoader(CPU, 0), alpha=1.1, strength=strength, batch=1)
+    share = len(data.forget) / (len(data.forget) + len(data.retain))
     assert model.get_parameter("weight").tolist() == pytest.approx([2 * min(1, strength * share), 3.0])
 
 
@@ -322,7 +346,8 @@ def test_dampening_starts_where_alpha_says(problem: tuple[Splits, nn.Module], be
 
 @pytest.mark.parametrize("name", ["dampening", "jit"])
 def test_statistics_of_normalisation_stay_where_faces_are_only_looked_at(
-    problem: tuple[Splits, nn.Module], name: str,
+    problem: tuple[Splits, nn.Module],
+    name: str,
 ) -> None:
     model = applied(problem, name)
     assert all(torch.equal(value, model.get_buffer(which)) for which, value in problem[1].named_buffers())
@@ -330,14 +355,14 @@ def test_statistics_of_normalisation_stay_where_faces_are_only_looked_at(
 
 def test_jit_asks_for_no_retained_face(problem: tuple[Splits, nn.Module]) -> None:
     splits, original = problem
-    feed = Feed(CPU, 0)
-    METHODS["jit"](copy.deepcopy(original), TASK, splits.material, feed, epochs=3)
-    assert feed.handed == 3 * len(splits.forget)
+    loader = BatchLoader(CPU, 0)
+    METHODS["jit"](copy.deepcopy(original), TASK, splits.data, loader, epochs=3)
+    assert loader.faces_used == 3 * len(splits.forget)
 
 
 def test_jit_smooths_the_model_around_the_forgotten(problem: tuple[Splits, nn.Module]) -> None:
     splits, original = problem
-    images = Feed(CPU, 0).fetch(splits.forget, np.arange(len(splits.forget))).images
+    images = BatchLoader(CPU, 0).fetch(splits.forget, np.arange(len(splits.forget))).images
     noise = 0.1 * random(*images.shape)
 
     def moved(model: nn.Module) -> float:
@@ -355,7 +380,7 @@ def test_dispersion_scatters_clusters_as_its_loss_says(problem: tuple[Splits, nn
     assert float(crowded(unit, torch.arange(4), 2.0)) == 0
 
     def spread(model: nn.Module) -> float:
-        now = functional.normalize(answers(model, problem[0].material, "forget"))
+        now = functional.normalize(outputs(model, problem[0].data, "forget"))
         return float((now @ now.T).mean())
 
     assert spread(applied(problem, "dispersion", lr=2e-3, clusters=2)) < spread(problem[1])
@@ -363,7 +388,7 @@ def test_dispersion_scatters_clusters_as_its_loss_says(problem: tuple[Splits, nn
 
 def test_the_autoencoder_of_laf_rebuilds_what_it_has_seen_and_not_the_rest() -> None:
     seen, other = random(400, 3) @ random(3, 12, seed=1), random(400, 3, seed=2) @ random(3, 12, seed=3)
-    with held_still(CPU, 1):
+    with deterministic_torch(CPU, 1):
         model = fitted(Autoencoder(12, 32, 6), seen.numpy(), 600, 3e-3, 0)
     assert float(bounded(model, seen).mean()) < 0.5 * float(bounded(model, other).mean())
     assert not any(weight.requires_grad for weight in model.parameters())
@@ -373,14 +398,16 @@ def test_laf_moves_the_forgotten_to_where_the_autoencoder_of_the_retained_is_the
     problem: tuple[Splits, nn.Module],
 ) -> None:
     """Both parts lie in planes of their own: the tiny recogniser's answers are too much alike to be told apart."""
-    material = problem[0].material
-    pixels = np.full_like(material.retain.images.store, 128)
-    for seed, part in enumerate((material.forget, material.retain)):
+    data = problem[0].data
+    pixels = np.full_like(data.retain.images.store, 128)
+    for seed, part in enumerate((data.forget, data.retain)):
         code = random(len(part), 2, seed=seed) @ functional.normalize(random(2, 12, seed=seed + 2))
         pixels[part.images.rows, 0, 0, :12] = (128 + 40 * code).clamp(0, 255).byte().numpy()
-    faces = {part: replace(getattr(material, part), images=Images(pixels, getattr(material, part).images.rows))
-             for part in ("forget", "retain", "public")}
-    planes = Material(**faces)
+    faces = {
+        part: replace(getattr(data, part), images=Images(pixels, getattr(data, part).images.rows))
+        for part in ("forget", "retain", "public")
+    }
+    planes = MethodData(**faces)
 
     class Pixels(nn.Module):
         """Embeds a face as its first twelve pixels, turned by a matrix that starts as none."""
@@ -392,18 +419,30 @@ def test_laf_moves_the_forgotten_to_where_the_autoencoder_of_the_retained_is_the
         def forward(self, images: Tensor) -> Tensor:
             return 3 * images[:, 0, 0, :12] @ self.turn
 
-    with held_still(CPU, 1):
-        judges = [fitted(Autoencoder(12, 64, 4), answers(Pixels(), planes, part).numpy(), 400, 3e-3, 0)
-                  for part in ("retain", "forget")]
-        model = METHODS["laf"](Pixels(), TASK, planes, Feed(CPU, 1), lr=1e-2, epochs=20, batch=16, latent=4,
-                               autoencoder_steps=400, autoencoder_lr=3e-3)
+    with deterministic_torch(CPU, 1):
+        judges = [
+            fitted(Autoencoder(12, 64, 4), outputs(Pixels(), planes, part).numpy(), 400, 3e-3, 0)
+            for part in ("retain", "forget")
+        ]
+        model = METHODS["laf"](
+            Pixels(),
+            TASK,
+            planes,
+            BatchLoader(CPU, 1),
+            lr=1e-2,
+            epochs=20,
+            batch=16,
+            latent=4,
+            autoencoder_steps=400,
+            autoencoder_lr=3e-3,
+        )
 
     def misfit(model: nn.Module) -> float:
-        now = answers(model, planes, "forget")
+        now = outputs(model, planes, "forget")
         return float((bounded(judges[0], now) - bounded(judges[1], now)).mean())
 
-    kept = functional.cosine_similarity(answers(model, planes, "retain"), answers(Pixels(), planes, "retain")).mean()
-    moved = functional.cosine_similarity(answers(model, planes, "forget"), answers(Pixels(), planes, "forget")).mean()
+    kept = functional.cosine_similarity(outputs(model, planes, "retain"), outputs(Pixels(), planes, "retain")).mean()
+    moved = functional.cosine_similarity(outputs(model, planes, "forget"), outputs(Pixels(), planes, "forget")).mean()
     assert misfit(Pixels()) > 0 > misfit(model)
     assert kept > moved + 0.1
 
@@ -421,10 +460,10 @@ def test_alignment_of_laf_is_least_where_nothing_moved() -> None:
 
 def test_teachers_answers_stand_in_the_order_of_the_faces(problem: tuple[Splits, nn.Module]) -> None:
     splits, original = problem
-    feed = Feed(CPU, 0)
-    teacher = teacher_of(original, splits.material, feed)
-    assert feed.handed == len(splits.forget) + len(splits.retain)
-    for _, forgotten, retained in side_by_side(feed, splits.material, epochs=1, batch=16):
+    loader = BatchLoader(CPU, 0)
+    teacher = teacher_of(original, splits.data, loader)
+    assert loader.faces_used == len(splits.forget) + len(splits.retain)
+    for _, forgotten, retained in paired_batches(loader, splits.data, epochs=1, batch=16):
         with torch.no_grad():
             now = original.eval()(retained.images)
         assert torch.allclose(teacher.of_retained(retained), now, atol=1e-5)
@@ -433,18 +472,19 @@ def test_teachers_answers_stand_in_the_order_of_the_faces(problem: tuple[Splits,
 
 @pytest.mark.parametrize("left_over", [0, 1, 2])
 def test_steps_are_counted_as_they_are_made(problem: tuple[Splits, nn.Module], left_over: int) -> None:
-    material = problem[0].material
-    batch = len(material.forget) - left_over
-    made = sum(1 for _ in side_by_side(Feed(CPU, 0), material, epochs=3, batch=batch))
-    assert made == steps_of(material, epochs=3, batch=batch)
+    data = problem[0].data
+    batch = len(data.forget) - left_over
+    made = sum(1 for _ in paired_batches(BatchLoader(CPU, 0), data, epochs=3, batch=batch))
+    assert made == steps_of(data, epochs=3, batch=batch)
 
 
 def test_a_nudge_is_small_seeded_and_everywhere(problem: tuple[Splits, nn.Module]) -> None:
     first, again, other = (copy.deepcopy(problem[1]) for _ in range(3))
     for model, seed in ((first, 1), (again, 1), (other, 2)):
-        nudge(model, seed)
+        perturb(model, seed)
     before, weights = (dict(model.named_parameters())["backbone.fc.weight"].detach() for model in (problem[1], first))
     assert float((weights - before).square().mean().sqrt() / before.square().mean().sqrt()) == pytest.approx(
-        1e-3, rel=0.3)
+        1e-3, rel=0.3
+    )
     assert torch.equal(weights, dict(again.named_parameters())["backbone.fc.weight"])
     assert not torch.equal(weights, dict(other.named_parameters())["backbone.fc.weight"])

@@ -14,8 +14,8 @@ from scipy.special import softmax
 from torch import nn
 
 from conftest import refusal
-from efface.data.batches import Feed
-from efface.data.faces import Array, Faces, Images, Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import Array, Faces, Images, MethodData
 from efface.evaluation.memorisation import memorisation
 from efface.experiment.run import run
 from efface.methods.lookalikes import arrived, lookalikes, people_to_ask, stranger_head, strangers_answers
@@ -26,11 +26,12 @@ from efface.plan.file import read_plan
 from efface.results import read_results
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 
 CPU = torch.device("cpu")
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
-    "eyenet": ("eyes", {"widths": (4, 6, 8), "hidden": 16}), "resnet18": ("classes", {"width": 4, "stem": "small"}),
+    "eyenet": ("eyes", {"widths": (4, 6, 8), "hidden": 16}),
+    "resnet18": ("classes", {"width": 4, "stem": "small"}),
     "iresnet": ("recognition", {"depth": 10, "width": 4, "dimensions": 8}),
     "mobilefacenet": ("recognition", {"width": 8, "dimensions": 8}),
 }
@@ -96,8 +97,8 @@ class Attentive(nn.Module):
             nn.init.normal_(weight)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        answers: torch.Tensor = self.out(self.second(self.first(images.reshape(-1, 9, 8) + self.positions)).mean(1))
-        return answers
+        outputs: torch.Tensor = self.out(self.second(self.first(images.reshape(-1, 9, 8) + self.positions)).mean(1))
+        return outputs
 
 
 def test_a_graft_keeps_weights_that_no_leaf_holds() -> None:
@@ -131,8 +132,11 @@ def test_the_nearest_agree_with_a_naive_search_and_stay_in_the_group() -> None:
     found = nearest(ours, others, 3, groups, other_groups)
     scale = others.std(0) + 1e-6
     for row in range(7):
-        apart = [(float((((ours[row] - others[place]) / scale) ** 2).sum()), place) for place in range(40)
-                 if other_groups[place] == groups[row]]
+        apart = [
+            (float((((ours[row] - others[place]) / scale) ** 2).sum()), place)
+            for place in range(40)
+            if other_groups[place] == groups[row]
+        ]
         assert found[row].tolist() == [place for _, place in sorted(apart)[:3]]
 
 
@@ -144,10 +148,10 @@ def test_a_group_without_enough_strangers_takes_anybodys() -> None:
 
 
 def test_classes_are_averaged_as_probabilities() -> None:
-    answers = np.random.default_rng(0).normal(size=(5, 3))
+    outputs = np.random.default_rng(0).normal(size=(5, 3))
     near = np.array([[0, 1], [2, 4]])
-    found = averaged(TASKS["classes"], answers, near)
-    assert softmax(found, axis=1) == pytest.approx(softmax(answers, axis=1)[near].mean(1), abs=1e-5)
+    found = averaged(TASKS["classes"], outputs, near)
+    assert softmax(found, axis=1) == pytest.approx(softmax(outputs, axis=1)[near].mean(1), abs=1e-5)
 
 
 # Answers
@@ -165,8 +169,8 @@ class Memory(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.early(images[:, 0, 1:, 1:].mean((1, 2))[:, None])
-        answers: torch.Tensor = self.out(self.late(images[:, 0, :1, 0]))
-        return answers
+        outputs: torch.Tensor = self.out(self.late(images[:, 0, :1, 0]))
+        return outputs
 
 
 def bright(values: Array, marked: Array, groups: Array | None = None) -> Faces:
@@ -174,39 +178,60 @@ def bright(values: Array, marked: Array, groups: Array | None = None) -> Faces:
     images = np.broadcast_to(np.asarray(values, np.uint8)[:, None, None, None], (len(values), 1, 8, 8)).copy()
     images[:, 0, 0, 0] = np.where(marked, 255, 0)
     names = np.arange(len(values)).astype(str)
-    return Faces(Images(images, np.arange(len(values))), np.zeros(len(values), np.int64), names,
-                 np.full(len(values), "") if groups is None else groups, names)
+    return Faces(
+        Images(images, np.arange(len(values))),
+        np.zeros(len(values), np.int64),
+        names,
+        np.full(len(values), "") if groups is None else groups,
+        names,
+    )
 
 
 def test_by_an_early_layer_the_strangers_are_those_who_look_alike() -> None:
     teacher = Memory().eval()
     forget, public = bright(np.array([20, 200]), np.array([1, 1])), bright(np.arange(0, 250, 5), np.arange(50) == 40)
-    answers = strangers_answers(teacher, TASKS["classes"], forget, public, Feed(CPU, 0), "neighbours", "bright", 1,
-                                True, 8, 1, 1e-3)
-    said = Feed(CPU, 0).answers(teacher, public)
-    assert softmax(answers, 1) == pytest.approx(softmax(np.stack([said[4], said[40]]), 1), abs=1e-4)
+    outputs = strangers_answers(
+        teacher, TASKS["classes"], forget, public, BatchLoader(CPU, 0), "neighbours", "bright", 1, True, 8, 1, 1e-3
+    )
+    said = BatchLoader(CPU, 0).outputs(teacher, public)
+    assert softmax(outputs, 1) == pytest.approx(softmax(np.stack([said[4], said[40]]), 1), abs=1e-4)
 
 
 @pytest.mark.parametrize("way", ["strangers", "random"])
 def test_towards_strangers_every_photo_goes_to_one_of_them(way: Any) -> None:
     task = TASKS["recognition"]
     splits, original = tiny_problem(task)
-    answers = strangers_answers(original, task, splits.forget, splits.public, Feed(CPU, 0), way, "middle", 5, True, 8,
-                                1, 1e-3)
-    said = Feed(CPU, 0).answers(original, splits.public)
-    assert (np.abs(answers[:, None] - said[None]).max(2).min(1) < 1e-5).all()
+    outputs = strangers_answers(
+        original, task, splits.forget, splits.public, BatchLoader(CPU, 0), way, "middle", 5, True, 8, 1, 1e-3
+    )
+    said = BatchLoader(CPU, 0).outputs(original, splits.public)
+    assert (np.abs(outputs[:, None] - said[None]).max(2).min(1) < 1e-5).all()
 
 
 def test_errors_of_strangers_are_put_upon_the_truth() -> None:
     task = TASKS["eyes"]
     splits, original = tiny_problem(task)
-    answers = strangers_answers(original, task, splits.forget, splits.public, Feed(CPU, 0), "errors", "middle", 5, True,
-                                8, 1, 1e-3)
-    off = Feed(CPU, 0).answers(original, splits.public) - splits.public.targets
-    mine = answers - splits.forget.targets
+    outputs = strangers_answers(
+        original, task, splits.forget, splits.public, BatchLoader(CPU, 0), "errors", "middle", 5, True, 8, 1, 1e-3
+    )
+    off = BatchLoader(CPU, 0).outputs(original, splits.public) - splits.public.targets
+    mine = outputs - splits.forget.targets
     assert (np.abs(mine[:, None] - off[None]).max((2, 3)).min(1) < 1e-4).all()
-    wrong = refusal(strangers_answers, tiny_problem(TASKS["recognition"])[1], TASKS["recognition"], splits.forget,
-                    splits.public, Feed(CPU, 0), "errors", "middle", 5, True, 8, 1, 1e-3)
+    wrong = refusal(
+        strangers_answers,
+        tiny_problem(TASKS["recognition"])[1],
+        TASKS["recognition"],
+        splits.forget,
+        splits.public,
+        BatchLoader(CPU, 0),
+        "errors",
+        "middle",
+        5,
+        True,
+        8,
+        1,
+        1e-3,
+    )
     assert "for coordinates" in wrong
 
 
@@ -216,13 +241,13 @@ def test_a_stranger_head_follows_the_original_on_strangers() -> None:
 
     def headed(seed: int, epochs: int) -> nn.Module:
         torch.manual_seed(seed)
-        return stranger_head(original, task, splits.public, Feed(CPU, 0), "middle", epochs, 3e-3, 8)
+        return stranger_head(original, task, splits.public, BatchLoader(CPU, 0), "middle", epochs, 3e-3, 8)
 
     def apart(model: nn.Module) -> float:
-        feed = Feed(CPU, 0)
-        return float(np.square(feed.answers(model, splits.public) - feed.answers(original, splits.public)).mean())
+        loader = BatchLoader(CPU, 0)
+        return float(np.square(loader.outputs(model, splits.public) - loader.outputs(original, splits.public)).mean())
 
-    with held_still(CPU, 1):
+    with deterministic_torch(CPU, 1):
         before, after = (np.median([apart(headed(seed, epochs)) for seed in range(3)]) for epochs in (1, 30))
     assert after < 0.1 * before
 
@@ -234,18 +259,29 @@ def test_a_stranger_head_follows_the_original_on_strangers() -> None:
 @pytest.mark.parametrize("task", ["eyes", "classes", "recognition"])
 def test_the_student_arrives_at_the_strangers_answers(task: str) -> None:
     splits, original = tiny_problem(TASKS[task])
-    material = replace(splits.material, original=original)
+    data = replace(splits.data, original=original)
 
     def apart(epochs: int) -> float:
-        with held_still(CPU, 1):
-            model = lookalikes(copy.deepcopy(original), TASKS[task], material, Feed(CPU, 3), epochs=epochs, lr=3e-3,
-                               forget=5.0, keep=0.0, labels=0.0, stop=0.0)
-            asked, _ = people_to_ask(material, "public", 400, False, Feed(CPU, 3))
-            way: Any = "neighbours" if TASKS[task].answers == "logits" else "stranger head"
+        with deterministic_torch(CPU, 1):
+            model = lookalikes(
+                copy.deepcopy(original),
+                TASKS[task],
+                data,
+                BatchLoader(CPU, 3),
+                epochs=epochs,
+                lr=3e-3,
+                forget=5.0,
+                keep=0.0,
+                labels=0.0,
+                stop=0.0,
+            )
+            asked, _ = people_to_ask(data, "public", 400, False, BatchLoader(CPU, 3))
+            way: Any = "neighbours" if TASKS[task].outputs == "logits" else "stranger head"
             torch.manual_seed(0)
-            goal = strangers_answers(original, TASKS[task], splits.forget, asked, Feed(CPU, 3), way, "middle", 15, True,
-                                     64, 2, 3e-3)
-        said = torch.from_numpy(Feed(CPU, 0).answers(model, splits.forget).copy())
+            goal = strangers_answers(
+                original, TASKS[task], splits.forget, asked, BatchLoader(CPU, 3), way, "middle", 15, True, 64, 2, 3e-3
+            )
+        said = torch.from_numpy(BatchLoader(CPU, 0).outputs(model, splits.forget).copy())
         return float(TASKS[task].divergence(said, torch.from_numpy(goal.copy())).mean())
 
     assert apart(30) < apart(1)
@@ -255,39 +291,43 @@ def test_a_group_that_cannot_be_told_from_strangers_is_taught_no_more() -> None:
     task = TASKS["eyes"]
     splits, original = tiny_problem(task)
     known = replace(splits.public, targets=splits.public.targets + 100)
-    assert arrived(original, task, splits.forget, splits.public, Feed(CPU, 0), 1e-9) == ["B"]
-    assert arrived(original, task, splits.forget, known, Feed(CPU, 0), 0.1) == []
-    material = replace(splits.material, original=original)
+    assert arrived(original, task, splits.forget, splits.public, BatchLoader(CPU, 0), 1e-9) == ["B"]
+    assert arrived(original, task, splits.forget, known, BatchLoader(CPU, 0), 0.1) == []
+    data = replace(splits.data, original=original)
     faces = {}
     for stop in (0.0, 1e-9):
-        feed = Feed(CPU, 1)
-        lookalikes(copy.deepcopy(original), task, material, feed, epochs=6, stop=stop)
-        faces[stop] = feed.handed
+        loader = BatchLoader(CPU, 1)
+        lookalikes(copy.deepcopy(original), task, data, loader, epochs=6, stop=stop)
+        faces[stop] = loader.faces_used
     assert faces[1e-9] < faces[0.0]
 
 
 def test_those_who_test_are_never_asked() -> None:
     splits, _ = tiny_problem(TASKS["eyes"])
-    asked, held_back = people_to_ask(splits.material, "public", 400, True, Feed(CPU, 0))
+    asked, held_back = people_to_ask(splits.data, "public", 400, True, BatchLoader(CPU, 0))
     assert not set(asked.identities) & set(held_back.identities)
     assert len(asked) + len(held_back) == len(splits.public)
-    few, _ = people_to_ask(splits.material, "public", 3, True, Feed(CPU, 0))
+    few, _ = people_to_ask(splits.data, "public", 3, True, BatchLoader(CPU, 0))
     assert len(few) == 3
 
 
 def test_without_public_faces_it_says_what_to_do_and_augmented_ones_stand_in() -> None:
     splits, original = tiny_problem(TASKS["classes"])
-    alone = replace(splits.material, public=splits.public[:0])
-    message = refusal(lookalikes, copy.deepcopy(original), TASKS["classes"], alone, Feed(CPU, 0))
+    alone = replace(splits.data, public=splits.public[:0])
+    message = refusal(lookalikes, copy.deepcopy(original), TASKS["classes"], alone, BatchLoader(CPU, 0))
     assert "split.public" in message
     assert "augmented" in message
-    asked, _ = people_to_ask(alone, "augmented", 20, True, Feed(CPU, 0))
+    asked, _ = people_to_ask(alone, "augmented", 20, True, BatchLoader(CPU, 0))
     assert len(asked) == 20
     assert set(asked.keys) <= set(splits.retain.keys)
     own = splits.retain[np.flatnonzero(np.isin(splits.retain.keys, asked.keys))]
     assert not np.array_equal(asked.images[:], own.images[:])
-    assert isinstance(lookalikes(copy.deepcopy(original), TASKS["classes"], alone, Feed(CPU, 0), strangers="augmented",
-                                 stop=0.0), nn.Module)
+    assert isinstance(
+        lookalikes(
+            copy.deepcopy(original), TASKS["classes"], alone, BatchLoader(CPU, 0), strangers="augmented", stop=0.0
+        ),
+        nn.Module,
+    )
 
 
 @pytest.mark.slow
@@ -295,13 +335,22 @@ def test_unrecognisable_photos_of_a_person_lie_no_closer_than_strangers() -> Non
     """What the promise asks: after it, a person's own photos match no better than before, by far."""
     task = TASKS["recognition"]
     splits, original = tiny_problem(task)
-    with held_still(CPU, 1):
-        model = lookalikes(copy.deepcopy(original), task, splits.material, Feed(CPU, 0), way="strangers", epochs=40,
-                           lr=3e-3, forget=10.0, stop=0.0)
+    with deterministic_torch(CPU, 1):
+        model = lookalikes(
+            copy.deepcopy(original),
+            task,
+            splits.data,
+            BatchLoader(CPU, 0),
+            way="strangers",
+            epochs=40,
+            lr=3e-3,
+            forget=10.0,
+            stop=0.0,
+        )
 
     def own_beyond_others(one: nn.Module) -> float:
-        answers = Feed(CPU, 0).answers(one, splits.forget)
-        unit = answers / np.linalg.norm(answers, axis=1, keepdims=True)
+        outputs = BatchLoader(CPU, 0).outputs(one, splits.forget)
+        unit = outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
         alike = unit @ unit.T
         same = splits.forget.identities[:, None] == splits.forget.identities[None]
         np.fill_diagonal(alike, np.nan)
@@ -321,23 +370,29 @@ def test_the_layer_that_has_learned_the_forgotten_is_found() -> None:
     with torch.no_grad():
         model.out.weight.copy_(torch.tensor([[3.0], [-3.0]]))
         model.out.bias.zero_()
-    made = {name: bright(rng.integers(40, 200, len(marked)), marked) for name, marked in (
-        ("forget", np.ones(60)), ("val", np.zeros(80)), ("public", np.arange(400) % 20 == 0))}
-    found = memorisation(model, replace(splits, **made), TASKS["classes"], Feed(CPU, 0))
+    made = {
+        name: bright(rng.integers(40, 200, len(marked)), marked)
+        for name, marked in (("forget", np.ones(60)), ("val", np.zeros(80)), ("public", np.arange(400) % 20 == 0))
+    }
+    found = memorisation(model, replace(splits, **made), TASKS["classes"], BatchLoader(CPU, 0))
     early, late = found["memorisation/bright"], found["memorisation/marked"]
     assert early.low is not None
     assert early.high is not None
     assert late.low is not None
     assert early.low <= 0.5 <= early.high
     assert late.low > 0.9
-    assert memorisation(model, replace(splits, **made | {"public": made["public"][:3]}), TASKS["classes"],
-                        Feed(CPU, 0)) == {}
+    assert (
+        memorisation(
+            model, replace(splits, **made | {"public": made["public"][:3]}), TASKS["classes"], BatchLoader(CPU, 0)
+        )
+        == {}
+    )
 
 
 def test_seen_by_answers_as_the_model_does() -> None:
     splits, original = tiny_problem(TASKS["classes"])
-    seen = seen_by(original, depths(original), splits.forget, Feed(CPU, 0))
-    assert seen.answers == pytest.approx(Feed(CPU, 0).answers(original, splits.forget), abs=1e-5)
+    seen = seen_by(original, depths(original), splits.forget, BatchLoader(CPU, 0))
+    assert seen.outputs == pytest.approx(BatchLoader(CPU, 0).outputs(original, splits.forget), abs=1e-5)
     assert set(seen.features) == set(depths(original))
 
 
@@ -363,8 +418,8 @@ methods = { lookalikes = {} }
 
 def test_material_is_never_changed() -> None:
     splits, original = tiny_problem(TASKS["classes"])
-    material = Material(splits.forget, splits.retain, splits.public)
-    before = material.retain.images[:].copy()
-    lookalikes(original, TASKS["classes"], material, Feed(CPU, 0), strangers="augmented", epochs=1)
-    assert np.array_equal(material.retain.images[:], before)
-    assert material.retain.weights is None
+    data = MethodData(splits.forget, splits.retain, splits.public)
+    before = data.retain.images[:].copy()
+    lookalikes(original, TASKS["classes"], data, BatchLoader(CPU, 0), strangers="augmented", epochs=1)
+    assert np.array_equal(data.retain.images[:], before)
+    assert data.retain.weights is None

@@ -32,4 +32,5 @@ def test_it_is_the_network_it_says_it_is() -> None:
     (pool,) = [layer for layer in model.modules() if isinstance(layer, nn.AdaptiveAvgPool2d)]
     assert pool.output_size == (4, 6)
     assert sum(parameter.numel() for parameter in model.parameters()) == (
-        32 * 9 + 32 + 64 * 32 * 9 + 64 + 128 * 64 * 9 + 128 + 128 * 24 * 256 + 256 + 256 * 4 + 4)
+        32 * 9 + 32 + 64 * 32 * 9 + 64 + 128 * 64 * 9 + 128 + 128 * 24 * 256 + 256 + 256 * 4 + 4
+    )

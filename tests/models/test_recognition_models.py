@@ -71,7 +71,8 @@ def test_mobilefacenet_is_as_large_as_published() -> None:
     assert sum(weight.numel() for weight in model.parameters()) / 1e6 == pytest.approx(0.99, abs=0.02)
     assert model.pool[0].weight.shape == (512, 1, 7, 7)
     assert [block.adds for block in model.layers if isinstance(block, Bottleneck)] == (
-        [False] + [True] * 4 + [False] + [True] * 6 + [False] + [True] * 2)
+        [False] + [True] * 4 + [False] + [True] * 6 + [False] + [True] * 2
+    )
 
 
 @pytest.mark.parametrize(("name", "settings"), [("iresnet", SMALL), ("mobilefacenet", {"width": 8, "dimensions": 8})])
@@ -297,8 +298,9 @@ def test_a_backbone_whose_parts_are_called_backbone_and_head_is_still_one(tmp_pa
 
 def test_an_embedding_of_another_width_is_refused(tmp_path: Path) -> None:
     torch.save(built("iresnet", (3, 16, 16), 5, **SMALL).backbone.state_dict(), tmp_path / "backbone.pth")
-    message = refusal(load_weights, built("iresnet", (3, 16, 16), 5, **{**SMALL, "dimensions": 9}),
-                      tmp_path / "backbone.pth")
+    message = refusal(
+        load_weights, built("iresnet", (3, 16, 16), 5, **{**SMALL, "dimensions": 9}), tmp_path / "backbone.pth"
+    )
     assert "fc.weight is (8, 32), expected (9, 32); give the model the settings" in message
 
 
@@ -339,16 +341,20 @@ def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
     assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 8)
 
 
-@pytest.mark.parametrize(("factory", "words"), [
-    ("test_recognition_models:flat", "(2, 8) for two images: expected (2, 512); set model.dimensions"),
-    ("no_such_module:flat", "cannot be used"),
-    ("test_recognition_models:nothing", "cannot be used"),
-    ("flat", "module:function"),
-    ("os:sep", "cannot be called with the shape (3, 16, 16)"),
-    ("test_recognition_models:without_shape", "cannot be called with the shape (3, 16, 16)"),
-    ("test_recognition_models:of_vectors", "cannot embed images of shape (3, 16, 16)"),
-    ("test_recognition_models:two_answers", "answers with a tuple: expected embeddings (2, 512)"),
-    ("math:prod", "cannot be used"), ("test_recognition_models:no_network", "gives tuple: expected a torch.nn.Module"),
-])
+@pytest.mark.parametrize(
+    ("factory", "words"),
+    [
+        ("test_recognition_models:flat", "(2, 8) for two images: expected (2, 512); set model.dimensions"),
+        ("no_such_module:flat", "cannot be used"),
+        ("test_recognition_models:nothing", "cannot be used"),
+        ("flat", "module:function"),
+        ("os:sep", "cannot be called with the shape (3, 16, 16)"),
+        ("test_recognition_models:without_shape", "cannot be called with the shape (3, 16, 16)"),
+        ("test_recognition_models:of_vectors", "cannot embed images of shape (3, 16, 16)"),
+        ("test_recognition_models:two_answers", "answers with a tuple: expected embeddings (2, 512)"),
+        ("math:prod", "cannot be used"),
+        ("test_recognition_models:no_network", "gives tuple: expected a torch.nn.Module"),
+    ],
+)
 def test_a_backbone_that_cannot_be_used_is_refused(factory: str, words: str) -> None:
     assert words in refusal(built, "own_backbone", (3, 16, 16), 5, factory=factory)

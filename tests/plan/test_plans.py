@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from efface.experiment.resolve import bind
+from efface.experiment.resolve import resolve
 from efface.plan.file import read_plan
 
 PLANS = [*sorted((ROOT / "plans").rglob("*.toml")), *sorted((ROOT / "src").rglob("*.toml"))]
@@ -18,4 +18,4 @@ def test_there_are_plans() -> None:
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
 def test_a_plan_can_be_run(path: Path) -> None:
     for name, plan in read_plan(path).items():
-        assert bind(plan, name).stages
+        assert resolve(plan, name).stages

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from conftest import ROOT, SHARED
-from efface.data.faces import EYES, Album
+from efface.data.faces import EYES, FaceTable
 from efface.datasets import bioid, lfw
 from efface.datasets.card import Card
 from efface.errors import InputError
@@ -129,14 +129,14 @@ def packed(folder: Path, count: int = 5) -> pd.DataFrame:
 
 def test_a_packed_folder_gives_back_what_was_written(tmp_path: Path) -> None:
     table = packed(tmp_path / "new" / "faces")
-    album = open_packed(tmp_path / "new" / "faces")
-    assert isinstance(album.images, np.memmap)
-    assert np.array_equal(album.images, np.arange(120).reshape(5, 2, 3, 4))
+    face_table = open_packed(tmp_path / "new" / "faces")
+    assert isinstance(face_table.images, np.memmap)
+    assert np.array_equal(face_table.images, np.arange(120).reshape(5, 2, 3, 4))
     for column in table:
         expected = table[column].fillna("") if column == "gap" else table[column]
-        assert album.table[column].equals(expected.astype(album.table[column].dtype)), column
-    assert album.table["code"].dtype == np.int64
-    assert album.table["smile"].dtype == np.bool_
+        assert face_table.table[column].equals(expected.astype(face_table.table[column].dtype)), column
+    assert face_table.table["code"].dtype == np.int64
+    assert face_table.table["smile"].dtype == np.bool_
     verify_packed(tmp_path / "new" / "faces")
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["faces"]
 
@@ -272,7 +272,7 @@ def settings_of(**changes: Any) -> Settings:
 
 def test_a_jittered_window_stays_in_the_photo_and_keeps_the_eyes() -> None:
     eyes = np.array([[75.0, 40], [25, 44]])
-    sides = []
+    membership_scores = []
     for seed in range(300):
         place = placement((100, 80), eyes, None, settings_of(jitter=0.4), np.random.default_rng(seed))
         low, high = place[:, 2], place @ [48, 48, 1]
@@ -280,9 +280,9 @@ def test_a_jittered_window_stays_in_the_photo_and_keeps_the_eyes() -> None:
         assert (high <= np.array([100, 80]) + 1e-9).all()
         assert (low <= eyes.min(axis=0) - 12.5).all()
         assert (high >= eyes.max(axis=0) + 12.5).all()
-        sides.append((high - low)[0])
-    assert 0.75 * 100 <= min(sides) < 0.78 * 100  # the eyes need 0.75 of the width
-    assert max(sides) > 0.99 * 100
+        membership_scores.append((high - low)[0])
+    assert 0.75 * 100 <= min(membership_scores) < 0.78 * 100  # the eyes need 0.75 of the width
+    assert max(membership_scores) > 0.99 * 100
 
 
 def test_a_jittered_window_without_eyes_uses_the_whole_photo() -> None:
@@ -315,9 +315,9 @@ def test_a_jittered_box_varies_as_asked() -> None:
         placement((300, 300), None, face, settings_of(crop="box", jitter=0.2, margin=0.0), np.random.default_rng(seed))
         for seed in range(400)
     ]
-    sides = np.array([place[0, 0] * 48 for place in places])
-    shifts = np.array([place @ [24, 24, 1] - 125 for place in places]) / sides[:, None]
-    assert 40 <= sides.min() < 40.5 < 59.5 < sides.max() <= 60
+    membership_scores = np.array([place[0, 0] * 48 for place in places])
+    shifts = np.array([place @ [24, 24, 1] - 125 for place in places]) / membership_scores[:, None]
+    assert 40 <= membership_scores.min() < 40.5 < 59.5 < membership_scores.max() <= 60
     assert np.abs(shifts).max() <= 0.2
     assert (shifts.max(axis=0) > 0.19).all()
     assert (shifts.min(axis=0) < -0.19).all()
@@ -340,10 +340,10 @@ def test_a_jittered_box_varies_as_asked() -> None:
 def test_eyes_stand_where_they_are_drawn(tmp_path: Path, settings: dict[str, Any]) -> None:
     photos = drawn_photos(tmp_path / "photos")
     done = prepare(photos, tmp_path / "faces", card=CARD, **settings)
-    album = open_packed(done.folder)
+    face_table = open_packed(done.folder)
     width, height = settings["size"]
-    assert album.images.shape == (6, 3 if settings.get("colour") else 1, height, width)
-    for image, eyes in zip(album.images, album.table[EYES].to_numpy(), strict=True):
+    assert face_table.images.shape == (6, 3 if settings.get("colour") else 1, height, width)
+    for image, eyes in zip(face_table.images, face_table.table[EYES].to_numpy(), strict=True):
         for eye in eyes.reshape(2, 2):
             assert np.abs(middle(image[0], eye, 9) - eye).max() < 0.12
 
@@ -659,12 +659,12 @@ def test_progress_counts_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("colour", [False, True])
 def test_exported_eyes_are_read_back_as_bioid(tmp_path: Path, colour: bool) -> None:
     prepare(drawn_photos(tmp_path / "photos"), tmp_path / "faces", card=CARD, colour=colour)
-    album = open_packed(tmp_path / "faces")
-    export_eyes(album, tmp_path / "bioid")
+    face_table = open_packed(tmp_path / "faces")
+    export_eyes(face_table, tmp_path / "bioid")
     table = bioid.read(tmp_path / "bioid")
     assert table["key"].tolist() == [f"face_{number:04d}" for number in range(6)]
-    assert np.array_equal(table[EYES].to_numpy(), np.rint(album.table[EYES].to_numpy()))
-    for path, image in zip(table["path"], album.images, strict=True):
+    assert np.array_equal(table[EYES].to_numpy(), np.rint(face_table.table[EYES].to_numpy()))
+    for path, image in zip(table["path"], face_table.images, strict=True):
         assert np.array_equal(np.asarray(Image.open(path)), image[0])
     assert (tmp_path / "bioid" / "face_0000.pgm").read_bytes()[:2] == b"P5"
     assert (tmp_path / "bioid" / "face_0000.eye").read_text().startswith("#LX\tLY\tRX\tRY\n")
@@ -674,13 +674,13 @@ def test_only_annotated_faces_are_exported(tmp_path: Path) -> None:
     images = np.zeros((1, 1, 8, 8), np.uint8)
     bare = pd.DataFrame({"key": ["a"], "person": ["a"]})
     with pytest.raises(InputError, match="the faces have no left_x"):
-        export_eyes(Album(images, bare), tmp_path / "out")
+        export_eyes(FaceTable(images, bare), tmp_path / "out")
     with pytest.raises(InputError, match="no eye centres"):
-        export_eyes(Album(images, bare.assign(**dict.fromkeys(EYES, np.nan))), tmp_path / "out")
+        export_eyes(FaceTable(images, bare.assign(**dict.fromkeys(EYES, np.nan))), tmp_path / "out")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.txt").write_text("mine")
     with pytest.raises(InputError, match="exists and is not empty"):
-        export_eyes(Album(images, bare.assign(**dict.fromkeys(EYES, 3.0))), tmp_path / "mine")
+        export_eyes(FaceTable(images, bare.assign(**dict.fromkeys(EYES, 3.0))), tmp_path / "mine")
     assert [file.name for file in tmp_path.iterdir()] == ["mine"]
 
 
@@ -703,12 +703,12 @@ def test_detected_eyes_are_where_eyes_are(tmp_path: Path) -> None:
     done = prepare(table, tmp_path / "faces", card=CARD, size=(125, 125), eyes="detected", detector=weights)
     assert cv2.getNumThreads() == threads
     assert done.refused == {"wall": "no face detected"}
-    album = open_packed(done.folder)
-    found = (album.table[EYES].to_numpy() + 0.5) * 2 - 0.5
+    face_table = open_packed(done.folder)
+    found = (face_table.table[EYES].to_numpy() + 0.5) * 2 - 0.5
     known = photos[EYES].to_numpy()
     apart = np.hypot(known[:, 0] - known[:, 2], known[:, 1] - known[:, 3])
     error = np.hypot(*(found - known).reshape(-1, 2, 2).transpose(2, 1, 0)).max(axis=0) / apart
-    assert album.table["key"].tolist() == photos["key"].tolist()
+    assert face_table.table["key"].tolist() == photos["key"].tolist()
     assert (error < 0.2).all()
     assert read_manifest(done.folder)["settings"]["detector"] is not None
 

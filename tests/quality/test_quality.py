@@ -18,7 +18,7 @@ from efface.cli import app
 from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.data.quality_scores import read_scores
-from efface.data.split import divide
+from efface.data.split import split_faces
 from efface.datasets import GENERATORS
 from efface.models import MODELS
 from efface.models.load import save_weights
@@ -28,7 +28,8 @@ from efface.quality.network import NETWORK, grafiqs, misfit, stability
 from efface.quality.pixels import PIXELS, histograms, luminance
 
 FACES: Array = np.repeat(
-    np.asarray(GENERATORS["synthetic"].make(people=20, photos_per_person=1, size=(48, 48)).images), 3, axis=1)
+    np.asarray(GENERATORS["synthetic"].make(people=20, photos_per_person=1, size=(48, 48)).images), 3, axis=1
+)
 
 
 def grey(*levels: int) -> Array:
@@ -59,7 +60,8 @@ def test_formulas_by_hand() -> None:
     assert score("luminance_variance", grey(0, 255)) == pytest.approx(100 * math.sin(math.pi * 15 / 16))
     mean = luminance(grey(128)).mean()
     assert score("luminance_mean", grey(128)) == pytest.approx(
-        100 / (1 + math.exp(-(mean - 0.2) / 0.05)) * (1 - 1 / (1 + math.exp(-(mean - 0.8) / 0.05))))
+        100 / (1 + math.exp(-(mean - 0.2) / 0.05)) * (1 - 1 / (1 + math.exp(-(mean - 0.8) / 0.05)))
+    )
     assert score("under_exposure", grey(0, 255)) == pytest.approx(1 / 0.51)
     assert score("over_exposure", grey(0, 255)) == pytest.approx(1 / 0.51)
     assert score("over_exposure", grey(128)) == pytest.approx(100)
@@ -69,21 +71,26 @@ def test_formulas_by_hand() -> None:
 
 
 def test_skin_is_natural_and_green_is_not() -> None:
-    skin, green = (np.broadcast_to(np.array(colour, np.uint8)[None, :, None, None], (1, 3, 4, 4))
-                   for colour in ((224, 172, 140), (60, 200, 60)))
+    skin, green = (
+        np.broadcast_to(np.array(colour, np.uint8)[None, :, None, None], (1, 3, 4, 4))
+        for colour in ((224, 172, 140), (60, 200, 60))
+    )
     assert score("natural_colour", skin) == 0
     assert score("natural_colour", green) < -20
     assert math.isnan(score("natural_colour", grey(9)))
 
 
-@pytest.mark.parametrize(("name", "damage"), [
-    ("sharpness", lambda images, much: gaussian_filter(images.astype(float), (0, 0, much, much))),
-    ("luminance_mean", lambda images, much: images / (1 + 2 * much)),
-    ("under_exposure", lambda images, much: images / (1 + 0.3 * much)),
-    ("over_exposure", lambda images, much: images * (1.0 + much)),
-    ("dynamic_range", lambda images, much: 128 + (images - 128.0) / (1 + 2 * much)),
-    ("illumination_uniformity", lambda images, much: images * np.linspace(1 / (1 + much), 1, 48)),
-])
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("sharpness", lambda images, much: gaussian_filter(images.astype(float), (0, 0, much, much))),
+        ("luminance_mean", lambda images, much: images / (1 + 2 * much)),
+        ("under_exposure", lambda images, much: images / (1 + 0.3 * much)),
+        ("over_exposure", lambda images, much: images * (1.0 + much)),
+        ("dynamic_range", lambda images, much: 128 + (images - 128.0) / (1 + 2 * much)),
+        ("illumination_uniformity", lambda images, much: images * np.linspace(1 / (1 + much), 1, 48)),
+    ],
+)
 def test_the_more_damage_the_lower_the_score(name: str, damage) -> None:  # type: ignore[no-untyped-def]
     scores = [score(name, damage(FACES, much).clip(0, 255).astype(np.uint8)) for much in (0.0, 1.0, 2.0, 4.0)]
     assert all(np.diff(scores) < 0)
@@ -94,8 +101,16 @@ def test_the_more_damage_the_lower_the_score(name: str, damage) -> None:  # type
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, 2), nn.BatchNorm2d(4),
-                        nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 8))
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, 2),
+        nn.BatchNorm2d(4),
+        nn.AdaptiveAvgPool2d(3),
+        nn.Flatten(),
+        nn.Linear(36, 8),
+    )
     net.train()
     for _ in range(20):
         net(images())
@@ -125,8 +140,11 @@ def test_grafiqs_is_the_size_of_the_gradient_of_both_layers_misfit() -> None:
 def test_misfit_is_the_squared_distance_of_moments() -> None:
     layer, x = nn.BatchNorm2d(2), torch.randn(3, 2, 5, 5)
     layer.running_mean, layer.running_var = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
-    found = sum(((float(x[i, c].mean()) - [1, 2][c]) ** 2 + (float(x[i, c].var(correction=0)) - [3, 4][c]) ** 2) / 2
-                for i in range(3) for c in range(2))
+    found = sum(
+        ((float(x[i, c].mean()) - [1, 2][c]) ** 2 + (float(x[i, c].var(correction=0)) - [3, 4][c]) ** 2) / 2
+        for i in range(3)
+        for c in range(2)
+    )
     assert float(misfit(layer, x)) == pytest.approx(found, rel=1e-4)
 
 
@@ -172,9 +190,11 @@ def test_photos_are_scored_and_shown_worst_first(photos: Path, tmp_path: Path) -
 
 def test_a_recogniser_adds_its_own_measures(photos: Path, tmp_path: Path) -> None:
     settings = {"depth": 10, "width": 4, "dimensions": 8}
-    save_weights(MODELS["iresnet"]((3, 32, 32), 5, **settings), tmp_path / "net.safetensors",
-                 {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32),
-                  "classes": 5})
+    save_weights(
+        MODELS["iresnet"]((3, 32, 32), 5, **settings),
+        tmp_path / "net.safetensors",
+        {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32), "classes": 5},
+    )
     done = quality(photos, tmp_path / "out", weights=tmp_path / "net.safetensors")
     assert done.by == "stability"
     assert set(NETWORK) <= set(pd.read_csv(done.table).columns)
@@ -184,14 +204,19 @@ def test_pairs_show_whether_a_score_means_anything(photos: Path, tmp_path: Path)
     for file in sorted(photos.glob("*/*.png")):
         file.rename(file.with_name(f"{file.parent.name}_{int(file.stem) // 4 + 1:04d}.png"))
     people = [f"p{number}" for number in range(4)]
-    lines = ["1\t4", *(f"{name}\t1\t2" for name in people),
-             *(f"{name}\t1\t{other}\t2" for name, other in zip(people, people[1:] + people[:1], strict=True))]
+    lines = [
+        "1\t4",
+        *(f"{name}\t1\t2" for name in people),
+        *(f"{name}\t1\t{other}\t2" for name, other in zip(people, people[1:] + people[:1], strict=True)),
+    ]
     (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
     settings = {"depth": 10, "width": 4, "dimensions": 8}
     torch.manual_seed(0)
-    save_weights(MODELS["iresnet"]((3, 32, 32), 5, **settings), tmp_path / "net.safetensors",
-                 {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32),
-                  "classes": 5})
+    save_weights(
+        MODELS["iresnet"]((3, 32, 32), 5, **settings),
+        tmp_path / "net.safetensors",
+        {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32), "classes": 5},
+    )
     done = quality(photos, tmp_path / "out", weights=tmp_path / "net.safetensors", pairs=tmp_path / "pairs.txt")
     assert done.curves is not None
     table = pd.read_csv(tmp_path / "out" / "discard.csv")
@@ -200,26 +225,31 @@ def test_pairs_show_whether_a_score_means_anything(photos: Path, tmp_path: Path)
     assert table.iloc[0, 1:].nunique() == 1
     assert "give its weights" in refusal(quality, photos, tmp_path / "other", pairs=tmp_path / "pairs.txt")
     (tmp_path / "pairs.txt").write_text("1 1\nann 1 2\nann 1 bob 2\n")
-    assert "0 of the 2 pairs" in refusal(quality, photos, tmp_path / "other", weights=tmp_path / "net.safetensors",
-                                         pairs=tmp_path / "pairs.txt")
+    assert "0 of the 2 pairs" in refusal(
+        quality, photos, tmp_path / "other", weights=tmp_path / "net.safetensors", pairs=tmp_path / "pairs.txt"
+    )
     assert not (tmp_path / "other").exists()
 
 
 def test_bad_requests_are_refused(photos: Path, tmp_path: Path) -> None:
     assert "measure 'sharpnes' is unknown; did you mean 'sharpness'?" in refusal(
-        quality, photos, tmp_path / "out", by="sharpnes")
+        quality, photos, tmp_path / "out", by="sharpnes"
+    )
     save_weights(nn.Linear(2, 2), tmp_path / "eyes.safetensors", {"task": "eyes"})
     assert "not of a recogniser" in refusal(quality, photos, tmp_path / "out", weights=tmp_path / "eyes.safetensors")
     assert not (tmp_path / "out").exists()
     assert "quality" in {command.callback.__name__ for command in app.registered_commands if command.callback}
 
 
-@pytest.mark.parametrize(("text", "column", "words"), [
-    ("key,score\na,1\n", "scroe", "no column 'scroe'; did you mean 'score'?"),
-    ("name,score\na,1\n", "score", "no column 'key'"),
-    ("key,score\na,high\n", "score", "score of 'a' is no number"),
-    ("", "score", "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("text", "column", "words"),
+    [
+        ("key,score\na,1\n", "scroe", "no column 'scroe'; did you mean 'score'?"),
+        ("name,score\na,1\n", "score", "no column 'key'"),
+        ("key,score\na,high\n", "score", "score of 'a' is no number"),
+        ("", "score", "cannot be read"),
+    ],
+)
 def test_broken_scores_are_refused(tmp_path: Path, text: str, column: str, words: str) -> None:
     (tmp_path / "scores.csv").write_text(text)
     assert words in refusal(read_scores, tmp_path / "scores.csv", column)
@@ -231,13 +261,15 @@ def test_a_plan_forgets_the_photos_of_lowest_quality(tmp_path: Path) -> None:
     faces = faces_of({"A": 40}, photos=5)
     scores = np.random.default_rng(0).permutation(len(faces))
     pd.DataFrame({"key": faces.keys, "score": scores}).to_csv(tmp_path / "scores.csv", index=False)
-    splits = divide(faces, Split(held_back=1), Forget(quality=tmp_path / "scores.csv", below=0.35))
+    splits = split_faces(faces, Split(held_back=1), Forget(quality=tmp_path / "scores.csv", below=0.35))
     score_of = dict(zip(faces.keys.tolist(), scores.tolist(), strict=True))
-    worst, best = ([score_of[key] for part in parts for key in part.keys.tolist()]
-                   for parts in ((splits.forget, splits.forget_unseen), (splits.retain, splits.retain_unseen)))
+    worst, best = (
+        [score_of[key] for part in parts for key in part.keys.tolist()]
+        for parts in ((splits.forget, splits.forget_unseen), (splits.retain, splits.retain_unseen))
+    )
     assert len(worst) == pytest.approx(0.35 * (len(worst) + len(best)), abs=1)
     assert max(worst) < min(best)
     missing = pd.DataFrame({"key": faces.keys[1:], "score": scores[1:]})
     missing.to_csv(tmp_path / "scores.csv", index=False)
     if faces.keys[0] in [*splits.forget.keys, *splits.retain.keys]:
-        assert "has no row for photo" in refusal(divide, faces, Split(), Forget(quality=tmp_path / "scores.csv"))
+        assert "has no row for photo" in refusal(split_faces, faces, Split(), Forget(quality=tmp_path / "scores.csv"))

@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY
 from efface.experiment.run import run
 from efface.plan.file import read_plan
-from efface.report import words, write
-from efface.report.marks import Mark, Ruler, strip
+from efface.report import wording, write
+from efface.report.strips import Axis, IntervalMark, strip
 from efface.results import MeasureRecord
 
 
@@ -36,6 +36,7 @@ def test_it_needs_nothing_else(page: str) -> None:
 
 def test_it_is_well_formed(page: str) -> None:
     """Every tag that opens closes, in order."""
+
     class Nesting(HTMLParser):
         def __init__(self) -> None:
             super().__init__()
@@ -57,7 +58,7 @@ def test_it_is_well_formed(page: str) -> None:
 
 
 def test_the_first_screen_says_what_was_asked_what_happened_and_who_paid(page: str) -> None:
-    top = page[:page.index("Evidence")]
+    top = page[: page.index("Evidence")]
     assert "trained people of group B" in top
     assert "What forgetting truly costs" in top
     for name in ("reference", "finetune", "ascent, rebalanced"):
@@ -87,36 +88,48 @@ def record(value: float | None, low: float | None = None, high: float | None = N
     return MeasureRecord(value=value, low=low, high=high, aim="low", about="")
 
 
-@pytest.mark.parametrize(("gap", "way", "standing"), [
-    ((-2.0, -1.0), (20, 60), "remembered"), ((0.1, 0.5), (130, 180), "overshot"),
-    ((-0.1, 0.1), (90, 110), "as retrained"), ((-1.0, 0.5), (12, 120), "unknown"),
-    ((-1.0, 0.5), (None, None), "unknown"), ((None, None), (None, None), "unknown")])
+@pytest.mark.parametrize(
+    ("gap", "way", "standing"),
+    [
+        ((-2.0, -1.0), (20, 60), "remembered"),
+        ((0.1, 0.5), (130, 180), "overshot"),
+        ((-0.1, 0.1), (90, 110), "as retrained"),
+        ((-1.0, 0.5), (12, 120), "unknown"),
+        ((-1.0, 0.5), (None, None), "unknown"),
+        ((None, None), (None, None), "unknown"),
+    ],
+)
 def test_standing_follows_from_the_intervals(
-    gap: tuple[float | None, float | None], way: tuple[float | None, float | None], standing: str,
+    gap: tuple[float | None, float | None],
+    way: tuple[float | None, float | None],
+    standing: str,
 ) -> None:
     measures = {"forgotten/signal_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
-    assert words.standing(measures) == standing
+    assert wording.forgetting_status(measures) == standing
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (12.34, "+12%"), (-3.21, "−3.2%"), (0.0, "±0.0%"), (-0.04, "±0.0%"), (568.0, "+568%"), (None, "–")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(12.34, "+12%"), (-3.21, "−3.2%"), (0.0, "±0.0%"), (-0.04, "±0.0%"), (568.0, "+568%"), (None, "–")],
+)
 def test_changes_in_words(value: float | None, text: str) -> None:
-    assert words.signed(value) == text
+    assert wording.signed(value) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (0.12345, "0.123"), (1234.5, "1234"), (0.0, "0"), (-0.5, "−0.5"), (None, "–")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.12345, "0.123"), (1234.5, "1234"), (0.0, "0"), (-0.5, "−0.5"), (None, "–")]
+)
 def test_numbers_in_words(value: float | None, text: str) -> None:
-    assert words.number(value) == text
+    assert wording.number(value) == text
 
 
 def test_no_change_beyond_noise_is_said_so() -> None:
     measures = {"increase/mse/against original/B": record(2.0, -1.0, 5.0)}
-    assert "no change beyond noise" in words.paid(measures, "mse", "B")
+    assert "no change beyond noise" in wording.harm(measures, "mse", "B")
 
 
 def test_marks_beyond_the_ruler_become_arrows() -> None:
-    ruler = Ruler(0, 10)
-    assert "›" in strip([Mark(99, 90, 110, "red")], ruler)
-    assert "‹" in strip([Mark(-5, -6, -4, "red")], ruler)
-    assert "<circle" in strip([Mark(5, 4, 6, "red")], ruler)
+    axis = Axis(0, 10)
+    assert "›" in strip([IntervalMark(99, 90, 110, "red")], axis)
+    assert "‹" in strip([IntervalMark(-5, -6, -4, "red")], axis)
+    assert "<circle" in strip([IntervalMark(5, 4, 6, "red")], axis)

@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from conftest import answered, faces_of, refusal
 from efface.data.augment import augmented
-from efface.data.batches import Batch, Feed
+from efface.data.batches import Batch, BatchLoader
 from efface.data.faces import Faces, Splits
-from efface.evaluation.evaluate import grade, whatever_the_picture
+from efface.evaluation.evaluate import constant_prediction, score_faces
 from efface.evaluation.evidence import in_words
-from efface.experiment.resolve import bind
+from efface.experiment.resolve import resolve
 from efface.models.load import save_weights, start_from
 from efface.models.pointwise import Pointwise
 from efface.models.resnet import ResNet18, resnet18
@@ -39,8 +39,14 @@ def test_the_full_network_has_torchvisions_names_shapes_and_size() -> None:
     names = list(model.state_dict())
     assert sum(weight.numel() for weight in model.parameters()) == 11_689_512
     assert len(names) == 122
-    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.0.downsample.0.weight",
-            "layer4.1.bn2.num_batches_tracked", "fc.bias"} <= set(names)
+    assert {
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.conv1.weight",
+        "layer2.0.downsample.0.weight",
+        "layer4.1.bn2.num_batches_tracked",
+        "fc.bias",
+    } <= set(names)
     assert model.state_dict()["conv1.weight"].shape == (64, 3, 7, 7)
     assert model.state_dict()["layer3.0.downsample.0.weight"].shape == (256, 128, 1, 1)
     assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 1000)
@@ -52,12 +58,19 @@ def test_the_small_stem_keeps_the_size_of_a_small_face() -> None:
     assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 5)
 
 
-@pytest.mark.parametrize(("normalise", "black", "white"), [
-    ("none", [-1.0] * 3, [1.0] * 3), ("zero_one", [0.0] * 3, [1.0] * 3),
-    ("imagenet", [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]),
-])
-def test_inputs_are_brought_to_the_range_the_weights_know(normalise: Any, black: list[float], white: list[float],
-                                                          ) -> None:
+@pytest.mark.parametrize(
+    ("normalise", "black", "white"),
+    [
+        ("none", [-1.0] * 3, [1.0] * 3),
+        ("zero_one", [0.0] * 3, [1.0] * 3),
+        ("imagenet", [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225]),
+    ],
+)
+def test_inputs_are_brought_to_the_range_the_weights_know(
+    normalise: Any,
+    black: list[float],
+    white: list[float],
+) -> None:
     model = resnet18((3, 8, 8), 2, width=4, normalise=normalise)
     for pixel, wanted in ((-1.0, black), (1.0, white)):
         seen = torch.full((1, 3, 8, 8), pixel) * model.scale + model.shift
@@ -74,11 +87,13 @@ def test_a_narrow_pointwise_convolution_is_the_same_sum() -> None:
 
 def test_a_narrow_network_trains_on_two_threads() -> None:
     """In a process of its own: where the fault strikes, the process dies."""
-    code = ("import torch; from efface.models.resnet import resnet18; torch.set_num_threads(2)\n"
-            "model = resnet18((1, 24, 24), 5, width=4, stem='small').to(memory_format=torch.channels_last)\n"
-            "for step in range(40):\n"
-            "    images = torch.randn(32 - 3 * (step % 2), 1, 24, 24).contiguous(memory_format=torch.channels_last)\n"
-            "    model(images).square().mean().backward()\n")
+    code = (
+        "import torch; from efface.models.resnet import resnet18; torch.set_num_threads(2)\n"
+        "model = resnet18((1, 24, 24), 5, width=4, stem='small').to(memory_format=torch.channels_last)\n"
+        "for step in range(40):\n"
+        "    images = torch.randn(32 - 3 * (step % 2), 1, 24, 24).contiguous(memory_format=torch.channels_last)\n"
+        "    model(images).square().mean().backward()\n"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -128,8 +143,8 @@ def test_the_benchmarks_transforms_change_grey_and_colour() -> None:
 
 def test_a_pass_that_is_repeated_is_augmented_alike() -> None:
     faces = faces_of({"A": 6}, shape=(3, 8, 8))
-    first = [batch.images for batch in Feed(torch.device("cpu"), 3)(faces, batch=4, augment="benchmark")]
-    again = [batch.images for batch in Feed(torch.device("cpu"), 3)(faces, batch=4, augment="benchmark")]
+    first = [batch.images for batch in BatchLoader(torch.device("cpu"), 3)(faces, batch=4, augment="benchmark")]
+    again = [batch.images for batch in BatchLoader(torch.device("cpu"), 3)(faces, batch=4, augment="benchmark")]
     assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
@@ -158,8 +173,9 @@ def test_losses_are_torchs_on_tensors_and_on_arrays() -> None:
     assert torch.allclose(loss, wanted)
     assert TASKS["classes"].scores["loss"].of(answered(LOGITS, TRUTH)) == pytest.approx(wanted.numpy())
     loss = TASKS["attributes"].loss(Fixed(LOGITS), Batch(images, torch.from_numpy(SEVERAL).double(), rows))
-    wanted = functional.binary_cross_entropy(torch.from_numpy(LOGITS).sigmoid(), torch.from_numpy(SEVERAL).double(),
-                                             reduction="none").mean(1)
+    wanted = functional.binary_cross_entropy(
+        torch.from_numpy(LOGITS).sigmoid(), torch.from_numpy(SEVERAL).double(), reduction="none"
+    ).mean(1)
     assert torch.allclose(loss, wanted)
     assert TASKS["attributes"].scores["loss"].of(answered(LOGITS, SEVERAL)) == pytest.approx(wanted.numpy())
 
@@ -189,9 +205,9 @@ def test_scores_count_what_they_say() -> None:
 
 @pytest.mark.parametrize("name", ["classes", "attributes"])
 def test_the_one_answer_for_everybody_decides_between_equally_common_ones(name: str) -> None:
-    truth = np.array([0, 1, 0, 1]) if name == "classes" else np.array([[0.0], [1.0], [0.0], [1.0]])
-    outcomes = replace(answered(np.zeros((4, 2 if name == "classes" else 1)), truth), split=np.full(4, "retain"))
-    assert whatever_the_picture(grade(outcomes, TASKS[name]), TASKS[name]).scores["accuracy"].mean() == 0.5
+    targets = np.array([0, 1, 0, 1]) if name == "classes" else np.array([[0.0], [1.0], [0.0], [1.0]])
+    predictions = replace(answered(np.zeros((4, 2 if name == "classes" else 1)), targets), split=np.full(4, "retain"))
+    assert constant_prediction(score_faces(predictions, TASKS[name]), TASKS[name]).scores["accuracy"].mean() == 0.5
 
 
 def test_a_constant_answer_names_nobody() -> None:
@@ -245,19 +261,33 @@ def test_anything_else_is_refused_by_name() -> None:
     assert "use task 'classes'" in message
 
 
-PLAN: dict[str, Any] = {"task": "classes", "goal": "influence removed", "data": {"name": "synthetic", "label": "age"},
-                        "forget": {"share": 0.2}, "model": {"name": "resnet18"}}
+PLAN: dict[str, Any] = {
+    "task": "classes",
+    "goal": "influence removed",
+    "data": {"name": "synthetic", "label": "age"},
+    "forget": {"share": 0.2},
+    "model": {"name": "resnet18"},
+}
 
 
-@pytest.mark.parametrize(("task", "label", "complaint"), [
-    ("classes", [], "needs label = one column"), ("classes", ["age", "smile"], "needs label = one column"),
-    ("attributes", [], "one column or more"), ("eyes", ["age"], "takes no label"),
-])
+@pytest.mark.parametrize(
+    ("task", "label", "complaint"),
+    [
+        ("classes", [], "needs label = one column"),
+        ("classes", ["age", "smile"], "needs label = one column"),
+        ("attributes", [], "one column or more"),
+        ("eyes", ["age"], "takes no label"),
+    ],
+)
 def test_a_plan_says_what_is_to_be_answered(task: str, label: list[str], complaint: str) -> None:
-    plan = {**PLAN, "task": task, "data": {"name": "synthetic", "label": label},
-            "model": {"name": TASKS[task].models[0]}}
-    assert complaint in refusal(bind, parse_plan(plan, "plan"), "plan")
-    assert bind(parse_plan(PLAN, "plan"), "plan").plan.data[0].label == ("age",)
+    plan = {
+        **PLAN,
+        "task": task,
+        "data": {"name": "synthetic", "label": label},
+        "model": {"name": TASKS[task].models[0]},
+    }
+    assert complaint in refusal(resolve, parse_plan(plan, "plan"), "plan")
+    assert resolve(parse_plan(PLAN, "plan"), "plan").plan.data[0].label == ("age",)
 
 
 def test_starting_afresh_draws_from_the_same_distribution_as_the_first_time() -> None:

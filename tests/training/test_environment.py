@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from efface.errors import InputError
-from efface.training.environment import Meter, device_named, environment, held_still
+from efface.training.environment import Meter, deterministic_torch, device_named, environment
 
 CPU = torch.device("cpu")
 
@@ -16,7 +16,7 @@ def test_state_is_put_back_even_after_an_error() -> None:
     before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.random.get_rng_state())
 
     def fail() -> None:
-        with held_still(CPU, 1):
+        with deterministic_torch(CPU, 1):
             assert torch.are_deterministic_algorithms_enabled()
             assert torch.get_num_threads() == 1
             torch.rand(3)
@@ -30,9 +30,9 @@ def test_state_is_put_back_even_after_an_error() -> None:
 
 
 def test_seeds_decide_the_random_numbers() -> None:
-    with held_still(CPU, 1, seed=5):
+    with deterministic_torch(CPU, 1, seed=5):
         first = torch.rand(3)
-    with held_still(CPU, 1, seed=5):
+    with deterministic_torch(CPU, 1, seed=5):
         assert torch.equal(first, torch.rand(3))
 
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from efface.data.batches import Feed
+from efface.data.batches import BatchLoader
 from efface.data.faces import Faces
 from efface.models import MODELS
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
 from efface.training import train as training
-from efface.training.train import descend, train
+from efface.training.train import train, training_step
 
 EYES = TASKS["eyes"]
 
@@ -23,18 +23,23 @@ def faces() -> Faces:
 
 
 def trained(
-    faces: Faces, checkpoint: Path | None = None, epochs: int = 4, feed: Feed | None = None,
+    faces: Faces,
+    checkpoint: Path | None = None,
+    epochs: int = 4,
+    loader: BatchLoader | None = None,
 ) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = MODELS["eyenet"](faces.shape, widths=(4, 6, 8), hidden=16)
-    return train(model, EYES, faces, feed or Feed(torch.device("cpu"), 0), checkpoint, epochs=epochs).state_dict()
+    return train(
+        model, EYES, faces, loader or BatchLoader(torch.device("cpu"), 0), checkpoint, epochs=epochs
+    ).state_dict()
 
 
 def test_it_learns(faces: Faces) -> None:
     def loss(weights: dict[str, Tensor]) -> float:
         model = MODELS["eyenet"](faces.shape, widths=(4, 6, 8), hidden=16)
         model.load_state_dict(weights)
-        batch = next(Feed(torch.device("cpu"), 1)(faces, batch=len(faces)))
+        batch = next(BatchLoader(torch.device("cpu"), 1)(faces, batch=len(faces)))
         with torch.no_grad():
             return float(EYES.loss(model, batch).mean())
 
@@ -42,7 +47,9 @@ def test_it_learns(faces: Faces) -> None:
 
 
 def test_a_training_cut_off_ends_with_the_same_weights(
-    faces: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    faces: Faces,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     whole = trained(faces)
@@ -50,23 +57,23 @@ def test_a_training_cut_off_ends_with_the_same_weights(
     class CutOff(Exception):
         pass
 
-    class Breaking(Feed):
+    class Breaking(BatchLoader):
         def __call__(self, *args, **settings):  # type: ignore[no-untyped-def]
             if self.passes == 2:
                 raise CutOff
             return super().__call__(*args, **settings)
 
     with pytest.raises(CutOff):
-        trained(faces, tmp_path / "checkpoint", feed=Breaking(torch.device("cpu"), 0))
-    feed = Feed(torch.device("cpu"), 0)
+        trained(faces, tmp_path / "checkpoint", loader=Breaking(torch.device("cpu"), 0))
+    loader = BatchLoader(torch.device("cpu"), 0)
     torch.manual_seed(99)
-    resumed = trained(faces, tmp_path / "checkpoint", feed=feed)
+    resumed = trained(faces, tmp_path / "checkpoint", loader=loader)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert feed.handed == 4 * len(faces), "the bill holds what was paid before the cut"
+    assert loader.faces_used == 4 * len(faces), "the bill holds what was paid before the cut"
 
 
 def test_clipping_bounds_the_step() -> None:
     weight = torch.nn.Parameter(torch.zeros(3))
     optimiser = torch.optim.SGD([weight], lr=1.0)
-    descend(optimiser, (weight * torch.tensor([30.0, 40.0, 0.0])).sum(), clip=1.0)
+    training_step(optimiser, (weight * torch.tensor([30.0, 40.0, 0.0])).sum(), clip=1.0)
     assert torch.allclose(weight.detach(), torch.tensor([-0.6, -0.8, 0.0]), atol=1e-5)

@@ -109,16 +109,16 @@ def blur(
     return _changed(images, eyes, width, height, smooth)
 
 
-def true_eye_region(truth: Floats) -> tuple[Floats, Floats]:
+def true_eye_region(targets: Floats) -> tuple[Floats, Floats]:
     """What must be hidden: a disc on each eye centre (n, 2, 2), its radius (n,) being `EYE_RADIUS` eye distances."""
-    truth = _checked(truth)
-    across = truth[:, 0] - truth[:, 1]
-    return truth, EYE_RADIUS * np.hypot(across[:, 0], across[:, 1])
+    targets = _checked(targets)
+    across = targets[:, 0] - targets[:, 1]
+    return targets, EYE_RADIUS * np.hypot(across[:, 0], across[:, 1])
 
 
 def covered(
     predicted: Floats,
-    truth: Floats,
+    targets: Floats,
     shape: tuple[int, int] | None = None,
     *,
     width: float = WIDTH,
@@ -130,7 +130,7 @@ def covered(
     prediction that is not finite hides nothing. Areas are sampled at `DISC`, not at pixels, so that the share does not
     depend on the resolution.
     """
-    centres, radius = true_eye_region(truth)
+    centres, radius = true_eye_region(targets)
     if np.shape(predicted) != centres.shape:
         raise InputError(f"predicted eyes {np.shape(predicted)} and true eyes {centres.shape} differ in shape")
     finite = np.asarray(np.isfinite(predicted).all(axis=(1, 2)))

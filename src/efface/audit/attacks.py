@@ -2,7 +2,7 @@
 
 Attacks come in three strengths. Thresholds on what a model shows, and classifiers fitted on all of it, need nothing
 else. RMIA needs a few models that never saw a face. LiRA, U-LiRA and epsilon need dozens with and without it: the
-shadows. Each gives a column of suspicion, and `measures.attacks` asks the same questions of all.
+shadows. Each gives a membership score per face, and `measures.attacks` asks the same questions of all.
 """
 
 from __future__ import annotations
@@ -14,12 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.evaluation.evaluate import Graded
-from efface.measures.attacks import auc, beyond, population_attacks, sides_of, told_apart
-from efface.measures.draws import Draws, Measure, measure
-from efface.measures.epsilon import bound, challenge_score, epsilons
-from efface.measures.outcomes import Outcomes
-from efface.measures.ratios import Sightings, completeness, lira, lira_kde, one_against_the_others, rmia
+from efface.evaluation.evaluate import Scored
+from efface.measures.attacks import (
+    advantage_over_reference,
+    attack_measures,
+    auc,
+    membership_scores_of,
+    population_attacks,
+)
+from efface.measures.bootstrap import Bootstrap, Measure, measure
+from efface.measures.epsilon import challenge_score, epsilons, largest_epsilon
+from efface.measures.likelihood_ratios import ShadowSignals, completeness, lira, lira_kde, one_against_the_others, rmia
+from efface.measures.predictions import Predictions
 from efface.plan.tables import ORIGINAL, RESERVED
 from efface.tasks import Task
 
@@ -30,114 +36,140 @@ class Knowledge:
 
     without: NDArray[np.float64]
     """(k, n) likelihoods by models for RMIA, NaN where one was trained on the face."""
-    shadows: Sightings | None
-    unlearned: Mapping[str, Sightings] = field(default_factory=dict)
+    shadows: ShadowSignals | None
+    unlearned: Mapping[str, ShadowSignals] = field(default_factory=dict)
     """By the name of a row: shadows that went through its forgetting."""
     density: str = "normal"
 
-    def ratio(self, signal: Array, seen: Sightings) -> NDArray[np.float64]:
+    def ratio(self, signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
         """(n,) log likelihood ratio by the density that was asked for."""
         return (lira_kde if self.density == "kde" else lira)(signal, seen)
 
 
 Attack = tuple[str, NDArray[np.float64]]
-"""Who attacks, in words ("somebody who ..."), and (n,) suspicion: higher on those taken for members."""
+"""Who attacks, in words ("somebody who ..."), and (n,) membership scores: higher on those taken for members."""
 
 
 @dataclass(frozen=True)
-class Suspected:
+class AttackedModel:
     """A model, and what every attack makes of it that is the same for all rows."""
 
-    graded: Graded
+    scored: Scored
     attacks: Mapping[str, Attack]
 
 
-def suspect(model: Graded, known: Knowledge, task: Task) -> Suspected:
+def attack_model(model: Scored, known: Knowledge, task: Task) -> AttackedModel:
     """Attack a model in every way that does not depend on how it was made to forget."""
     abouts = {"loss": task.signal.about, **{name: score.about for name, score in task.signals.items()}}
-    found: dict[str, Attack] = {name: (f"somebody who sees the {abouts[name]}", -np.asarray(signal, np.float64))
-                                for name, signal in model.signals.items()}
-    for name, suspicion in population_attacks(model.signals, model.outcomes).items():
+    found: dict[str, Attack] = {
+        name: (f"somebody who sees the {abouts[name]}", -np.asarray(signal, np.float64))
+        for name, signal in model.signals.items()
+    }
+    for name, membership_score in population_attacks(model.signals, model.predictions).items():
         kind = "logistic regression" if name == "logistic" else "random forest"
-        found[name] = (f"a {kind} on all signals, fitted on other people,", suspicion)
+        found[name] = (f"a {kind} on all signals, fitted on other people,", membership_score)
     if len(known.without):
-        found["rmia"] = (f"RMIA with up to {len(known.without)} models that never saw the face",
-                         rmia(model.likelihood, known.without, model.outcomes.rows("test")))
+        found["rmia"] = (
+            f"RMIA with up to {len(known.without)} models that never saw the face",
+            rmia(model.likelihood, known.without, model.predictions.rows("test")),
+        )
     if known.shadows is not None:
-        found["lira"] = (f"LiRA with {len(known.shadows.signal)} shadow models",
-                         known.ratio(model.signal, known.shadows))
-    return Suspected(model, {name: attack for name, attack in found.items() if np.isfinite(attack[1]).any()})
+        found["lira"] = (
+            f"LiRA with {len(known.shadows.signal)} shadow models",
+            known.ratio(model.signal, known.shadows),
+        )
+    return AttackedModel(model, {name: attack for name, attack in found.items() if np.isfinite(attack[1]).any()})
 
 
-def attacks_on(model: Suspected, known: Knowledge, row: str) -> dict[str, Attack]:
+def attacks_on(model: AttackedModel, known: Knowledge, row: str) -> dict[str, Attack]:
     """All attacks on a model; U-LiRA by shadows that were made to forget as this row was, where there are any, and on
     rows that went through no forgetting by those of the first way that has any, so that its verdicts have controls."""
     found = dict(model.attacks)
     way = row if row in known.unlearned else next(iter(known.unlearned), None) if row in RESERVED else None
     if way is not None:
-        found["u-lira"] = (f"U-LiRA with {len(known.unlearned[way].signal)} shadow models that were made to forget as "
-                           f"“{way}” was", known.ratio(model.graded.signal, known.unlearned[way]))
+        found["u-lira"] = (
+            f"U-LiRA with {len(known.unlearned[way].signal)} shadow models that were made to forget as “{way}” was",
+            known.ratio(model.scored.signal, known.unlearned[way]),
+        )
     return found
 
 
-def audit(model: Suspected, reference: Suspected, known: Knowledge, draws: Draws, row: str) -> dict[str, Measure]:
+def audit(
+    model: AttackedModel, reference: AttackedModel, known: Knowledge, bootstrap: Bootstrap, row: str
+) -> dict[str, Measure]:
     """`attack/...`, `completeness` and `epsilon/...` of one model."""
-    at_reference, outcomes = attacks_on(reference, known, row), model.graded.outcomes
+    at_reference, predictions = attacks_on(reference, known, row), model.scored.predictions
     found: dict[str, Measure] = {}
-    for name, (about, suspicion) in attacks_on(model, known, row).items():
-        found |= told_apart(f"attack/{name}", about, outcomes, suspicion, draws)
-        found |= beyond(f"attack/{name}", outcomes, suspicion, at_reference[name][1], draws)
+    for name, (about, membership_score) in attacks_on(model, known, row).items():
+        found |= attack_measures(f"attack/{name}", about, predictions, membership_score, bootstrap)
+        found |= advantage_over_reference(
+            f"attack/{name}", predictions, membership_score, at_reference[name][1], bootstrap
+        )
     if known.shadows is not None:
-        found |= how_complete(model.graded, known.shadows, draws)
+        found |= completeness_measure(model.scored, known.shadows, bootstrap)
         shown = known.unlearned.get(row, known.shadows if row == ORIGINAL else None)
         if shown is not None:
-            found |= by_any_threshold(outcomes, beside_never_seen(shown, known.shadows), draws)
-            found |= on_the_way(outcomes, shown, draws, row)
+            found |= epsilon_measures(predictions, against_never_trained(shown, known.shadows), bootstrap)
+            found |= procedure_attack(predictions, shown, bootstrap, row)
     return found
 
 
-def how_complete(model: Graded, shadows: Sightings, draws: Draws) -> dict[str, Measure]:
+def completeness_measure(model: Scored, shadows: ShadowSignals, bootstrap: Bootstrap) -> dict[str, Measure]:
     """`completeness`: mean over the forgotten."""
-    forgotten = model.outcomes.rows("forget")
+    forgotten = model.predictions.rows("forget")
     way = completeness(model.signal, shadows)
-    return {"completeness": measure(
-        draws.means(way, forgotten), "as retrained",
-        "how far a forgotten face went, on average, from how models answer that were trained on it (0) to how models "
-        "answer that were not (1), by shadow models; a face that shows nothing counts a half")}
+    return {
+        "completeness": measure(
+            bootstrap.means(way, forgotten),
+            "as retrained",
+            "how far a forgotten face went, on average, from how models answer that were trained on it (0) to how "
+            "models answer that were not (1), by shadow models; a face that shows nothing counts a half",
+        )
+    }
 
 
-def beside_never_seen(shown: Sightings, trained: Sightings) -> Sightings:
+def against_never_trained(shown: ShadowSignals, trained: ShadowSignals) -> ShadowSignals:
     """What models show that were trained on a face (and then made to forget it), beside models that were not trained on
     it and went through nothing: what the challenge compares."""
     never = np.where(trained.included, np.nan, trained.signal)
     had = np.where(shown.included, shown.signal, np.nan)
-    return Sightings(shown.included, np.where(shown.included, had, never))
+    return ShadowSignals(shown.included, np.where(shown.included, had, never))
 
 
-def by_any_threshold(outcomes: Outcomes, shown: Sightings, draws: Draws) -> dict[str, Measure]:
+def epsilon_measures(predictions: Predictions, shown: ShadowSignals, bootstrap: Bootstrap) -> dict[str, Measure]:
     """`epsilon/...`: what any attack on single faces could show, over the forgotten; the challenge's score."""
-    rows = outcomes.rows("forget")
+    rows = predictions.rows("forget")
     faces = np.flatnonzero(rows)
     had = int(np.median(shown.included[:, faces].sum(0))) if len(faces) else 0
     if had < 4:
         return {}
-    values = np.full((len(outcomes), 2), np.nan)
+    values = np.full((len(predictions), 2), np.nan)
     values[faces, 0] = epsilons(shown.signal[:, faces], shown.included[:, faces])
     values[faces, 1] = challenge_score(values[faces, 0], had)
-    means = draws.means(values, rows)
-    limit = bound(had)
+    means = bootstrap.means(values, rows)
+    limit = largest_epsilon(had)
     mixed = values.copy()
     never = replace(shown, included=swapped_at_random(shown.included))
     mixed[faces, 0] = epsilons(never.signal[:, faces], never.included[:, faces])
-    floor = draws.means(mixed[:, 0], rows)
+    floor = bootstrap.means(mixed[:, 0], rows)
     with_models = f"{had} models of each kind, with which no more than {limit:.2f} can be shown short of certainty"
     return {
-        "epsilon/mean": measure(means[:, 0], "low", "mean over the forgotten of the largest epsilon that a threshold "
-                                                    f"on a face's signal shows; by {with_models}"),
-        "epsilon/floor": measure(floor, "none", "the same where models with and without a face are mixed at random: "
-                                                "what so few models show of nothing"),
-        "epsilon/score": measure(means[:, 1], "high", "the NeurIPS 2023 challenge's forgetting score, before it is "
-                                                      f"multiplied with accuracies; by {with_models}"),
+        "epsilon/mean": measure(
+            means[:, 0],
+            "low",
+            "mean over the forgotten of the largest epsilon that a threshold "
+            f"on a face's signal shows; by {with_models}",
+        ),
+        "epsilon/floor": measure(
+            floor,
+            "none",
+            "the same where models with and without a face are mixed at random: what so few models show of nothing",
+        ),
+        "epsilon/score": measure(
+            means[:, 1],
+            "high",
+            f"the NeurIPS 2023 challenge's forgetting score, before it is multiplied with accuracies; by {with_models}",
+        ),
     }
 
 
@@ -147,20 +179,22 @@ def swapped_at_random(included: NDArray[np.bool_], seed: int = 0) -> NDArray[np.
     return rng.permuted(included, axis=0)
 
 
-def on_the_way(outcomes: Outcomes, shown: Sightings, draws: Draws, row: str) -> dict[str, Measure]:
+def procedure_attack(
+    predictions: Predictions, shown: ShadowSignals, bootstrap: Bootstrap, row: str
+) -> dict[str, Measure]:
     """`attack/.../auc of the way`: LiRA or U-LiRA on every shadow by all others. Of a way to train or to forget, not of
     one model, and so far more certain: each of s models is a target in which half of the people were trained on."""
-    asked = outcomes.rows("forget") | outcomes.rows("strangers")
+    asked = predictions.rows("forget") | predictions.rows("strangers")
     scores = one_against_the_others(shown.of(np.flatnonzero(asked)))
     aucs = []
-    for model, suspicion in enumerate(scores):
+    for model, membership_score in enumerate(scores):
         split = np.where(shown.included[model], "forget", "strangers")
-        mine = replace(outcomes, split=np.where(asked, split, outcomes.split))
-        column = np.full(len(outcomes), np.nan)
-        column[asked] = suspicion
-        sides = sides_of(mine, column, draws, people=False, times=100)
-        if sides is not None:
-            aucs.append(auc(sides))
+        mine = replace(predictions, split=np.where(asked, split, predictions.split))
+        column = np.full(len(predictions), np.nan)
+        column[asked] = membership_score
+        membership_scores = membership_scores_of(mine, column, bootstrap, people=False, times=100)
+        if membership_scores is not None:
+            aucs.append(auc(membership_scores))
     aucs = [(one + other) / 2 for one, other in zip(aucs[::2], aucs[1::2], strict=False)]
     if not aucs:
         return {}
@@ -168,31 +202,35 @@ def on_the_way(outcomes: Outcomes, shown: Sightings, draws: Draws, row: str) -> 
     again = rng.multinomial(count, np.full(count, 1 / count), len(aucs[0]) - 1).T
     weights = np.concatenate([np.ones((count, 1)), again], axis=1) / count
     name = "lira" if row == ORIGINAL else "u-lira"
-    return {f"attack/{name}/auc of the way/photo": measure(
-        (weights * np.stack(aucs)).sum(0), "as retrained",
-        f"mean AUC of this attack over {2 * count} shadow models as targets, each attacked by all others but the one "
-        "with the other half of the people (0.5: this way leaves nothing to tell by); intervals resample people and "
-        "pairs of models")}
+    return {
+        f"attack/{name}/auc of the way/photo": measure(
+            (weights * np.stack(aucs)).sum(0),
+            "as retrained",
+            f"mean AUC of this attack over {2 * count} shadow models as targets, each attacked by all others but the "
+            "one with the other half of the people (0.5: this way leaves nothing to tell by); intervals resample "
+            "people and pairs of models",
+        )
+    }
 
 
-def in_the_place_of_the_forgotten(graded: Graded, seed: int = 0) -> Graded:
+def nonmember_control(scored: Scored, seed: int = 0) -> Scored:
     """The negative control: half of the strangers' people as if they were the forgotten, within their groups."""
-    outcomes, rng = graded.outcomes, np.random.default_rng(seed)
-    strangers = outcomes.rows("strangers")
-    people, first = np.unique(outcomes.identity[strangers], return_index=True)
-    groups = outcomes.group[strangers][first]
+    predictions, rng = scored.predictions, np.random.default_rng(seed)
+    strangers = predictions.rows("strangers")
+    people, first = np.unique(predictions.identity[strangers], return_index=True)
+    groups = predictions.group[strangers][first]
     taken: list[str] = []
     for group in np.unique(groups):
         members = rng.permutation(people[groups == group])
-        taken += members[:len(members) // 2].tolist()
-    split = outcomes.split.copy()
-    split[outcomes.rows("forget")] = "retain"
-    split[strangers & np.isin(outcomes.identity, taken)] = "forget"
-    return replace(graded, outcomes=replace(outcomes, split=split))
+        taken += members[: len(members) // 2].tolist()
+    split = predictions.split.copy()
+    split[predictions.rows("forget")] = "retain"
+    split[strangers & np.isin(predictions.identity, taken)] = "forget"
+    return replace(scored, predictions=replace(predictions, split=split))
 
 
-def strongest(model: Suspected, known: Knowledge, row: str) -> tuple[str, Array]:
-    """The strongest attack that can be made with what is known, and (n,) its suspicion."""
+def strongest(model: AttackedModel, known: Knowledge, row: str) -> tuple[str, Array]:
+    """The strongest attack that can be made with what is known, and (n,) its membership scores."""
     found = attacks_on(model, known, row)
     name = next(name for name in ("u-lira", "lira", "rmia", "loss") if name in found)
     return name, found[name][1]

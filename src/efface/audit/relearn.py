@@ -11,39 +11,47 @@ import itertools
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, answering_batch
+from efface.data.batches import BatchLoader, inference_batch
 from efface.data.faces import Faces
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import descend, make_optimiser
+from efface.training.train import make_optimizer, training_step
 
 WITHIN = 1.05
 """Times the original's loss, at which a model counts as knowing them again."""
 
 
-def loss_on(model: nn.Module, task: Task, faces: Faces, feed: Feed) -> float:
+def loss_on(model: nn.Module, task: Task, faces: Faces, loader: BatchLoader) -> float:
     """Mean loss of some faces in evaluation mode."""
     model.eval()
-    batch, total = answering_batch(feed.device), 0.0
+    batch, total = inference_batch(loader.device), 0.0
     with torch.no_grad():
         for start in range(0, len(faces), batch):
             rows = range(start, min(start + batch, len(faces)))
-            total += float(task.loss(model, feed.fetch(faces, torch.arange(rows.start, rows.stop).numpy())).sum())
+            total += float(task.loss(model, loader.fetch(faces, torch.arange(rows.start, rows.stop).numpy())).sum())
     return total / len(faces)
 
 
 def steps_to_relearn(
-    model: nn.Module, task: Task, forget: Faces, feed: Feed, goal: float, *,
-    lr: Positive = 5e-4, batch: Count = 64, every: Count = 2, most: Count = 200,
+    model: nn.Module,
+    task: Task,
+    forget: Faces,
+    loader: BatchLoader,
+    goal: float,
+    *,
+    lr: Positive = 5e-4,
+    batch: Count = 64,
+    every: Count = 2,
+    most: Count = 200,
 ) -> int | None:
     """Steps of AdamW on the forgotten until their mean loss is at most `goal`, looked at after `every` so many; None
     where that takes more than `most`."""
-    optimiser = make_optimiser("adamw", model, lr, 0.0)
-    if loss_on(model, task, forget, feed) <= goal:
+    optimizer = make_optimizer("adamw", model, lr, 0.0)
+    if loss_on(model, task, forget, loader) <= goal:
         return 0
-    for step, faces in enumerate(itertools.islice(feed.endless(forget, batch=batch), most), start=1):
+    for step, faces in enumerate(itertools.islice(loader.endless(forget, batch=batch), most), start=1):
         model.train()
-        descend(optimiser, task.loss(model, faces).mean())
-        if step % every == 0 and loss_on(model, task, forget, feed) <= goal:
+        training_step(optimizer, task.loss(model, faces).mean())
+        if step % every == 0 and loss_on(model, task, forget, loader) <= goal:
             return step
     return None

@@ -27,37 +27,45 @@ MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY:
 
 
 def verdicts(
-    rows: Sequence[Summary], accept: Mapping[str, Criterion], error: str = "error", partial: Collection[str] = (),
+    rows: Sequence[Summary],
+    accept: Mapping[str, Criterion],
+    error: str = "error",
+    partial: Collection[str] = (),
 ) -> list[Verdict]:
     """One arm's rows, controls among them, against its criteria; none without criteria. error: name of the task's;
-    partial: rows that were handed the strangers they are judged by."""
+    partial: rows that were handed the strangers that the attack is scored with."""
     if not accept or not rows:
         return []
     by_name = {one.method: one for one in rows}
-    found = {name: held_against(one, by_name[REFERENCE], accept) for name, one in by_name.items()
-             if name != REFERENCE}
+    found = {name: verdict_of(one, by_name[REFERENCE], accept) for name, one in by_name.items() if name != REFERENCE}
     wrong = {name: found[name].verdict for name, must in MUST.items() if name in found and found[name].verdict != must}
     if under_trained(by_name, error):
         wrong[REFERENCE] = "fail"
     doubts = [DOUBT[name][word] for name, word in wrong.items()]
-    if not any(speaks_of_others(name) for name in accept):
-        doubts.append("no threshold asks how well anybody is still served, which a network that knows nothing would "
-                      "pass")
-    return [in_the_light_of(one, [*doubts, *(["it has seen its judges"] if one.method in partial else [])],
-                            keeps=all(name == ORIGINAL or word != "fail" for name, word in wrong.items()))
-            for one in found.values()]
+    if not any(concerns_others(name) for name in accept):
+        doubts.append(
+            "no threshold asks how well anybody is still served, which a network that knows nothing would pass"
+        )
+    return [
+        given_controls(
+            one,
+            [*doubts, *(["it was trained on the attack's non-members"] if one.method in partial else [])],
+            keeps=all(name == ORIGINAL or word != "fail" for name, word in wrong.items()),
+        )
+        for one in found.values()
+    ]
 
 
-def speaks_of_others(name: str) -> bool:
+def concerns_others(name: str) -> bool:
     """Whether a measure is about people who did not ask to be forgotten."""
     return name.startswith(OF_OTHERS) or "/test" in name or "/retain" in name
 
 
-def asked_of(row: Summary, name: str) -> bool:
+def applies_to(row: Summary, name: str) -> bool:
     """Whether a criterion is held against a row: of people nobody was trained on what was measured of them, of one
     answer for everybody what is asked for those who stay, of every other row all of it."""
     if row.method == CONSTANT:
-        return speaks_of_others(name)
+        return concerns_others(name)
     return row.method != NOBODY or name in row.measures
 
 
@@ -72,35 +80,67 @@ def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
     return without.span[1] > first.span[2] and without.span[0] - first.span[0] > UNDER_TRAINED * usual.span[0]
 
 
-def held_against(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
+def verdict_of(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
     """One row's verdict, whatever the controls say."""
-    met = [meets(name, criterion, row, reference) for name, criterion in accept.items() if asked_of(row, name)]
+    met = [meets(name, criterion, row, reference) for name, criterion in accept.items() if applies_to(row, name)]
     words = [one.verdict for one in met]
-    word: VerdictWord = ("fail" if "fail" in words else
-                         "not enough data" if "not enough data" in words or not words else "pass")
-    return Verdict(arm=row.arm, method=row.method, verdict=word, criteria=met, must=MUST.get(row.method),
-                   why="" if words else "none of the criteria was measured")
+    word: VerdictWord = (
+        "fail" if "fail" in words else "not enough data" if "not enough data" in words or not words else "pass"
+    )
+    return Verdict(
+        arm=row.arm,
+        method=row.method,
+        verdict=word,
+        criteria=met,
+        must=MUST.get(row.method),
+        why="" if words else "none of the criteria was measured",
+    )
 
 
 def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> CriterionMet:
     """One measure of one row against one threshold."""
-    record = compared(name, row, reference) if criterion.within is not None else row.measures.get(name)
+    record = difference_to_reference(name, row, reference) if criterion.within is not None else row.measures.get(name)
     asked = in_words(criterion)
     if record is None or record.span is None:
-        return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
-                            detectable=None, why="not measured" if record is None else record.about)
+        return CriterionMet(
+            measure=name,
+            asked=asked,
+            value=None,
+            low=None,
+            high=None,
+            verdict="not enough data",
+            detectable=None,
+            why="not measured" if record is None else record.about,
+        )
     value, low, high = record.span
     if low == high and len(row.seeds) == 1 and name.startswith(WITHOUT_PEOPLE):
-        return CriterionMet(measure=name, asked=asked, value=None, low=None, high=None, verdict="not enough data",
-                            detectable=None, why="one seed leaves no interval")
+        return CriterionMet(
+            measure=name,
+            asked=asked,
+            value=None,
+            low=None,
+            high=None,
+            verdict="not enough data",
+            detectable=None,
+            why="one seed leaves no interval",
+        )
     least, most = allowed(criterion)
-    word: VerdictWord = ("pass" if least <= low and high <= most else
-                         "fail" if high < least or low > most else "not enough data")
-    return CriterionMet(measure=name, asked=asked, value=value, low=low, high=high, verdict=word,
-                        detectable=detectable(low, high), why="")
+    word: VerdictWord = (
+        "pass" if least <= low and high <= most else "fail" if high < least or low > most else "not enough data"
+    )
+    return CriterionMet(
+        measure=name,
+        asked=asked,
+        value=value,
+        low=low,
+        high=high,
+        verdict=word,
+        detectable=detectable(low, high),
+        why="",
+    )
 
 
-def compared(name: str, row: Summary, reference: Summary) -> MeasureRecord | None:
+def difference_to_reference(name: str, row: Summary, reference: Summary) -> MeasureRecord | None:
     """A measure less the reference's: on the same people in every draw where that was measured, else with the two
     intervals joined as if they were independent, which is wider."""
     question, _, level = name.rpartition("/")
@@ -113,17 +153,23 @@ def compared(name: str, row: Summary, reference: Summary) -> MeasureRecord | Non
         return theirs if ours.span else ours
     (value, low, high), (other, other_low, other_high) = ours.span, theirs.span
     gap = value - other
-    return MeasureRecord(value=gap, low=gap - math.hypot(value - low, other_high - other),
-                         high=gap + math.hypot(high - value, other - other_low), aim="as retrained",
-                         about=f"{ours.about}, minus the retrained reference's")
+    return MeasureRecord(
+        value=gap,
+        low=gap - math.hypot(value - low, other_high - other),
+        high=gap + math.hypot(high - value, other - other_low),
+        aim="as retrained",
+        about=f"{ours.about}, minus the retrained reference's",
+    )
 
 
 def allowed(criterion: Criterion) -> tuple[float, float]:
     """Between what a value, or its distance to the reference's, may lie."""
     if criterion.within is not None:
         return -criterion.within, criterion.within
-    return (criterion.at_least if criterion.at_least is not None else float("-inf"),
-            criterion.at_most if criterion.at_most is not None else float("inf"))
+    return (
+        criterion.at_least if criterion.at_least is not None else float("-inf"),
+        criterion.at_most if criterion.at_most is not None else float("inf"),
+    )
 
 
 def in_words(criterion: Criterion) -> str:
@@ -139,7 +185,7 @@ def detectable(low: float, high: float) -> float:
     return float(error * (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)))
 
 
-def in_the_light_of(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verdict:
+def given_controls(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verdict:
     """A verdict once the controls are known: where one came out wrong no row passes; and who fails, fails only as long
     as no control speaks against the instrument itself (`keeps`): too few people to see that a retrained model passes
     are no excuse for a leak that they were enough to see."""
@@ -151,16 +197,25 @@ def in_the_light_of(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Ver
 
 UNSURE = "there are too few people or seeds to say that {}"
 DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
-    ORIGINAL: {"pass": "the original passes as well: there is too little to forget here, or to see",
-               "not enough data": UNSURE.format("the original fails")},
-    OTHER_SEED: {"fail": "another retrained model fails: these thresholds are tighter than retraining itself",
-                 "not enough data": UNSURE.format("another retrained model passes")},
-    REFERENCE: {"fail": "the reference knows the retained far worse than the original does: it was not trained as "
-                        "well"},
-    NOBODY: {"fail": "people nobody was trained on fail: the attacks see something else than training",
-             "not enough data": UNSURE.format("people nobody was trained on pass")},
-    CONSTANT: {"pass": "one answer for everybody, whatever the picture shows, passes what is asked for those who stay: "
-                       "ask for more than guessing",
-               "not enough data": UNSURE.format("one answer for everybody fails what is asked for those who stay")},
+    ORIGINAL: {
+        "pass": "the original passes as well: there is too little to forget here, or to see",
+        "not enough data": UNSURE.format("the original fails"),
+    },
+    OTHER_SEED: {
+        "fail": "another retrained model fails: these thresholds are tighter than retraining itself",
+        "not enough data": UNSURE.format("another retrained model passes"),
+    },
+    REFERENCE: {
+        "fail": "the reference knows the retained far worse than the original does: it was not trained as well"
+    },
+    NOBODY: {
+        "fail": "people nobody was trained on fail: the attacks see something else than training",
+        "not enough data": UNSURE.format("people nobody was trained on pass"),
+    },
+    CONSTANT: {
+        "pass": "one answer for everybody, whatever the picture shows, passes what is asked for those who stay: "
+        "ask for more than guessing",
+        "not enough data": UNSURE.format("one answer for everybody fails what is asked for those who stay"),
+    },
 }
 """What a control that came out wrong means."""

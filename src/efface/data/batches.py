@@ -45,13 +45,13 @@ def as_input(images: NDArray[Any], device: torch.device) -> Tensor:
     return (tensor.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
-def answering_batch(device: torch.device) -> int:
+def inference_batch(device: torch.device) -> int:
     """Faces at a time where nothing is learned: on a CPU as many as stay in its cache (64 faces of 36 pixels were
     answered 1.7 times as fast as 256), elsewhere enough to keep it busy."""
     return 64 if device.type == "cpu" else 512
 
 
-class Feed:
+class BatchLoader:
     """Batches of faces, each pass shuffled from (seed, number of the pass).
 
     A pass can be repeated exactly by setting `passes`, so a training that was cut off goes on where it was.
@@ -61,12 +61,17 @@ class Feed:
         self.device = device
         self.seed = seed
         self.passes = 0
-        self.handed = 0
+        self.faces_used = 0
         """How many faces were handed out so far: a method's bill."""
         self.tick = tick
 
     def __call__(
-        self, faces: Faces, *, batch: int = 64, weights: NDArray[np.float64] | None = None, augment: Augment = "none",
+        self,
+        faces: Faces,
+        *,
+        batch: int = 64,
+        weights: NDArray[np.float64] | None = None,
+        augment: Augment = "none",
     ) -> Iterator[Batch]:
         """One pass: every face once or, with weights (n,; default: those the faces bring), n draws with replacement in
         proportion to them; each changed at random as `augment` says (targets are left as they are).
@@ -74,17 +79,20 @@ class Feed:
         A last batch of a single face joins no pass: batch normalisation cannot train on it.
         """
         weights = faces.weights if weights is None else weights
-        order = self.generator().permutation(len(faces)) if weights is None else self.generator().choice(
-            len(faces), len(faces), p=weights / weights.sum())
+        order = (
+            self.generator().permutation(len(faces))
+            if weights is None
+            else self.generator().choice(len(faces), len(faces), p=weights / weights.sum())
+        )
         self.passes += 1
         for start in range(0, len(faces), batch):
-            rows = order[start:start + batch]
+            rows = order[start : start + batch]
             if len(rows) > 1 or batch == 1 or len(faces) == 1:
                 yield self.changed(self.fetch(faces, rows), augment, start)
 
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
-        self.handed += len(rows)
+        self.faces_used += len(rows)
         if self.tick is not None:
             self.tick(len(rows))
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
@@ -100,18 +108,18 @@ class Feed:
         return itertools.chain.from_iterable(self(faces, batch=batch, augment=augment) for _ in itertools.count())
 
     @torch.no_grad()
-    def answers(self, model: nn.Module, faces: Faces) -> NDArray[np.float32]:
+    def outputs(self, model: nn.Module, faces: Faces) -> NDArray[np.float32]:
         """(n, ...) what a model in evaluation mode answers to each face, in order: computed once, kept in a file
         without a name that goes with the process."""
         model.eval()
-        batch = answering_batch(self.device)
+        batch = inference_batch(self.device)
         kept: NDArray[np.float32] | None = None
         for start in range(0, len(faces), batch):
             answer = model(self.fetch(faces, np.arange(start, min(start + batch, len(faces)))).images).cpu().numpy()
             if kept is None:
                 with tempfile.TemporaryFile() as file:
                     kept = np.memmap(file, np.float32, "w+", shape=(len(faces), *answer.shape[1:]))
-            kept[start:start + len(answer)] = answer
+            kept[start : start + len(answer)] = answer
         if kept is None:
             raise ValueError("there is no face to answer")
         return kept

@@ -1,4 +1,4 @@
-"""Faces in memory: an album of decoded photos, a task's columns of them, and how a request divides them."""
+"""Faces in memory: a table of decoded photos, a task's columns of them, and how a request divides them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ image position and are swapped by their readers. The centre of the top-left pixe
 
 
 @dataclass(frozen=True)
-class Album:
+class FaceTable:
     """Decoded photos and everything known of each: what a dataset hands over.
 
     images: (n, c, h, w) uint8, memory-mapped when they come from disk; c is 1 (grey) or 3 (RGB).
@@ -38,11 +38,13 @@ class Album:
             raise InputError(f"{len(self.images)} images but {len(self.table)} rows of labels: they must be equal")
         for column in ("key", "person"):
             if column not in self.table:
-                raise InputError(f"an album needs a column '{column}'; it has {', '.join(self.table.columns)}")
+                raise InputError(f"a face table needs a column '{column}'; it has {', '.join(self.table.columns)}")
         twice = self.table["key"][self.table["key"].duplicated()]
         if len(twice):
-            raise InputError(f"key '{twice.iloc[0]}' stands {int((self.table['key'] == twice.iloc[0]).sum())} times: "
-                             "keys must be unique")
+            raise InputError(
+                f"key '{twice.iloc[0]}' stands {int((self.table['key'] == twice.iloc[0]).sum())} times: "
+                "keys must be unique"
+            )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -117,7 +119,7 @@ def together(first: Faces, second: Faces) -> Faces:
 
 
 @dataclass(frozen=True)
-class Material:
+class MethodData:
     """All that a method may see. Nothing an audit uses is in it."""
 
     forget: Faces
@@ -151,9 +153,9 @@ class Splits:
     test: Faces
 
     @property
-    def material(self) -> Material:
+    def data(self) -> MethodData:
         """What a method is handed."""
-        return Material(self.forget, self.retain, self.public)
+        return MethodData(self.forget, self.retain, self.public)
 
     def items(self) -> list[tuple[str, Faces]]:
         """(name, faces) of each split."""

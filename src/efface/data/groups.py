@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from efface.data.faces import Album, Array
+from efface.data.faces import Array, FaceTable
 from efface.errors import InputError, nearest
 from efface.plan.tables import Source
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def grouped(table: pd.DataFrame, source: Source, album: Album) -> pd.DataFrame:
+def grouped(table: pd.DataFrame, source: Source, face_table: FaceTable) -> pd.DataFrame:
     """The table with a column `group` of strings. Groups that nobody knows but a classifier or an algorithm are called
     so, wherever they are named."""
     if source.group is not None:
@@ -28,7 +28,7 @@ def grouped(table: pd.DataFrame, source: Source, album: Album) -> pd.DataFrame:
         name = ", ".join(value for values in source.group_where.values() for value in values)
         return table.assign(group=np.where(mine, name, "everyone else"))
     if source.group_clusters is not None:
-        return table.assign(group=clustered(album.images, table, source.group_clusters))
+        return table.assign(group=clustered(face_table.images, table, source.group_clusters))
     known = column(table, source.group_by, "data.group_by") if source.group_by else table.get("group")
     return table.assign(group="" if known is None else known.astype(str).where(known.notna(), ""))
 

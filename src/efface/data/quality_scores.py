@@ -17,8 +17,10 @@ def read_scores(path: Path, column: str) -> dict[str, float]:
         raise InputError(f"{path} cannot be read as a table of scores: {' '.join(str(error).split())}") from None
     for name in ("key", column):
         if name not in table:
-            raise InputError(f"{path}: no column '{name}'{nearest(name, map(str, table.columns))}; expected what "
-                             "`efface quality` writes")
+            raise InputError(
+                f"{path}: no column '{name}'{nearest(name, map(str, table.columns))}; expected what "
+                "`efface quality` writes"
+            )
     numbers = pd.to_numeric(table[column], errors="coerce")
     if numbers.isna().any():
         raise InputError(f"{path}: {column} of '{table['key'][numbers.isna()].iloc[0]}' is no number")

@@ -15,8 +15,12 @@ from efface.plan.tables import Forget, Split
 UNTRAINED = ("public", "val", "strangers", "test")
 
 
-def divide(
-    faces: Faces, split: Split, forget: Forget, column: Array | None = None, fixed: Array | None = None,
+def split_faces(
+    faces: Faces,
+    split: Split,
+    forget: Forget,
+    column: Array | None = None,
+    fixed: Array | None = None,
     marked: Array | None = None,
 ) -> Splits:
     """Splits by person: `column` (n,) names each face's part, or people are drawn group by group, but for those whose
@@ -34,11 +38,18 @@ def divide(
     untrained = {name: faces[np.flatnonzero(part == name)] for name in UNTRAINED}
     for name in ("strangers", "test"):
         if not len(untrained[name]):
-            why = (f"{len(people(faces)[0])} people are too few for split.{name} = {getattr(split, name)}"
-                   if column is None else f"column '{split.by}' names no face '{name}'")
+            why = (
+                f"{len(people(faces)[0])} people are too few for split.{name} = {getattr(split, name)}"
+                if column is None
+                else f"column '{split.by}' names no face '{name}'"
+            )
             raise InputError(f"no face is left for '{name}', without which nothing can be said: {why}")
-    names = {"forget": forgotten & ~unseen, "forget_unseen": forgotten & unseen,
-             "retain": ~forgotten & ~unseen, "retain_unseen": ~forgotten & unseen}
+    names = {
+        "forget": forgotten & ~unseen,
+        "forget_unseen": forgotten & unseen,
+        "retain": ~forgotten & ~unseen,
+        "retain_unseen": ~forgotten & unseen,
+    }
     return Splits(**{name: trained[np.flatnonzero(rows)] for name, rows in names.items()}, **untrained)
 
 
@@ -61,7 +72,7 @@ def drawn(faces: Faces, split: Split, fixed: Array | None = None) -> Array:
         start = 0.0
         for name in UNTRAINED:
             share = getattr(split, name)
-            for person in order[round(start * len(order)):round((start + share) * len(order))]:
+            for person in order[round(start * len(order)) : round((start + share) * len(order))]:
                 part_of[person] = name
             start += share
     return np.array([part_of[person] or "train" for person in faces.identities.tolist()])
@@ -72,8 +83,9 @@ def given(faces: Faces, column: Array, where: str) -> Array:
     allowed = ("train", *UNTRAINED)
     for value in np.unique(column):
         if value not in allowed:
-            raise InputError(f"face '{faces.keys[column == value][0]}' has the unknown split '{value}'"
-                             f"{nearest(str(value), allowed)}")
+            raise InputError(
+                f"face '{faces.keys[column == value][0]}' has the unknown split '{value}'{nearest(str(value), allowed)}"
+            )
     one_part_each(faces, column, where)
     return column
 
@@ -83,8 +95,10 @@ def one_part_each(faces: Faces, column: Array, where: str) -> dict[str, str]:
     part_of: dict[str, str] = {}
     for person, part in zip(faces.identities.tolist(), column.tolist(), strict=True):
         if part_of.setdefault(person, part) != part:
-            raise InputError(f"{where}: a person stands in two splits, '{part_of[person] or 'train'}' and "
-                             f"'{part or 'train'}': '{person}'; forgetting is about people, so each must stand in one")
+            raise InputError(
+                f"{where}: a person stands in two splits, '{part_of[person] or 'train'}' and "
+                f"'{part or 'train'}': '{person}'; forgetting is about people, so each must stand in one"
+            )
     return part_of
 
 
@@ -110,13 +124,17 @@ def requested(trained: Faces, forget: Forget, seed: int, marked: Array | None = 
         turn = in_parts(trained.identities, chosen, forget.rounds)
     rows = turn > 0
     if rows.all():
-        raise InputError(f"the request takes all {len(names)} trained people: nobody is retained, so there is no "
-                         "model without them to compare with; ask for fewer")
+        raise InputError(
+            f"the request takes all {len(names)} trained people: nobody is retained, so there is no "
+            "model without them to compare with; ask for fewer"
+        )
     for group in np.unique(trained.groups[rows]):
         if group and rows[trained.groups == group].all() and not forget.whole_group:
-            raise InputError(f"the request takes every trained face of group '{group}': no retained face of it is "
-                             "left, so rebalancing has nothing to draw, and how well the group could still be served "
-                             "cannot be measured; ask for fewer, or set forget.whole_group = true to run it anyway")
+            raise InputError(
+                f"the request takes every trained face of group '{group}': no retained face of it is "
+                "left, so rebalancing has nothing to draw, and how well the group could still be served "
+                "cannot be measured; ask for fewer, or set forget.whole_group = true to run it anyway"
+            )
     return turn
 
 
@@ -169,14 +187,18 @@ def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     if forget.group is not None:
         pool = names[groups == forget.group]
         if not len(pool):
-            raise InputError(f"forget.group: nobody of group '{forget.group}' was trained on"
-                             f"{nearest(forget.group, set(groups.tolist()))}")
+            raise InputError(
+                f"forget.group: nobody of group '{forget.group}' was trained on"
+                f"{nearest(forget.group, set(groups.tolist()))}"
+            )
     if forget.skew is not None:
         return skewed(names, groups, forget, seed)
     wanted = forget.people if forget.people is not None else round((forget.share or 0) * len(pool))
     if not 0 < wanted <= len(pool):
-        raise InputError(f"the request takes {wanted} of {len(pool)} trained people"
-                         f"{f' of group {forget.group!r}' if forget.group else ''}: expected 1 to {len(pool)}")
+        raise InputError(
+            f"the request takes {wanted} of {len(pool)} trained people"
+            f"{f' of group {forget.group!r}' if forget.group else ''}: expected 1 to {len(pool)}"
+        )
     return np.random.default_rng([seed, 1]).permutation(pool)[:wanted]
 
 
@@ -191,8 +213,10 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     for place, (pool, wanted) in enumerate(pools):
         if wanted > len(pool):
             whose = f"of group '{forget.group}'" if place == 0 else f"outside group '{forget.group}'"
-            raise InputError(f"forget: skew {forget.skew:g} of {forget.people} people takes {wanted} {whose}, and "
-                             f"{len(pool)} of these were trained on: ask for fewer people")
+            raise InputError(
+                f"forget: skew {forget.skew:g} of {forget.people} people takes {wanted} {whose}, and "
+                f"{len(pool)} of these were trained on: ask for fewer people"
+            )
         chosen.append(np.random.default_rng([seed, 1, place]).permutation(pool)[:wanted])
     return np.concatenate(chosen)
 
@@ -209,6 +233,8 @@ def listed(path: Path, names: Array) -> Array:
     known = set(names.tolist())
     for person in wanted:
         if person not in known:
-            raise InputError(f"forget.file {path}: '{person}' is nobody the model was trained on"
-                             f"{nearest(person, known) if len(known) < 20 else ''}")
+            raise InputError(
+                f"forget.file {path}: '{person}' is nobody the model was trained on"
+                f"{nearest(person, known) if len(known) < 20 else ''}"
+            )
     return np.array(wanted)

@@ -41,14 +41,16 @@ class Verification:
     def fingerprint(self) -> str:
         """Changes with the pairs, their photos' places, and their quality."""
         columns = (self.images.rows[self.first], self.images.rows[self.second], self.same, self.fold, self.quality)
-        return hashlib.sha256(self.name.encode() + b"".join(np.ascontiguousarray(one).tobytes() for one in columns)
-                              ).hexdigest()
+        return hashlib.sha256(
+            self.name.encode() + b"".join(np.ascontiguousarray(one).tobytes() for one in columns)
+        ).hexdigest()
 
 
 def verification_sets(asked: Sequence[Verify], faces: Faces, splits: Splits) -> tuple[Verification, ...]:
     """Every set a plan asks for."""
-    return tuple(from_pairs(one, faces, splits) if one.pairs is not None else from_bin(one, faces.shape)
-                 for one in asked)
+    return tuple(
+        from_pairs(one, faces, splits) if one.pairs is not None else from_bin(one, faces.shape) for one in asked
+    )
 
 
 def from_pairs(asked: Verify, faces: Faces, splits: Splits) -> Verification:
@@ -59,28 +61,39 @@ def from_pairs(asked: Verify, faces: Faces, splits: Splits) -> Verification:
     trained = np.isin(faces.identities, np.concatenate([splits.forget.identities, splits.retain.identities]))
     usable: Array = np.all(rows >= 0, axis=0) & ~np.any(trained[rows], axis=0)
     if not usable.any() or pairs.same[usable].all() or not pairs.same[usable].any():
-        raise InputError(f"verify '{asked.name}': {int(usable.sum())} of the {len(usable)} pairs of {asked.pairs} are "
-                         "of people no model was trained on, whose photos are here "
-                         f"({int((rows < 0).any(0).sum())} pairs name a photo that is not): pairs of one person and of "
-                         "two are needed")
+        raise InputError(
+            f"verify '{asked.name}': {int(usable.sum())} of the {len(usable)} pairs of {asked.pairs} are "
+            "of people no model was trained on, whose photos are here "
+            f"({int((rows < 0).any(0).sum())} pairs name a photo that is not): pairs of one person and of "
+            "two are needed"
+        )
     first, second = rows[:, usable]
     quality = np.full(len(first), np.nan, np.float32)
     if asked.quality is not None:
         scored, where = np.unique([first, second], return_inverse=True)
         scores = scores_of(faces.keys[scored], asked.quality, asked.quality_by)
         quality = scores[where].reshape(2, -1).min(0).astype(np.float32)
-    return Verification(asked.name, faces.images, first, second, pairs.same[usable], pairs.fold[usable], quality,
-                        int((~usable).sum()))
+    return Verification(
+        asked.name, faces.images, first, second, pairs.same[usable], pairs.fold[usable], quality, int((~usable).sum())
+    )
 
 
 def from_bin(asked: Verify, shape: tuple[int, int, int]) -> Verification:
     """All pairs of a set that brings its photos, as large as the plan's faces."""
     assert asked.bin is not None
     if shape[0] != 3:
-        raise InputError(f"verify '{asked.name}': photos of a bin are in colour, the plan's faces have {shape[0]} "
-                         "channel: prepare them with colour = true")
+        raise InputError(
+            f"verify '{asked.name}': photos of a bin are in colour, the plan's faces have {shape[0]} "
+            "channel: prepare them with colour = true"
+        )
     images, same = read_bin(asked.bin, shape[1:])
     count = len(same)
-    return Verification(asked.name, Images(images, np.arange(len(images))), np.arange(0, 2 * count, 2),
-                        np.arange(1, 2 * count, 2), same, np.arange(count) * 10 // count,
-                        np.full(count, np.nan, np.float32))
+    return Verification(
+        asked.name,
+        Images(images, np.arange(len(images))),
+        np.arange(0, 2 * count, 2),
+        np.arange(1, 2 * count, 2),
+        same,
+        np.arange(count) * 10 // count,
+        np.full(count, np.nan, np.float32),
+    )

@@ -1,7 +1,7 @@
 """Every dataset in two explicit tables: photos that are read from disk, and faces that are generated.
 
 A reader turns a folder into a table of photos, decoding nothing; `efface.preparation` makes packed faces of it.
-A generator makes an `Album` at once and needs no download.
+A generator makes an `FaceTable` at once and needs no download.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from efface.data.faces import Album
+from efface.data.faces import FaceTable
 from efface.datasets import (
     agedb,
     bioid,
@@ -53,7 +53,7 @@ class Generator:
     """A dataset made on the spot."""
 
     card: Card
-    make: Callable[..., Album]
+    make: Callable[..., FaceTable]
 
 
 READERS = {

@@ -40,6 +40,7 @@ def read(path: Path) -> pd.DataFrame:
     strange = [file.name for file, match in matches if match is None]
     if strange or not files:
         raise InputError(f"{path} holds {f'the file {strange[0]}' if strange else 'no photos'}: expected {CARD.layout}")
-    rows = [(file.stem, str(file.absolute()), match[2], int(match[3]), match[4].lower())
-            for file, match in matches if match]
+    rows = [
+        (file.stem, str(file.absolute()), match[2], int(match[3]), match[4].lower()) for file, match in matches if match
+    ]
     return pd.DataFrame(rows, columns=["key", "path", "person", "age", "gender"])

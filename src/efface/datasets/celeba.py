@@ -25,7 +25,7 @@ CELEBA = Card(
     licence="non-commercial research",
     home="https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
     layout="identity_CelebA.txt, list_attr_celeba.txt, img_align_celeba/000001.jpg; list_eval_partition.txt and "
-           "list_landmarks_align_celeba.txt where they are",
+    "list_landmarks_align_celeba.txt where they are",
     about="202,599 photos of 10,177 celebrities with 40 attributes",
 )
 
@@ -57,7 +57,8 @@ def read_celeba(path: Path) -> pd.DataFrame:
         points = {words[0]: words[1:5] for words in lines_of(landmarks) if len(words) == 11}
         nowhere = ["nan"] * 4
         right_x, right_y, left_x, left_y = np.array(
-            [points.get(f"{key}.jpg", nowhere) for key in table["key"]], np.float64).T
+            [points.get(f"{key}.jpg", nowhere) for key in table["key"]], np.float64
+        ).T
         table = table.assign(**dict(zip(EYES, (left_x, left_y, right_x, right_y), strict=True)))
     return table
 
@@ -96,15 +97,21 @@ def labelled(path: Path, identities: str, attributes: str, folders: list[Path], 
     present = {file.name for file in folder.iterdir()}
     rows = [name for name in values if name in present and name in person]
     if not rows:
-        raise InputError(f"{folder} holds none of the photos that {attributes} and {identities} name: expected "
-                         f"{card.layout}")
-    table = pd.DataFrame({
-        "key": [Path(name).stem for name in rows],
-        "path": [str((folder / name).absolute()) for name in rows],
-        "person": [person[name] for name in rows],
-    }).join(pd.DataFrame(np.stack([values[name] for name in rows]), columns=names))
-    table.attrs["left_out"] = {name: "no photo" if name not in present else "no identity"
-                               for name in values if name not in present or name not in person}
+        raise InputError(
+            f"{folder} holds none of the photos that {attributes} and {identities} name: expected {card.layout}"
+        )
+    table = pd.DataFrame(
+        {
+            "key": [Path(name).stem for name in rows],
+            "path": [str((folder / name).absolute()) for name in rows],
+            "person": [person[name] for name in rows],
+        }
+    ).join(pd.DataFrame(np.stack([values[name] for name in rows]), columns=names))
+    table.attrs["left_out"] = {
+        name: "no photo" if name not in present else "no identity"
+        for name in values
+        if name not in present or name not in person
+    }
     return table
 
 
@@ -115,10 +122,11 @@ def read_attributes(file: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     if len(lines) < start + 2:
         raise InputError(f"{file} holds no photo: expected a count, the attributes' names, then a line per photo")
     names, values = lines[start], {}
-    for words in lines[start + 1:]:
+    for words in lines[start + 1 :]:
         if len(words) != len(names) + 1 or not set(words[1:]) <= {"-1", "0", "1"}:
-            raise InputError(f"{file}: the line of '{words[0]}' has {len(words) - 1} values: expected {len(names)}, "
-                             "each -1 or 1")
+            raise InputError(
+                f"{file}: the line of '{words[0]}' has {len(words) - 1} values: expected {len(names)}, each -1 or 1"
+            )
         values[words[0]] = np.array([int(word == "1") for word in words[1:]])
     return names, values
 

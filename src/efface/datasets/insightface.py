@@ -46,13 +46,17 @@ def read(path: Path) -> pd.DataFrame:
     if (labels < 0).any() or (labels != np.floor(labels)).any() or not len(labels):
         raise InputError(f"{record} has labels that are no numbers of people: expected whole numbers from 0 on")
     if len(np.unique(labels)) > announced:
-        raise InputError(f"{record} has {len(np.unique(labels))} people but {path / 'property'} announces {announced}: "
-                         "the files belong to different sets")
-    return pd.DataFrame({
-        "key": np.char.zfill(keys[images].astype(str), 7),
-        "path": [f"{record.absolute()}@{offset}" for offset in offsets[images].tolist()],
-        "person": np.char.zfill(labels.astype(np.int64).astype(str), 6),
-    })
+        raise InputError(
+            f"{record} has {len(np.unique(labels))} people but {path / 'property'} announces {announced}: "
+            "the files belong to different sets"
+        )
+    return pd.DataFrame(
+        {
+            "key": np.char.zfill(keys[images].astype(str), 7),
+            "path": [f"{record.absolute()}@{offset}" for offset in offsets[images].tolist()],
+            "person": np.char.zfill(labels.astype(np.int64).astype(str), 6),
+        }
+    )
 
 
 def people_announced(file: Path) -> int:
@@ -74,8 +78,9 @@ def read_index(file: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
         table = pd.read_csv(file, sep="\t", header=None, names=["key", "offset"], dtype=np.int64)
     except ValueError as error:
         reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{file} is cut off or no index ({reason}): expected a line 'key<tab>offset' per "
-                         "record") from None
+        raise InputError(
+            f"{file} is cut off or no index ({reason}): expected a line 'key<tab>offset' per record"
+        ) from None
     if table.empty:
         raise InputError(f"{file} is empty: expected a line 'key<tab>offset' per record")
     table = table.sort_values("key")
@@ -83,8 +88,10 @@ def read_index(file: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
     if len(np.unique(keys)) < len(keys):
         raise InputError(f"{file} names a record twice: it is damaged, fetch it again")
     if offsets.min() < 0 or offsets.max() >= size:
-        raise InputError(f"{file} points to byte {offsets.max()} of a record file of {size}: one of the two is cut "
-                         "off, or they belong to different sets")
+        raise InputError(
+            f"{file} points to byte {offsets.max()} of a record file of {size}: one of the two is cut "
+            "off, or they belong to different sets"
+        )
     return keys, offsets
 
 
@@ -98,6 +105,8 @@ def pictures(record: Path, keys: NDArray[np.int64], offsets: NDArray[np.int64]) 
     first_person = int(start.labels[0])
     named = (keys > 0) & (keys < first_person)
     if named.sum() != first_person - 1:
-        raise InputError(f"the index of {record} has {int(named.sum())} photos but record 0 announces "
-                         f"{first_person - 1}: the .idx is cut off, fetch it again")
+        raise InputError(
+            f"the index of {record} has {int(named.sum())} photos but record 0 announces "
+            f"{first_person - 1}: the .idx is cut off, fetch it again"
+        )
     return named

@@ -26,8 +26,15 @@ CARD = Card(
 )
 
 NAME = re.compile(r"([A-Z]{2})\.(AN|DI|FE|HA|NE|SA|SU)(\d)\.(\d+)\.tiff?", re.IGNORECASE)
-EXPRESSIONS = {"AN": "angry", "DI": "disgusted", "FE": "afraid", "HA": "happy", "NE": "neutral", "SA": "sad",
-               "SU": "surprised"}
+EXPRESSIONS = {
+    "AN": "angry",
+    "DI": "disgusted",
+    "FE": "afraid",
+    "HA": "happy",
+    "NE": "neutral",
+    "SA": "sad",
+    "SU": "surprised",
+}
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -36,12 +43,16 @@ def read(path: Path) -> pd.DataFrame:
 
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: expected {CARD.layout}")
-    photos = sorted(file for file in path.iterdir() if file.suffix.lower() in (".tif", ".tiff")
-                    and not file.name.startswith("."))
+    photos = sorted(
+        file for file in path.iterdir() if file.suffix.lower() in (".tif", ".tiff") and not file.name.startswith(".")
+    )
     matches = [(file, NAME.fullmatch(file.name)) for file in photos]
     strange = [file.name for file, match in matches if match is None]
     if strange or not photos:
         raise InputError(f"{path} holds {f'the file {strange[0]}' if strange else 'no photos'}: expected {CARD.layout}")
-    rows = [(file.stem, str(file.absolute()), match[1].upper(), EXPRESSIONS[match[2].upper()])
-            for file, match in matches if match]
+    rows = [
+        (file.stem, str(file.absolute()), match[1].upper(), EXPRESSIONS[match[2].upper()])
+        for file, match in matches
+        if match
+    ]
     return pd.DataFrame(rows, columns=["key", "path", "person", "expression"])

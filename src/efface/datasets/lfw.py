@@ -64,14 +64,17 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         raise InputError(f"data.attributes {file} cannot be read: {error}") from None
     head = next((line for line in lines if line.startswith("#") and "\tperson\timagenum\t" in line), None)
     if head is None:
-        raise InputError(f"data.attributes {file} has no line \"#  person  imagenum  ...\" with the attributes' names: "
-                         "expected lfw_attributes.txt, its words separated by tabs")
+        raise InputError(
+            f'data.attributes {file} has no line "#  person  imagenum  ..." with the attributes\' names: '
+            "expected lfw_attributes.txt, its words separated by tabs"
+        )
     names = [name.strip().replace(" ", "_") for name in head.split("\t")[3:]]
     rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
     for row in rows:
         if len(row) != len(names) + 2:
-            raise InputError(f"data.attributes {file}: the line of '{row[0]}' has {len(row) - 2} scores: expected "
-                             f"{len(names)}")
+            raise InputError(
+                f"data.attributes {file}: the line of '{row[0]}' has {len(row) - 2} scores: expected {len(names)}"
+            )
     scores = pd.DataFrame([row[2:] for row in rows], columns=names).apply(pd.to_numeric, errors="coerce")
     of = scores.groupby([row[0].replace(" ", "_") for row in rows]).mean()
     known = of.gt(0).astype(int).astype(str).reindex(table["person"]).fillna("unknown").reset_index(drop=True)

@@ -36,7 +36,7 @@ def read(path: Path) -> pd.DataFrame:
 
     Columns: age (a band), age_class (a to h), family, part (the file), protocol (the benchmark's split, under this
     package's names) and protocol_clean (every third family of the benchmark's unseen ones is public instead, so that a
-    method that needs public faces does not train on those that judge it).
+    method that needs public faces does not train on those it is evaluated with).
     """
     import pandas as pd
 
@@ -54,8 +54,10 @@ def read_part(path: Path, part: str, file: Path) -> pd.DataFrame:
     labels = read_table(file, ["family_id", "person_id", "age_class", "image_path"])
     classes = labels["age_class"].str.strip().str.lower()
     for place in classes[~classes.isin(list(AGES))].index:
-        raise InputError(f"{file}: age_class of '{labels['image_path'][place]}' is '{labels['age_class'][place]}': "
-                         f"expected {', '.join(AGES)}")
+        raise InputError(
+            f"{file}: age_class of '{labels['image_path'][place]}' is '{labels['age_class'][place]}': "
+            f"expected {', '.join(AGES)}"
+        )
     names = labels["image_path"].str.strip()
     stems = names.map(lambda name: Path(name).stem)
     families = labels["family_id"].str.strip()

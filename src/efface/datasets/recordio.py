@@ -57,7 +57,7 @@ def read_record(path: Path, offset: int) -> Record:
     if len(data) < HEADER + 4 * flag:
         raise _broken(path, offset)
     labels = struct.unpack_from(f"<{flag}f", data, HEADER) if flag else (label,)
-    return Record(labels, data[HEADER + 4 * flag:])
+    return Record(labels, data[HEADER + 4 * flag :])
 
 
 def first_labels(path: Path, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def first_labels(path: Path, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     store = np.memmap(path, np.uint8, "r")
     labels = np.empty(len(offsets))
     for start in range(0, len(offsets), 100_000):
-        some = offsets[start:start + 100_000]
+        some = offsets[start : start + 100_000]
         inside = some + 8 + HEADER + 4 <= len(store)
         if not inside.all():
             raise _broken(path, int(some[~inside][0]))
@@ -74,10 +74,12 @@ def first_labels(path: Path, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
         if wrong.any():
             raise _broken(path, int(some[wrong][0]))
         numbers = words.view("<f4")
-        labels[start:start + len(some)] = np.where(words[:, 2] > 0, numbers[:, 8], numbers[:, 3])
+        labels[start : start + len(some)] = np.where(words[:, 2] > 0, numbers[:, 8], numbers[:, 3])
     return labels
 
 
 def _broken(path: Path, offset: int) -> InputError:
-    return InputError(f"{path} has no whole record at byte {offset}: the file is cut off or damaged, or its .idx "
-                      "belongs to another; fetch it again")
+    return InputError(
+        f"{path} has no whole record at byte {offset}: the file is cut off or damaged, or its .idx "
+        "belongs to another; fetch it again"
+    )

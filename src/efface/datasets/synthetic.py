@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efface.data.faces import Album, Array
+from efface.data.faces import Array, FaceTable
 from efface.datasets.card import Card
 from efface.datasets.drawing.look import look_of
 from efface.datasets.drawing.people import cast
@@ -45,7 +45,7 @@ def synthetic(
     distance: float = 1.0,
     quality: float = 1.0,
     seed: int = 0,
-) -> Album:
+) -> FaceTable:
     """Photos of invented people, `photos_per_person` of each, in pictures of `size` (width, height) pixels.
 
     groups: letters from A to Z; each is a way of looking, and `shares` says how many of the people have it.
@@ -77,7 +77,7 @@ def synthetic(
     look = look_of(person, circumstance, quality)
     sittings = Sittings(person, actors.moles[owner], circumstance, look, pose_of(circumstance, size))
     images = rendered(sittings, size, colour, of_noise)
-    return Album(images, labelled(sittings, np.asarray(groups)[actors.group[owner]], photos_per_person))
+    return FaceTable(images, labelled(sittings, np.asarray(groups)[actors.group[owner]], photos_per_person))
 
 
 def checked_shares(people: int, groups: Sequence[str], shares: Sequence[float] | None) -> Array:

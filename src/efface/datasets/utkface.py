@@ -40,13 +40,22 @@ def read(path: Path) -> pd.DataFrame:
         raise InputError(f"{path} is not a folder: expected {CARD.layout}")
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".jpg" and not file.name.startswith("."))
     matches = [(file, NAME.fullmatch(file.name)) for file in files]
-    rows = [(file.name.split(".")[0], str(file.absolute()), int(match[1]), GENDERS[int(match[2])], RACES[int(match[3])])
-            for file, match in matches if match]
+    rows = [
+        (file.name.split(".")[0], str(file.absolute()), int(match[1]), GENDERS[int(match[2])], RACES[int(match[3])])
+        for file, match in matches
+        if match
+    ]
     if not rows:
         raise InputError(f"{path} holds no photos of that kind: expected {CARD.layout}")
     table = pd.DataFrame(rows, columns=["key", "path", "age", "gender", "race"])
     table.insert(2, "person", table["key"])
-    table.insert(4, "decade", [f"{age // 10}0-{age // 10}9" if 10 <= age < 80 else "0-9" if age < 10 else "80 and over"
-                               for age in table["age"]])
+    table.insert(
+        4,
+        "decade",
+        [
+            f"{age // 10}0-{age // 10}9" if 10 <= age < 80 else "0-9" if age < 10 else "80 and over"
+            for age in table["age"]
+        ],
+    )
     table.attrs["left_out"] = {file.name: "no such name" for file, match in matches if match is None}
     return table

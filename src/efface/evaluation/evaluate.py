@@ -9,10 +9,9 @@ import numpy as np
 from scipy import stats
 
 from efface.data.faces import Array
-from efface.measures.attacks import auc, sides_of
-from efface.measures.cells import intersections
-from efface.measures.differences import REPLICATES, average_gap, cka, equalised_odds, nearer, tow, wasserstein
-from efface.measures.draws import Aim, Draws, Measure, Vector, measure
+from efface.measures.attacks import auc, membership_scores_of
+from efface.measures.bootstrap import Aim, Bootstrap, Measure, Vector, measure
+from efface.measures.distances import REPLICATES, average_gap, cka, equalised_odds, nearer, tow, wasserstein
 from efface.measures.fairness import (
     between_groups,
     disparity,
@@ -22,8 +21,9 @@ from efface.measures.fairness import (
     price,
     shares_by_group,
 )
-from efface.measures.memory import forgetting, membership
-from efface.measures.outcomes import Outcomes
+from efface.measures.intersections import intersections
+from efface.measures.membership import forgetting, membership
+from efface.measures.predictions import Predictions
 from efface.measures.utility import utility
 from efface.results import Evaluation, MeasureRecord, Summary
 from efface.tasks import Task
@@ -33,10 +33,10 @@ MOST_ALIGNED, TIMES_ALIGNED = 500, 101
 
 
 @dataclass(frozen=True)
-class Graded:
-    """One model's answers, graded face by face."""
+class Scored:
+    """One model's predictions, scored face by face."""
 
-    outcomes: Outcomes
+    predictions: Predictions
     scores: Mapping[str, Array]
     signal: Array
     """What betrays a member; lower on members."""
@@ -45,24 +45,33 @@ class Graded:
     likelihood: Array
 
 
-def grade(outcomes: Outcomes, task: Task) -> Graded:
+def score_faces(predictions: Predictions, task: Task) -> Scored:
     """Every score of the task, and what betrays a member, for every face."""
-    signal = task.signal.of(outcomes)
-    return Graded(outcomes, {name: score.of(outcomes) for name, score in task.scores.items()}, signal,
-                  {"loss": signal, **{name: score.of(outcomes) for name, score in task.signals.items()}},
-                  task.likelihood(outcomes))
+    signal = task.signal.of(predictions)
+    return Scored(
+        predictions,
+        {name: score.of(predictions) for name, score in task.scores.items()},
+        signal,
+        {"loss": signal, **{name: score.of(predictions) for name, score in task.signals.items()}},
+        task.likelihood(predictions),
+    )
 
 
-def whatever_the_picture(graded: Graded, task: Task) -> Graded:
+def constant_prediction(scored: Scored, task: Task) -> Scored:
     """The control of what is asked for those who stay: everybody gets the one answer that serves the retained best."""
     assert task.constant is not None
-    outcomes = graded.outcomes
-    answers = np.broadcast_to(task.constant(outcomes), outcomes.answers.shape).astype(np.float32)
-    return grade(replace(outcomes, answers=answers), task)
+    predictions = scored.predictions
+    outputs = np.broadcast_to(task.constant(predictions), predictions.outputs.shape).astype(np.float32)
+    return score_faces(replace(predictions, outputs=outputs), task)
 
 
 def evaluate(
-    model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws, before: Graded | None = None,
+    model: Scored,
+    original: Scored,
+    reference: Scored,
+    task: Task,
+    bootstrap: Bootstrap,
+    before: Scored | None = None,
     harmed: str | None = None,
 ) -> dict[str, Measure]:
     """All measures of one model; `before` is the stage it was made from, where that is not the original; `harmed` the
@@ -70,92 +79,128 @@ def evaluate(
 
     All answered the same faces in the same order.
     """
-    outcomes, signal = model.outcomes, task.signal.about
+    predictions, signal = model.predictions, task.signal.about
     abouts = {name: (score.aim, score.about) for name, score in task.scores.items()}
-    measures = utility(outcomes, model.scores, abouts, draws)
-    measures |= membership(outcomes, model.signal, draws, signal)
-    measures |= forgetting(outcomes, model.signal, original.signal, reference.signal, draws, signal)
-    measures |= task.more(outcomes, original.outcomes, draws)
-    harmed = harmed_group(outcomes) if harmed is None else harmed
-    measures |= distances(model, original, reference, task, draws, harmed)
-    for score in dict.fromkeys((task.error, task.price)):
-        now, first, without = (means_on_test(outcomes, graded.scores[score], draws, harmed)
-                                for graded in (model, original, reference))
+    measures = utility(predictions, model.scores, abouts, bootstrap)
+    measures |= membership(predictions, model.signal, bootstrap, signal)
+    measures |= forgetting(predictions, model.signal, original.signal, reference.signal, bootstrap, signal)
+    measures |= task.more(predictions, original.predictions, bootstrap)
+    harmed = harmed_group(predictions) if harmed is None else harmed
+    measures |= distances(model, original, reference, task, bootstrap, harmed)
+    for score in dict.fromkeys((task.error, task.harm_score)):
+        now, first, without = (
+            means_on_test(predictions, scored.scores[score], bootstrap, harmed)
+            for scored in (model, original, reference)
+        )
         measures |= increase(now, first, score, "original") | increase(now, without, score, "reference")
         measures |= disparity(now, first, harmed, score, "original")
         measures |= disparity(now, without, harmed, score, "reference")
         measures |= price(now, first, without, score) | between_groups(now, score)
-        measures |= intersections(outcomes, model.scores[score], original.scores[score], reference.scores[score],
-                                  score, draws)
+        measures |= intersections(
+            predictions, model.scores[score], original.scores[score], reference.scores[score], score, bootstrap
+        )
         if before is not None:
-            earlier = means_on_test(outcomes, before.scores[score], draws, harmed)
+            earlier = means_on_test(predictions, before.scores[score], bootstrap, harmed)
             measures |= increase(now, earlier, score, "stage before")
-    return measures | shares_by_group(model.scores[task.share], outcomes, task.share, draws, harmed)
+    return measures | shares_by_group(
+        model.scores[task.accuracy_score], predictions, task.accuracy_score, bootstrap, harmed
+    )
 
 
 def distances(
-    model: Graded, original: Graded, reference: Graded, task: Task, draws: Draws, harmed: str,
+    model: Scored,
+    original: Scored,
+    reference: Scored,
+    task: Task,
+    bootstrap: Bootstrap,
+    harmed: str,
 ) -> dict[str, Measure]:
     """`distance/...`: how far a model is from the retrained reference, by its answers to the same faces."""
-    outcomes, other = model.outcomes, reference.outcomes
-    rows = {split: outcomes.rows(split) for split in ("forget", "test")}
+    predictions, other = model.predictions, reference.predictions
+    rows = {split: predictions.rows(split) for split in ("forget", "test")}
     found: dict[str, Measure] = {}
     for name, difference in task.differences.items():
         aim: Aim = "high" if name in ("agreement", "neighbours") else "low"
-        values = difference.of(outcomes, other)
-        found |= {f"distance/{name}/{split}": measure(
-            draws.means(values, some), aim, f"{difference.about}; model and retrained reference, on {split} faces")
-            for split, some in rows.items() if np.isfinite(values[some]).any()}
-    ours, theirs = (accuracies(graded, task, draws, harmed) for graded in (model, reference))
-    share = task.share.replace("_", " ")
+        values = difference.of(predictions, other)
+        found |= {
+            f"distance/{name}/{split}": measure(
+                bootstrap.means(values, some),
+                aim,
+                f"{difference.about}; model and retrained reference, on {split} faces",
+            )
+            for split, some in rows.items()
+            if np.isfinite(values[some]).any()
+        }
+    ours, theirs = (accuracies(scored, task, bootstrap, harmed) for scored in (model, reference))
+    share = task.accuracy_score.replace("_", " ")
     ends = ("forget", "retain", "test")
     found["distance/tow"] = measure(
-        tow([ours[name] for name in ends], [theirs[name] for name in ends]), "high",
-        f"tug of war: product of 1 − |difference to the reference| of {share} on forgotten, retained and test faces")
+        tow([ours[name] for name in ends], [theirs[name] for name in ends]),
+        "high",
+        f"tug of war: product of 1 − |difference to the reference| of {share} on forgotten, retained and test faces",
+    )
     if "attack" in ours and "attack" in theirs:
         named = ("attack", "retain", "test")
         found["distance/tow_mia"] = measure(
-            tow([ours[name][:REPLICATES] for name in named], [theirs[name][:REPLICATES] for name in named]), "high",
-            f"the same with the attack's AUC in the place of {share} on the forgotten")
+            tow([ours[name][:REPLICATES] for name in named], [theirs[name][:REPLICATES] for name in named]),
+            "high",
+            f"the same with the attack's AUC in the place of {share} on the forgotten",
+        )
         found["distance/avg_gap"] = measure(
             average_gap(*({name: values[:REPLICATES] for name, values in side.items()} for side in (ours, theirs))),
-            "high", f"100 minus the mean gap in points to the reference: {share} on retained, forgotten and test faces "
-                    "and on the forgotten's group, difference between groups, attack")
-    photos = draws.photos(rows["forget"], REPLICATES)
+            "high",
+            f"100 minus the mean gap in points to the reference: {share} on retained, forgotten and test faces "
+            "and on the forgotten's group, difference between groups, attack",
+        )
+    photos = bootstrap.photos(rows["forget"], REPLICATES)
     known = np.isfinite(model.signal[rows["forget"]]) & np.isfinite(reference.signal[rows["forget"]])
     found["distance/wasserstein/signal"] = measure(
         wasserstein(model.signal[rows["forget"]][known], reference.signal[rows["forget"]][known], photos[:, known]),
-        "low", f"Wasserstein distance of the {task.signal.about} on the forgotten, model and retrained reference")
-    if task.answers == "points":
-        here, there = (np.asarray(one.answers, np.float64)[rows["forget"]].reshape(len(known), -1).T
-                       for one in (outcomes, other))
+        "low",
+        f"Wasserstein distance of the {task.signal.about} on the forgotten, model and retrained reference",
+    )
+    if task.outputs == "points":
+        here, there = (
+            np.asarray(one.outputs, np.float64)[rows["forget"]].reshape(len(known), -1).T
+            for one in (predictions, other)
+        )
         found["distance/wasserstein/answers"] = measure(
-            np.mean([wasserstein(a, b, photos) for a, b in zip(here, there, strict=True)], axis=0), "low",
-            "Wasserstein distance of the answered coordinates on the forgotten, in pixels; mean over coordinates")
-    if task.answers == "embeddings":
+            np.mean([wasserstein(a, b, photos) for a, b in zip(here, there, strict=True)], axis=0),
+            "low",
+            "Wasserstein distance of the answered coordinates on the forgotten, in pixels; mean over coordinates",
+        )
+    if task.outputs == "embeddings":
         for split, some in rows.items():
             picked = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(some))[:MOST_ALIGNED])
             if len(picked) > 1:
-                weights = draws.weights[:TIMES_ALIGNED, draws.cluster[picked]].astype(np.float64)
+                weights = bootstrap.weights[:TIMES_ALIGNED, bootstrap.cluster[picked]].astype(np.float64)
                 found[f"distance/cka/{split}"] = measure(
-                    cka(np.asarray(outcomes.answers[picked], np.float64), np.asarray(other.answers[picked], np.float64),
-                        weights), "high", f"linear CKA of the embeddings of {split} faces, model and retrained "
-                                          "reference (1: the same up to a rotation)")
-    now, first, without = (np.stack([column[rows["forget"]] for column in graded.signals.values()], axis=1)
-                           for graded in (model, original, reference))
-    return found | nearer(now, first, without, outcomes.identity[rows["forget"]])
+                    cka(
+                        np.asarray(predictions.outputs[picked], np.float64),
+                        np.asarray(other.outputs[picked], np.float64),
+                        weights,
+                    ),
+                    "high",
+                    f"linear CKA of the embeddings of {split} faces, model and retrained "
+                    "reference (1: the same up to a rotation)",
+                )
+    now, first, without = (
+        np.stack([column[rows["forget"]] for column in scored.signals.values()], axis=1)
+        for scored in (model, original, reference)
+    )
+    return found | nearer(now, first, without, predictions.identity[rows["forget"]])
 
 
-def accuracies(graded: Graded, task: Task, draws: Draws, harmed: str) -> dict[str, Vector]:
+def accuracies(scored: Scored, task: Task, bootstrap: Bootstrap, harmed: str) -> dict[str, Vector]:
     """What the average gap compares, each between 0 and 1; attack: where there are strangers to tell apart from."""
-    outcomes, right = graded.outcomes, graded.scores[task.share]
-    found = {split: draws.means(right, outcomes.rows(split)) for split in ("retain", "forget", "test")}
-    mine = outcomes.rows("test", harmed)
+    predictions, right = scored.predictions, scored.scores[task.accuracy_score]
+    found = {split: bootstrap.means(right, predictions.rows(split)) for split in ("retain", "forget", "test")}
+    mine = predictions.rows("test", harmed)
     if mine.any():
-        found["group"] = draws.means(right, mine)
-    found["between groups"] = equalised_odds(right, outcomes, draws)
-    sides = sides_of(outcomes, -graded.signal, draws, people=False)
-    return found if sides is None else found | {"attack": auc(sides)}
+        found["group"] = bootstrap.means(right, mine)
+    found["between groups"] = equalised_odds(right, predictions, bootstrap)
+    membership_scores = membership_scores_of(predictions, -scored.signal, bootstrap, people=False)
+    return found if membership_scores is None else found | {"attack": auc(membership_scores)}
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
@@ -163,9 +208,15 @@ def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
     rows: dict[tuple[str, str], list[Evaluation]] = {}
     for evaluation in evaluations:
         rows.setdefault((evaluation.arm, evaluation.method), []).append(evaluation)
-    return [Summary(arm=arm, method=method, seeds=[one.seed for one in same],
-                    measures={name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures})
-            for (arm, method), same in rows.items()]
+    return [
+        Summary(
+            arm=arm,
+            method=method,
+            seeds=[one.seed for one in same],
+            measures={name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
+        )
+        for (arm, method), same in rows.items()
+    ]
 
 
 def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
@@ -178,14 +229,20 @@ def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
     if any(one.value is None for one in records):
         return next(one for one in records if one.value is None)
     if any(None in span for span in spans):
-        return first.model_copy(update={"value": float(np.mean([one.value for one in records])), "low": None,
-                                        "high": None})
+        return first.model_copy(
+            update={"value": float(np.mean([one.value for one in records])), "low": None, "high": None}
+        )
     values, lows, highs = np.array(spans, dtype=np.float64).T
     count, mean = len(values), values.mean()
     seeds = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0
     about = first.about.replace("(intervals", "(over people, intervals") if count > 1 else first.about
-    return MeasureRecord(value=float(mean), low=float(mean - np.hypot((values - lows).mean(), seeds)),
-                         high=float(mean + np.hypot((highs - values).mean(), seeds)), aim=first.aim, about=about)
+    return MeasureRecord(
+        value=float(mean),
+        low=float(mean - np.hypot((values - lows).mean(), seeds)),
+        high=float(mean + np.hypot((highs - values).mean(), seeds)),
+        aim=first.aim,
+        about=about,
+    )
 
 
 def records(measures: Mapping[str, Measure]) -> dict[str, MeasureRecord]:

@@ -14,8 +14,8 @@ import numpy as np
 
 from efface.data.faces import Array, Splits
 from efface.data.vectors import units
-from efface.evaluation.evaluate import Graded
-from efface.measures.outcomes import Outcomes
+from efface.evaluation.evaluate import Scored
+from efface.measures.predictions import Predictions
 from efface.tasks import Task
 
 RANDOM, CHANGED = "drawn at random", "changed most"
@@ -45,9 +45,9 @@ class Evidence:
     """(k,) how each was chosen."""
     images: Array
     """(k, c, h, w) uint8"""
-    truth: Array
+    targets: Array
     """(k, ...)"""
-    answers: Array
+    outputs: Array
     """(m, k, ...)"""
     scores: Array
     """(s,) names of the task's scores."""
@@ -59,8 +59,8 @@ class Evidence:
     """(m, k) bool: whether it shows the same person."""
     attack: Array
     """(m,) name of the strongest attack on each model."""
-    suspicion: Array
-    """(m, n) its suspicion: higher on those it takes for members; NaN where it says nothing."""
+    membership_score: Array
+    """(m, n) its membership score: higher on those it takes for members; NaN where it says nothing."""
     whose: Array
     """(n,) salted hash of the person, of the forgotten; "" for all others."""
     exposed: Array
@@ -76,45 +76,71 @@ def evidence_path(out: Path, arm: str) -> Path:
 
 
 def collect(
-    splits: Splits, task: Task, names: Sequence[str], outcomes: Mapping[str, Outcomes], graded: Mapping[str, Graded],
-    suspected: Mapping[str, tuple[str, Array]], salted: str, *,
-    random: int = 3, changed: int = 2, shown: int = 8, seed: int = 0,
+    splits: Splits,
+    task: Task,
+    names: Sequence[str],
+    predictions: Mapping[str, Predictions],
+    scored: Mapping[str, Scored],
+    attacked: Mapping[str, tuple[str, Array]],
+    salted: str,
+    *,
+    random: int = 3,
+    changed: int = 2,
+    shown: int = 8,
+    seed: int = 0,
 ) -> Evidence:
     """From each group: faces drawn at random from the splits the task pictures, and, where test faces are pictured,
     those whose error changed most.
 
-    names: of the classes or attributes, if any. outcomes, graded: of every model by name, "original" first, over the
-    same faces in the same order. suspected: the strongest attack on each, and its suspicion of every face. shown: how
-    many of the most exposed photos. salted: this run's `salt`.
+    names: of the classes or attributes, if any. predictions, scored: of every model by name, "original" first, over the
+    same faces in the same order. attacked: the strongest attack on each, and its scores. shown: how many of the most
+    exposed photos. salted: this run's `salt`.
     """
-    models = list(outcomes)
-    seen = outcomes[models[0]]
-    error = np.stack([graded[name].scores[task.spread] for name in models])
+    models = list(predictions)
+    seen = predictions[models[0]]
+    error = np.stack([scored[name].scores[task.distribution_score] for name in models])
     rows, why = choose(seen, task.pictured, error, random, changed, np.random.default_rng(seed))
-    nearest, found = (matches(splits, list(outcomes.values()), rows) if task.name == "recognition"
-                      else (np.zeros(0), np.zeros(0)))
-    suspicion = np.stack([suspected[name][1] for name in models]).astype(np.float32)
-    standing_out = most_exposed(seen, suspicion, shown)
+    nearest, found = (
+        matches(splits, list(predictions.values()), rows) if task.name == "recognition" else (np.zeros(0), np.zeros(0))
+    )
+    membership_score = np.stack([attacked[name][1] for name in models]).astype(np.float32)
+    standing_out = most_exposed(seen, membership_score, shown)
     forgotten = seen.rows("forget")
     return Evidence(
-        models=np.array(models), split=seen.split, group=seen.group, label=in_words(seen.truth, names),
-        error=error.astype(np.float32), signal=np.stack([graded[name].signal for name in models]).astype(np.float32),
-        pictured=rows, person=np.array([pseudonym(name, salted) for name in seen.identity[rows].tolist()]), why=why,
-        images=pictures(splits, seen, rows), truth=seen.truth[rows],
-        answers=np.stack([outcomes[name].answers[rows] for name in models]), scores=np.array(list(task.scores)),
-        scored=np.stack([[graded[name].scores[score][rows] for score in task.scores] for name in models]),
-        nearest=nearest, found=found, attack=np.array([suspected[name][0] for name in models]), suspicion=suspicion,
-        whose=np.array([pseudonym(name, salted) if mine else "" for name, mine in
-                        zip(seen.identity.tolist(), forgotten.tolist(), strict=True)]),
-        exposed=standing_out, exposed_images=pictures(splits, seen, standing_out),
+        models=np.array(models),
+        split=seen.split,
+        group=seen.group,
+        label=in_words(seen.targets, names),
+        error=error.astype(np.float32),
+        signal=np.stack([scored[name].signal for name in models]).astype(np.float32),
+        pictured=rows,
+        person=np.array([pseudonym(name, salted) for name in seen.identity[rows].tolist()]),
+        why=why,
+        images=pictures(splits, seen, rows),
+        targets=seen.targets[rows],
+        outputs=np.stack([predictions[name].outputs[rows] for name in models]),
+        scores=np.array(list(task.scores)),
+        scored=np.stack([[scored[name].scores[score][rows] for score in task.scores] for name in models]),
+        nearest=nearest,
+        found=found,
+        attack=np.array([attacked[name][0] for name in models]),
+        membership_score=membership_score,
+        whose=np.array(
+            [
+                pseudonym(name, salted) if mine else ""
+                for name, mine in zip(seen.identity.tolist(), forgotten.tolist(), strict=True)
+            ]
+        ),
+        exposed=standing_out,
+        exposed_images=pictures(splits, seen, standing_out),
     )
 
 
-def most_exposed(seen: Outcomes, suspicion: Array, count: int) -> Array:
+def most_exposed(seen: Predictions, membership_score: Array, count: int) -> Array:
     """(e,) rows of the forgotten photos that, on average over what methods made (the original where there is none),
     are suspected more than most strangers; one a person."""
-    made = list(range(2, len(suspicion))) or [0]
-    ranks = np.stack([standing(suspicion[model], seen) for model in made])
+    made = list(range(2, len(membership_score))) or [0]
+    ranks = np.stack([exposure(membership_score[model], seen) for model in made])
     rows = np.flatnonzero(seen.rows("forget") & np.isfinite(ranks).all(0))
     ordered = rows[np.argsort(-ranks[:, rows].mean(0), kind="stable")]
     _, first = np.unique(seen.identity[ordered], return_index=True)
@@ -122,38 +148,45 @@ def most_exposed(seen: Outcomes, suspicion: Array, count: int) -> Array:
     return top
 
 
-def standing(suspicion: Array, seen: Outcomes | Evidence) -> Array:
+def exposure(membership_score: Array, seen: Predictions | Evidence) -> Array:
     """(n,) share of strangers whom an attack suspects less than each face; NaN where nothing is known."""
-    others = np.sort(suspicion[(seen.split == "strangers") & np.isfinite(suspicion)])
+    others = np.sort(membership_score[(seen.split == "strangers") & np.isfinite(membership_score)])
     if not len(others):
-        return np.full(len(suspicion), np.nan)
-    places = np.searchsorted(others, suspicion, "left") + np.searchsorted(others, suspicion, "right")
-    return np.where(np.isfinite(suspicion), places / (2 * len(others)), np.nan)
+        return np.full(len(membership_score), np.nan)
+    places = np.searchsorted(others, membership_score, "left") + np.searchsorted(others, membership_score, "right")
+    return np.where(np.isfinite(membership_score), places / (2 * len(others)), np.nan)
 
 
-def in_words(truth: Array, names: Sequence[str]) -> Array:
+def in_words(targets: Array, names: Sequence[str]) -> Array:
     """(n,) the class of each face, or the attributes that it has."""
     if not names:
-        return np.full(len(truth), "")
-    if truth.ndim == 1:
-        return np.array(names)[truth]
-    return np.array([", ".join(name for name, has in zip(names, row, strict=True) if has) or "none" for row in truth])
+        return np.full(len(targets), "")
+    if targets.ndim == 1:
+        return np.array(names)[targets]
+    return np.array([", ".join(name for name, has in zip(names, row, strict=True) if has) or "none" for row in targets])
 
 
-def matches(splits: Splits, outcomes: Sequence[Outcomes], rows: Array) -> tuple[Array, Array]:
+def matches(splits: Splits, predictions: Sequence[Predictions], rows: Array) -> tuple[Array, Array]:
     """`nearest` and `found`: among all photos the original was trained on, the one most like each of these rows."""
-    seen = outcomes[0]
+    seen = predictions[0]
     gallery = np.flatnonzero(seen.rows("forget") | seen.rows("retain"))
     best = []
-    for one in outcomes:
-        unit = units(one.answers)
+    for one in predictions:
+        unit = units(one.outputs)
         best.append(gallery[(unit[rows] @ unit[gallery].T).argmax(1)])
-    return (np.stack([pictures(splits, seen, found) for found in best]),
-            np.stack([seen.identity[found] == seen.identity[rows] for found in best]))
+    return (
+        np.stack([pictures(splits, seen, found) for found in best]),
+        np.stack([seen.identity[found] == seen.identity[rows] for found in best]),
+    )
 
 
 def choose(
-    seen: Outcomes, pictured: Sequence[str], error: Array, random: int, changed: int, rng: np.random.Generator,
+    seen: Predictions,
+    pictured: Sequence[str],
+    error: Array,
+    random: int,
+    changed: int,
+    rng: np.random.Generator,
 ) -> tuple[Array, Array]:
     """Rows to picture, and why each."""
     growth = error[2:].mean(0) - error[0] if len(error) > 2 else error[1] - error[0]
@@ -169,7 +202,7 @@ def choose(
     return np.array(rows, np.int64), np.array(why, str)
 
 
-def pictures(splits: Splits, seen: Outcomes, rows: Array) -> Array:
+def pictures(splits: Splits, seen: Predictions, rows: Array) -> Array:
     """(k, c, h, w) the images of these rows."""
     if not len(rows):
         return np.zeros((0, *splits.test.shape), np.uint8)

@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from efface.data.batches import Feed
+from efface.data.batches import BatchLoader
 from efface.data.faces import Faces, Splits
-from efface.measures.attacks import auc, sides_of
-from efface.measures.draws import Draws, Measure, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.attacks import auc, membership_scores_of
+from efface.measures.bootstrap import Bootstrap, Measure, measure
+from efface.measures.predictions import Predictions
 from efface.methods.neighbours import averaged, nearest, seen_by
 from efface.models.depths import depths
 from efface.tasks import Task
@@ -31,34 +31,40 @@ MOST = 3000
 """Photos of a split that are looked at: features of all layers are held at once."""
 
 
-def memorisation(model: nn.Module, splits: Splits, task: Task, feed: Feed) -> dict[str, Measure]:
+def memorisation(model: nn.Module, splits: Splits, task: Task, loader: BatchLoader) -> dict[str, Measure]:
     """`memorisation/LAYER`: AUC of the task's signal under the mean answer of each face's nearest public faces, the
     forgotten against people of `val` of the same groups (and class). No public face or nobody of `val`: nothing."""
     if len(splits.public) < NEIGHBOURS or not len(splits.val):
         return {}
     asked = {"forget": some_of(splits.forget), "strangers": some_of(splits.val)}
     group = np.concatenate([cells(faces, task) for faces in asked.values()])
-    outcomes = Outcomes(
+    predictions = Predictions(
         split=np.concatenate([np.full(len(faces), name) for name, faces in asked.items()]),
         key=np.concatenate([faces.keys for faces in asked.values()]),
-        identity=np.concatenate([faces.identities for faces in asked.values()]), group=group,
-        answers=np.zeros(len(group)), truth=np.concatenate([faces.targets for faces in asked.values()]),
+        identity=np.concatenate([faces.identities for faces in asked.values()]),
+        group=group,
+        outputs=np.zeros(len(group)),
+        targets=np.concatenate([faces.targets for faces in asked.values()]),
     )
-    draws = Draws(outcomes, REPLICATES)
+    bootstrap = Bootstrap(predictions, REPLICATES)
     found: dict[str, Measure] = {}
     parts = depths(model)
-    public = seen_by(model, parts, some_of(splits.public), feed)
-    sides_seen = [seen_by(model, parts, faces, feed) for faces in asked.values()]
+    public = seen_by(model, parts, some_of(splits.public), loader)
+    sides_seen = [seen_by(model, parts, faces, loader) for faces in asked.values()]
     for name in parts:
         ours = np.concatenate([side.features[name] for side in sides_seen])
-        said = averaged(task, public.answers, nearest(ours, public.features[name], NEIGHBOURS))
-        sides = sides_of(outcomes, -task.signal.of(replace(outcomes, answers=said)), draws, people=False,
-                         times=REPLICATES)
-        if sides is not None:
+        said = averaged(task, public.outputs, nearest(ours, public.features[name], NEIGHBOURS))
+        membership_scores = membership_scores_of(
+            predictions, -task.signal.of(replace(predictions, outputs=said)), bootstrap, people=False, times=REPLICATES
+        )
+        if membership_scores is not None:
             found[f"memorisation/{name}"] = measure(
-                auc(sides), "none", f"AUC of the {task.signal.about}, the forgotten against validation people, of what "
-                                    f"the model says of the {NEIGHBOURS} public faces nearest by features of {name} "
-                                    "(one half: this layer does not know who was trained on)")
+                auc(membership_scores),
+                "none",
+                f"AUC of the {task.signal.about}, the forgotten against validation people, of what "
+                f"the model says of the {NEIGHBOURS} public faces nearest by features of {name} "
+                "(0.5: this layer does not know who was trained on)",
+            )
     return found
 
 

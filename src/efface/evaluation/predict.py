@@ -1,4 +1,4 @@
-"""One pass of a model over the splits and the pairs to tell apart: Outcomes."""
+"""One pass of a model over the splits and the pairs to tell apart: Predictions."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.data.batches import answering_batch, as_input
+from efface.data.batches import as_input, inference_batch
 from efface.data.faces import Array, Images, Splits
 from efface.data.vectors import units
 from efface.data.verification import Verification
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 from efface.measures.utility import SPLITS
 from efface.models.recogniser import Recogniser
 
 
-def observe(model: nn.Module, splits: Splits, sets: Sequence[Verification], device: torch.device) -> Outcomes:
+def predict(model: nn.Module, splits: Splits, sets: Sequence[Verification], device: torch.device) -> Predictions:
     """What `model` answers to every face that evaluation looks at, and how alike it finds the pairs of each set."""
     parts = [(name, faces) for name, faces in splits.items() if name in SPLITS and len(faces)]
-    return Outcomes(
+    return Predictions(
         split=np.concatenate([np.full(len(faces), name) for name, faces in parts]),
         key=np.concatenate([faces.keys for _, faces in parts]),
         identity=np.concatenate([faces.identities for _, faces in parts]),
         group=np.concatenate([faces.groups for _, faces in parts]),
-        answers=np.concatenate([answers(model, faces.images, device) for _, faces in parts]),
-        truth=np.concatenate([faces.targets for _, faces in parts]),
+        outputs=np.concatenate([outputs(model, faces.images, device) for _, faces in parts]),
+        targets=np.concatenate([faces.targets for _, faces in parts]),
         **({"traits": np.concatenate([faces.traits for _, faces in parts])} if splits.test.traits is not None else {}),
         **(recognised(model, sets, device) if isinstance(model, Recogniser) else {}),
     )
@@ -47,7 +47,7 @@ def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> A
     """(p,) cosine of the embeddings of each pair, a photo's and its mirror image's summed (the field's flip test)."""
     rows, places = np.unique(np.stack([pairs.first, pairs.second]), return_inverse=True)
     photos = Images(pairs.images.store, pairs.images.rows[rows])
-    both = answers(model, photos, device) + answers(model, photos, device, flip=True)
+    both = outputs(model, photos, device) + outputs(model, photos, device, flip=True)
     unit = units(both)
     first, second = places.reshape(2, -1)
     alike: Array = np.einsum("pd,pd->p", unit[first], unit[second])
@@ -55,9 +55,9 @@ def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> A
 
 
 @torch.no_grad()
-def answers(model: nn.Module, images: Images, device: torch.device, *, flip: bool = False) -> Array:
+def outputs(model: nn.Module, images: Images, device: torch.device, *, flip: bool = False) -> Array:
     """(n, ...) the model's outputs in evaluation mode, for the images or their mirror images."""
     model.eval()
-    batch = answering_batch(device)
-    batches = (as_input(images[start:start + batch], device) for start in range(0, len(images), batch))
+    batch = inference_batch(device)
+    batches = (as_input(images[start : start + batch], device) for start in range(0, len(images), batch))
     return np.concatenate([model(one.flip(3) if flip else one).cpu().numpy() for one in batches])

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from efface.data.faces import Faces, Material, Splits
+from efface.data.faces import Faces, MethodData, Splits
 from efface.data.groups import column, having
-from efface.data.split import divide
+from efface.data.split import split_faces
 from efface.data.verification import Verification, verification_sets
 from efface.errors import InputError, nearest
-from efface.experiment.builder import Kitchen, line_up, reference
-from efface.experiment.loading import gather
-from efface.experiment.resolve import Bound
+from efface.experiment.builder import ModelBuilder, reference, stages_of_seed
+from efface.experiment.loading import load_sources
+from efface.experiment.resolve import ResolvedPlan
 from efface.experiment.shadows import Shadow, shadows_of
-from efface.experiment.store import Shelf, Stage
+from efface.experiment.store import ModelStore, Stage
 from efface.plan.tables import REFERENCE
-from efface.progress import Watch
+from efface.progress import Progress
 from efface.results import Environment
 
 
@@ -29,7 +29,7 @@ class Arm:
     """One arm, ready to be worked on."""
 
     name: str
-    bound: Bound
+    resolved: ResolvedPlan
     splits: Splits
     names: tuple[str, ...]
     """Of the classes or attributes that are answered; none where answers are something else."""
@@ -41,7 +41,7 @@ class Arm:
     """The reference of one more seed, where the plan has one alone and is audited: every distance needs its floor."""
     shadows: tuple[Shadow, ...]
     """Models that know how others would have answered."""
-    shelf: Shelf
+    store: ModelStore
 
     def stage(self, name: str, seed: int) -> Stage:
         """The model of this name and seed."""
@@ -54,37 +54,46 @@ class Arm:
 
     def other_reference(self, seed: int) -> Stage | None:
         """A reference of another seed than this one, if there is any."""
-        seeds = self.bound.plan.seeds
+        seeds = self.resolved.plan.seeds
         after = seeds[(seeds.index(seed) + 1) % len(seeds)]
         return self.spare if after == seed else self.stage(REFERENCE, after)
 
 
-def set_up(name: str, bound: Bound, out: Path, device: torch.device, machine: Environment, watch: Watch) -> Arm:
+def set_up(
+    name: str, resolved: ResolvedPlan, out: Path, device: torch.device, machine: Environment, progress: Progress
+) -> Arm:
     """Gather the faces, divide the people, and line up the models."""
-    plan = bound.plan
-    gathered = gather(plan.data, bound.task, out / "faces", watch)
-    parts = column(gathered.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
-    fixed = gathered.table["split_of_source"].to_numpy(str)
-    marked = having(gathered.table, plan.forget.where, "forget.where") if plan.forget.where else None
+    plan = resolved.plan
+    loaded = load_sources(plan.data, resolved.task, out / "faces", progress)
+    parts = column(loaded.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
+    fixed = loaded.table["split_of_source"].to_numpy(str)
+    marked = having(loaded.table, plan.forget.where, "forget.where") if plan.forget.where else None
     labels, now = plan.data[0].label, plan.forget.round or 1
-    divided = [divide(gathered.faces, plan.split, one, parts, fixed, marked)
-               for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))]
-    rounds = [confused(*bound.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
+    divided = [
+        split_faces(loaded.faces, plan.split, one, parts, fixed, marked)
+        for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))
+    ]
+    rounds = [confused(*resolved.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
     so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
-    sets = verification_sets(plan.verify, gathered.faces, splits)
-    shelf = Shelf(out, device, watch.tick)
-    kitchen = Kitchen(bound, gathered, shelf, machine)
+    sets = verification_sets(plan.verify, loaded.faces, splits)
+    store = ModelStore(out, device, progress.tick)
+    builder = ModelBuilder(resolved, loaded, store, machine)
     materials = in_turn(so_far)
-    stages = tuple(stage for seed in plan.seeds
-                   for stage in line_up(kitchen, so_far, len(names), materials, seed))
+    stages = tuple(
+        stage for seed in plan.seeds for stage in stages_of_seed(builder, so_far, len(names), materials, seed)
+    )
     audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
-    spare = reference(kitchen, splits, len(names), plan.seeds[0] + 1) if audited else None
-    shadows = shadows_of(kitchen, divided[-1], splits, len(names))
-    return Arm(name, bound, splits, names if bound.task.labels != "none" else (), sets, stages, spare, shadows, shelf)
+    spare = reference(builder, splits, len(names), plan.seeds[0] + 1) if audited else None
+    shadows = shadows_of(builder, divided[-1], splits, len(names))
+    return Arm(
+        name, resolved, splits, names if resolved.task.labels != "none" else (), sets, stages, spare, shadows, store
+    )
 
 
 def confused(
-    splits: Splits, names: tuple[str, ...], pair: tuple[str, str] | None,
+    splits: Splits,
+    names: tuple[str, ...],
+    pair: tuple[str, str] | None,
 ) -> tuple[Splits, tuple[str, ...]]:
     """The splits with the forgotten of two classes labelled as the other one.
 
@@ -95,25 +104,20 @@ def confused(
     one, other = (names.index(name) if name in names else -1 for name in pair)
     for name, number in zip(pair, (one, other), strict=True):
         if number < 0 or not (splits.forget.targets == number).any():
-            raise InputError(f"forget.confuse: nobody who is to be forgotten has the class '{name}'"
-                             f"{nearest(name, names)}")
+            raise InputError(
+                f"forget.confuse: nobody who is to be forgotten has the class '{name}'{nearest(name, names)}"
+            )
     was = splits.forget.targets
     swapped = np.where(was == one, other, np.where(was == other, one, was))
     return replace(splits, forget=replace(splits.forget, targets=swapped)), names
 
 
-def in_turn(rounds: Sequence[Splits]) -> list[Material]:
+def in_turn(rounds: Sequence[Splits]) -> list[MethodData]:
     """What a method is handed in each round: those newly asked for, and whom nobody has asked to forget yet."""
     before: Faces | None = None
     materials = []
     for splits in rounds:
         new = ~np.isin(splits.forget.keys, [] if before is None else before.keys)
-        materials.append(Material(splits.forget[np.flatnonzero(new)], splits.retain, splits.public, before))
+        materials.append(MethodData(splits.forget[np.flatnonzero(new)], splits.retain, splits.public, before))
         before = splits.forget
     return materials
-
-
-
-
-
-

@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from efface.audit.attacks import Suspected, audit, in_the_place_of_the_forgotten, strongest, suspect
-from efface.audit.verdict import speaks_of_others
-from efface.data.batches import Feed
-from efface.evaluation.evaluate import Graded, evaluate, grade, records, whatever_the_picture
+from efface.audit.attacks import AttackedModel, attack_model, audit, nonmember_control, strongest
+from efface.audit.verdict import concerns_others
+from efface.data.batches import BatchLoader
+from efface.evaluation.evaluate import Scored, constant_prediction, evaluate, records, score_faces
 from efface.evaluation.evidence import collect, evidence_path, salt
 from efface.evaluation.memorisation import memorisation
-from efface.evaluation.predict import observe
+from efface.evaluation.predict import predict
 from efface.experiment.arm import Arm
 from efface.experiment.knowledge import content, knowledge, relearned
 from efface.experiment.search import read_search
 from efface.experiment.signatures import PREDICTING, code_of_packages, signature_of
 from efface.experiment.store import Stage
 from efface.files import save_columns, write_text
-from efface.measures.cells import group_tables
+from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.confusion import interclass_confusion
 from efface.measures.cost import weights_moved
-from efface.measures.draws import Draws, Measure
-from efface.measures.memory import membership
+from efface.measures.intersections import group_tables
+from efface.measures.membership import membership
 from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
-from efface.progress import Watch
+from efface.progress import Progress
 from efface.results import Cost, Evaluation, Search
 
 
 @dataclass(frozen=True)
-class Judged:
+class Assessed:
     """What is known of an arm's models."""
 
     rows: list[Evaluation]
@@ -39,78 +39,104 @@ class Judged:
     """Attacks on people nobody was trained on, and one answer for everybody: rows of no model."""
 
 
-def judge(arm: Arm, out: Path, watch: Watch) -> Judged:
+def assess(arm: Arm, out: Path, progress: Progress) -> Assessed:
     """A row per model and seed; leaves the arm's evidence in `out`."""
-    task, plan, shelf, count = arm.bound.task, arm.bound.plan, arm.shelf, len(arm.models)
+    task, plan, store, count = arm.resolved.task, arm.resolved.plan, arm.store, len(arm.models)
     seen = questions(arm)
-    outcomes = {stage: shelf.outcomes(stage, seen, lambda model: observe(model, arm.splits, arm.sets, shelf.device))
-                for stage in watch.track(arm.models, count, "answering every face")}
-    graded = {stage: grade(outcomes[stage], task) for stage in watch.track(arm.models, count, "grading the answers")}
-    draws = Draws(outcomes[arm.stages[0]])
-    known = {seed: knowledge(arm, graded, seed) for seed in plan.seeds} if plan.audit else {}
+    predictions = {
+        stage: store.predictions(stage, seen, lambda model: predict(model, arm.splits, arm.sets, store.device))
+        for stage in progress.track(arm.models, count, "predicting every face")
+    }
+    scored = {
+        stage: score_faces(predictions[stage], task)
+        for stage in progress.track(arm.models, count, "scoring predictions")
+    }
+    bootstrap = Bootstrap(predictions[arm.stages[0]])
+    known = {seed: knowledge(arm, scored, seed) for seed in plan.seeds} if plan.audit else {}
 
     @cache
-    def suspected(stage: Stage, seed: int) -> Suspected:
-        return suspect(graded[stage], known[seed], task)
+    def attacked_model(stage: Stage, seed: int) -> AttackedModel:
+        return attack_model(scored[stage], known[seed], task)
 
     def measured(stage: Stage, seed: int, name: str) -> dict[str, Measure]:
-        before = graded.get(stage.before) if stage.before and stage.before.before else None
-        original, reference = graded[arm.stage(ORIGINAL, seed)], graded[arm.stage(REFERENCE, seed)]
-        found = evaluate(graded[stage], original, reference, task, draws, before, plan.forget.group) | moved(arm, stage)
+        before = scored.get(stage.before) if stage.before and stage.before.before else None
+        original, reference = scored[arm.stage(ORIGINAL, seed)], scored[arm.stage(REFERENCE, seed)]
+        found = evaluate(scored[stage], original, reference, task, bootstrap, before, plan.forget.group) | moved(
+            arm, stage
+        )
         if plan.forget.confuse:
             one, other = (arm.names.index(name) for name in plan.forget.confuse)
-            found |= interclass_confusion(graded[stage].outcomes, (one, other), draws)
+            found |= interclass_confusion(scored[stage].predictions, (one, other), bootstrap)
         if plan.audit:
-            without = suspected(arm.stage(REFERENCE, seed), seed)
-            found |= audit(suspected(stage, seed), without, known[seed], draws, name)
+            without = attacked_model(arm.stage(REFERENCE, seed), seed)
+            found |= audit(attacked_model(stage, seed), without, known[seed], bootstrap, name)
         if stage.name in (ORIGINAL, REFERENCE) and any(one.use == "lookalikes" for one in plan.methods.values()):
-            model = arm.shelf.model(stage)
-            found |= memorisation(model, arm.splits, task, Feed(arm.shelf.device, seed))
+            model = arm.store.model(stage)
+            found |= memorisation(model, arm.splits, task, BatchLoader(arm.store.device, seed))
         if plan.audit and plan.audit.relearn:
             found |= relearned(arm, stage, seed)
         return found
 
-    rows = [row(arm, stage, stage.seed, measured(stage, stage.seed, stage.name))
-            for stage in watch.track(arm.stages, len(arm.stages), "measuring")]
+    rows = [
+        row(arm, stage, stage.seed, measured(stage, stage.seed, stage.name))
+        for stage in progress.track(arm.stages, len(arm.stages), "measuring")
+    ]
     controls = []
     for seed in plan.seeds:
         original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
         if other := arm.other_reference(seed):
             rows.append(row(arm, other, seed, measured(other, seed, OTHER_SEED), name=OTHER_SEED))
         if plan.audit:
-            nobody, unseen = (suspect(in_the_place_of_the_forgotten(graded[stage]), known[seed], task)
-                              for stage in (original, reference))
-            found = membership(nobody.graded.outcomes, nobody.graded.signal, draws, task.signal.about)
-            found |= audit(nobody, unseen, known[seed], draws, NOBODY)
+            nobody, unseen = (
+                attack_model(nonmember_control(scored[stage]), known[seed], task) for stage in (original, reference)
+            )
+            found = membership(nobody.scored.predictions, nobody.scored.signal, bootstrap, task.signal.about)
+            found |= audit(nobody, unseen, known[seed], bootstrap, NOBODY)
             controls.append(row(arm, original, seed, found, name=NOBODY))
-        if task.constant is not None and any(map(speaks_of_others, plan.accept)):
-            blind = whatever_the_picture(graded[reference], task)
-            found = evaluate(blind, graded[original], graded[reference], task, draws, None, plan.forget.group)
+        if task.constant is not None and any(map(concerns_others, plan.accept)):
+            blind = constant_prediction(scored[reference], task)
+            found = evaluate(blind, scored[original], scored[reference], task, bootstrap, None, plan.forget.group)
             controls.append(row(arm, original, seed, found, name=CONSTANT))
     first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0]}
     first_seed = plan.seeds[0]
-    attacked = {name: strongest(suspected(stage, first_seed), known[first_seed], name) if plan.audit else
-                ("loss", -graded[stage].signal) for name, stage in first.items()}
-    evidence = collect(arm.splits, task, arm.names, {name: outcomes[stage] for name, stage in first.items()},
-                       {name: graded[stage] for name, stage in first.items()}, attacked, salt(out))
+    attacked = {
+        name: strongest(attacked_model(stage, first_seed), known[first_seed], name)
+        if plan.audit
+        else ("loss", -scored[stage].signal)
+        for name, stage in first.items()
+    }
+    evidence = collect(
+        arm.splits,
+        task,
+        arm.names,
+        {name: predictions[stage] for name, stage in first.items()},
+        {name: scored[stage] for name, stage in first.items()},
+        attacked,
+        salt(out),
+    )
     save_columns(evidence, evidence_path(out, arm.name))
-    write_group_tables(arm, graded, out)
-    return Judged(rows, controls)
+    write_group_tables(arm, scored, out)
+    return Assessed(rows, controls)
 
 
 def searched(arm: Arm) -> list[Search]:
     """What was tried for every row that was searched."""
-    records = {stage: read_search(arm.shelf.path(stage, "searches", ".json")) for stage in arm.stages}
-    return [Search(arm=arm.name, method=stage.name, seed=stage.seed, tried=tried)
-            for stage, tried in records.items() if tried]
+    records = {stage: read_search(arm.store.path(stage, "searches", ".json")) for stage in arm.stages}
+    return [
+        Search(arm=arm.name, method=stage.name, seed=stage.seed, tried=tried)
+        for stage, tried in records.items()
+        if tried
+    ]
 
 
-def write_group_tables(arm: Arm, graded: Mapping[Stage, Graded], out: Path) -> None:
+def write_group_tables(arm: Arm, scored: Mapping[Stage, Scored], out: Path) -> None:
     """`groups/ARM.csv`: every score of every model by group and intersection, small cells named."""
     import pandas as pd
 
-    tables = [group_tables(one.outcomes, one.scores).assign(model=stage.name, seed=stage.seed)
-              for stage, one in graded.items()]
+    tables = [
+        group_tables(one.predictions, one.scores).assign(model=stage.name, seed=stage.seed)
+        for stage, one in scored.items()
+    ]
     path = out / "groups" / evidence_path(out, arm.name).with_suffix(".csv").name
     path.parent.mkdir(exist_ok=True)
     table = pd.concat(tables, ignore_index=True)
@@ -120,32 +146,49 @@ def write_group_tables(arm: Arm, graded: Mapping[Stage, Graded], out: Path) -> N
 
 def questions(arm: Arm) -> str:
     """A hash of all that the models of an arm are asked: arms may share a model and ask it about other people."""
-    columns = [(name, faces.keys.tolist(), faces.identities.tolist(), faces.groups.tolist(), content(faces.targets),
-                None if faces.traits is None else faces.traits.tolist())
-               for name, faces in arm.splits.items()]
+    columns = [
+        (
+            name,
+            faces.keys.tolist(),
+            faces.identities.tolist(),
+            faces.groups.tolist(),
+            content(faces.targets),
+            None if faces.traits is None else faces.traits.tolist(),
+        )
+        for name, faces in arm.splits.items()
+    ]
     return signature_of([columns, [one.fingerprint for one in arm.sets], code_of_packages(*PREDICTING)])
 
 
 def moved(arm: Arm, stage: Stage) -> dict[str, Measure]:
     """How far a stage's weights are from the original's of the same seed."""
-    original = arm.stage(ORIGINAL, arm.bound.plan.seeds[0] if stage is arm.spare else stage.seed)
-    return weights_moved(arm.shelf.weights(original), arm.shelf.weights(stage))
+    original = arm.stage(ORIGINAL, arm.resolved.plan.seeds[0] if stage is arm.spare else stage.seed)
+    return weights_moved(arm.store.weights(original), arm.store.weights(stage))
 
 
 def row(arm: Arm, stage: Stage, seed: int, measures: dict[str, Measure], name: str | None = None) -> Evaluation:
     """What stands in the results for one model."""
-    return Evaluation(arm=arm.name, method=name or stage.name, stages=[one.name for one in stage.line[:-1]], seed=seed,
-                      settings=dict(stage.settings), cost=cost(arm, stage), measures=records(measures))
+    return Evaluation(
+        arm=arm.name,
+        method=name or stage.name,
+        stages=[one.name for one in stage.line[:-1]],
+        seed=seed,
+        settings=dict(stage.settings),
+        cost=cost(arm, stage),
+        measures=records(measures),
+    )
 
 
 def cost(arm: Arm, stage: Stage) -> Cost:
     """What a stage and the stages before it took, the original's training aside, beside the reference's retraining."""
-    paid = [arm.shelf.bill(one) for one in stage.line if one.name != ORIGINAL or one is stage]
+    paid = [arm.store.bill(one) for one in stage.line if one.name != ORIGINAL or one is stage]
     seconds, faces = sum(bill["seconds"] for bill in paid), sum(bill["faces"] for bill in paid)
-    retraining = arm.shelf.bill(stage if stage is arm.spare else arm.stage(REFERENCE, stage.seed))
+    retraining = arm.store.bill(stage if stage is arm.spare else arm.stage(REFERENCE, stage.seed))
     is_original = stage.before is None and stage.name == ORIGINAL
     return Cost(
-        seconds=seconds, faces=faces, peak_memory_mib=max(bill["peak_memory_mib"] for bill in paid),
+        seconds=seconds,
+        faces=faces,
+        peak_memory_mib=max(bill["peak_memory_mib"] for bill in paid),
         seconds_of_retraining=None if is_original else seconds / retraining["seconds"],
         rte=None if is_original else retraining["seconds"] / seconds,
         faces_of_retraining=None if is_original else faces / retraining["faces"],

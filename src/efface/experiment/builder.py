@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from efface.data.batches import Feed
-from efface.data.faces import Faces, Material, Splits, together
-from efface.experiment.loading import Gathered
-from efface.experiment.resolve import Bound, BoundStage, searching
+from efface.data.batches import BatchLoader
+from efface.data.faces import Faces, MethodData, Splits, together
+from efface.experiment.loading import LoadedFaces
+from efface.experiment.resolve import ResolvedMethod, ResolvedPlan, searching
 from efface.experiment.search import search
 from efface.experiment.signatures import ASSESSING, TRAINING, code_of, code_of_packages
-from efface.experiment.store import Network, Shelf, Stage
+from efface.experiment.store import ModelStore, Network, Stage
 from efface.models.load import is_backbone, load_weights, read_weights, start_from
 from efface.models.recogniser import Recogniser, function_named
 from efface.results import Environment
@@ -26,116 +26,169 @@ from efface.training.train import place_head, train
 
 
 @dataclass(frozen=True)
-class Kitchen:
+class ModelBuilder:
     """What all models of an arm are made of, and where they are put."""
 
-    bound: Bound
-    gathered: Gathered
-    shelf: Shelf
+    resolved: ResolvedPlan
+    loaded: LoadedFaces
+    store: ModelStore
     machine: Environment
 
     def network(self, classes: int) -> Network:
         """The plan's network, for so many classes or people."""
-        plan, shape = self.bound.plan, self.gathered.faces.shape
-        about = {"task": plan.task, "model": plan.model.name, "model_settings": self.bound.model_settings,
-                 "shape": shape, "classes": classes}
-        return Network(lambda: self.bound.build(shape, classes, **self.bound.model_settings), about)
+        plan, shape = self.resolved.plan, self.loaded.faces.shape
+        about = {
+            "task": plan.task,
+            "model": plan.model.name,
+            "model_settings": self.resolved.model_settings,
+            "shape": shape,
+            "classes": classes,
+        }
+        return Network(lambda: self.resolved.build(shape, classes, **self.resolved.model_settings), about)
 
-    def ingredients(self, faces: Faces) -> list[Any]:
+    def signature_inputs(self, faces: Faces) -> list[Any]:
         """All that the weights of a model trained on these faces follow from, but for name, seed and settings."""
-        bound, machine = self.bound, self.machine
-        own = [function_named(bound.model_settings["factory"])] if "factory" in bound.model_settings else []
-        return [self.gathered.signature, bound.task.name, bound.plan.model.name, bound.model_settings,
-                code_of_packages(*TRAINING), code_of(bound.build, bound.task.loss, bound.task.divergence, *own),
-                machine.versions["torch"], machine.device, fingerprint(faces)]
+        resolved, machine = self.resolved, self.machine
+        own = [function_named(resolved.model_settings["factory"])] if "factory" in resolved.model_settings else []
+        return [
+            self.loaded.signature,
+            resolved.task.name,
+            resolved.plan.model.name,
+            resolved.model_settings,
+            code_of_packages(*TRAINING),
+            code_of(resolved.build, resolved.task.loss, resolved.task.divergence, *own),
+            machine.versions["torch"],
+            machine.device,
+            fingerprint(faces),
+        ]
 
     def trained(
-        self, name: str, seed: int, faces: Faces, network: Network, pretrained: Path | None, how: Any = None,
+        self,
+        name: str,
+        seed: int,
+        faces: Faces,
+        network: Network,
+        pretrained: Path | None,
+        how: Any = None,
     ) -> Stage:
         """A model trained by the plan's recipe on these faces; how: where that is not with all of the run's threads."""
-        recipe, task, shelf = self.bound.train_settings, self.bound.task, self.shelf
+        recipe, task, store = self.resolved.train_settings, self.resolved.task, self.store
 
-        def make(feed: Feed, checkpoint: Path) -> nn.Module:
-            fresh = shelf.fresh(network)
-            return train(start_from(fresh, pretrained) if pretrained else fresh, task, faces, feed, checkpoint,
-                         **recipe)
+        def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
+            fresh = store.fresh(network)
+            return train(
+                start_from(fresh, pretrained) if pretrained else fresh, task, faces, loader, checkpoint, **recipe
+            )
 
         start = [content_of_file(pretrained)] if pretrained else []
-        return Stage(name, seed, recipe, [*self.ingredients(faces), how or self.machine.threads, *start], network,
-                     make)
+        return Stage(
+            name, seed, recipe, [*self.signature_inputs(faces), how or self.machine.threads, *start], network, make
+        )
 
     def given(self, seed: int, everyone: Faces, network: Network, file: Path) -> Stage:
         """The original as a file of weights."""
-        def make(feed: Feed, checkpoint: Path) -> nn.Module:
-            model = load_weights(self.shelf.fresh(network), file)
+
+        def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
+            model = load_weights(self.store.fresh(network), file)
             if isinstance(model, Recogniser) and is_backbone(read_weights(file)[0]):
-                place_head(model, everyone, feed)
+                place_head(model, everyone, loader)
             return model
 
-        made_of = [*self.ingredients(everyone), self.machine.threads, content_of_file(file)]
+        made_of = [*self.signature_inputs(everyone), self.machine.threads, content_of_file(file)]
         return Stage("original", seed, {"weights": file.name}, made_of, network, make)
 
     def unlearned(
-        self, stage: BoundStage, before: Stage, material: Material, splits: Splits, how: Any = None,
+        self,
+        stage: ResolvedMethod,
+        before: Stage,
+        data: MethodData,
+        splits: Splits,
+        how: Any = None,
     ) -> Stage:
         """What a method makes of an earlier stage's model; splits: as they are at this round; how: as above."""
         if stage.public == "strangers":
-            material = replace(material, public=splits.strangers)
+            data = replace(data, public=splits.strangers)
         if stage.reweight:
-            material = replace(material, retain=reweighted(material.retain, material.gone, self.bound.task))
-        seen = [fingerprint(faces) for faces in (material.gone, material.forget, material.retain, material.public)]
-        task, shelf = self.bound.task, self.shelf
+            data = replace(data, retain=reweighted(data.retain, data.gone, self.resolved.task))
+        seen = [fingerprint(faces) for faces in (data.gone, data.forget, data.retain, data.public)]
+        task, store = self.resolved.task, self.store
 
-        def applied(feed: Feed, settings: Mapping[str, Any]) -> nn.Module:
-            original = shelf.model(before.line[0]).requires_grad_(False).eval()
-            return stage.method(shelf.model(before), task, replace(material, original=original), feed, **settings)
+        def applied(loader: BatchLoader, settings: Mapping[str, Any]) -> nn.Module:
+            original = store.model(before.line[0]).requires_grad_(False).eval()
+            return stage.method(store.model(before), task, replace(data, original=original), loader, **settings)
 
-        def make(feed: Feed, checkpoint: Path) -> nn.Module:
+        def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
             if not stage.tried:
-                return applied(feed, stage.settings)
-            return search([stage.settings | one for one in stage.tried], stage.tried, applied, splits, task, feed,
-                          stage.within, shelf.path(made, "searches", ".json"))
+                return applied(loader, stage.settings)
+            return search(
+                [stage.settings | one for one in stage.tried],
+                stage.tried,
+                applied,
+                splits,
+                task,
+                loader,
+                stage.within,
+                store.path(made, "searches", ".json"),
+            )
 
         made_of = [seen, stage.method.__name__, code_of(stage.method), *([how] if how else [])]
         if stage.tried:
-            made_of += [searching(stage), code_of_packages(*ASSESSING), fingerprint(splits.forget),
-                        fingerprint(splits.val)]
+            made_of += [
+                searching(stage),
+                code_of_packages(*ASSESSING),
+                fingerprint(splits.forget),
+                fingerprint(splits.val),
+            ]
         searched = stage.tried[0] if stage.tried else {}
         settings = {name: value for name, value in stage.settings.items() if name not in searched}
         made = Stage(stage.name, before.seed, settings, made_of, before.network, make, before)
         return made
 
 
-def line_up(
-    kitchen: Kitchen, rounds: Sequence[Splits], classes: int, materials: Sequence[Material], seed: int,
+def stages_of_seed(
+    builder: ModelBuilder,
+    rounds: Sequence[Splits],
+    classes: int,
+    materials: Sequence[MethodData],
+    seed: int,
 ) -> list[Stage]:
     """The models of one seed: the original, the reference that never saw the forgotten, and one per method, which has
-    been through the material of each round in turn."""
-    model, bound, network, splits = kitchen.bound.plan.model, kitchen.bound, kitchen.network(classes), rounds[-1]
+    been through the data of each round in turn."""
+    model, resolved, network, splits = (
+        builder.resolved.plan.model,
+        builder.resolved,
+        builder.network(classes),
+        rounds[-1],
+    )
     everyone = together(splits.forget, splits.retain)
-    original = (kitchen.given(seed, everyone, network, model.weights) if model.weights else
-                kitchen.trained("original", seed, everyone, network, model.pretrained))
-    made = {"original": original, "reference": reference(kitchen, splits, classes, seed)}
-    before = dict.fromkeys([stage.name for stage in bound.stages], original)
-    for material, now in zip(materials, rounds, strict=True):
-        for stage in bound.stages:
+    original = (
+        builder.given(seed, everyone, network, model.weights)
+        if model.weights
+        else builder.trained("original", seed, everyone, network, model.pretrained)
+    )
+    made = {"original": original, "reference": reference(builder, splits, classes, seed)}
+    before = dict.fromkeys([stage.name for stage in resolved.stages], original)
+    for data, now in zip(materials, rounds, strict=True):
+        for stage in resolved.stages:
             begin = before[stage.name] if stage.after == "original" else made[stage.after]
-            made[stage.name] = kitchen.unlearned(stage, begin, material, now)
-        before = {stage.name: made[stage.name] for stage in bound.stages}
+            made[stage.name] = builder.unlearned(stage, begin, data, now)
+        before = {stage.name: made[stage.name] for stage in resolved.stages}
     return list(made.values())
 
 
-def reference(kitchen: Kitchen, splits: Splits, classes: int, seed: int) -> Stage:
+def reference(builder: ModelBuilder, splits: Splits, classes: int, seed: int) -> Stage:
     """A model that never saw the forgotten."""
-    plan = kitchen.bound.plan
+    plan = builder.resolved.plan
     start = plan.model.pretrained if plan.model.pretrained_for == "both" else None
-    faces = reweighted(splits.retain, splits.forget, kitchen.bound.task) if plan.reference.reweight else splits.retain
-    return kitchen.trained("reference", seed, faces, kitchen.network(classes), start)
+    faces = (
+        reweighted(splits.retain, splits.forget, builder.resolved.task) if plan.reference.reweight else splits.retain
+    )
+    return builder.trained("reference", seed, faces, builder.network(classes), start)
 
 
-def in_a_row(stages: Sequence[BoundStage], name: str) -> list[BoundStage]:
+def chain_to(stages: Sequence[ResolvedMethod], name: str) -> list[ResolvedMethod]:
     """The stages that lead from the original to the one of this name, in order."""
-    by_name: Mapping[str, BoundStage] = {stage.name: stage for stage in stages}
+    by_name: Mapping[str, ResolvedMethod] = {stage.name: stage for stage in stages}
     row = [by_name[name]]
     while row[0].after != "original":
         row.insert(0, by_name[row[0].after])

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from efface.data.faces import Album, Faces, Images
+from efface.data.faces import Faces, FaceTable, Images
 from efface.data.groups import column, grouped, having
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import open_packed, read_manifest
 from efface.preparation.prepare import prepare
-from efface.progress import Watch
-from efface.settings import bound
+from efface.progress import Progress
+from efface.settings import validated
 from efface.tasks import Task
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PASSED_BY_CODE = ("card", "progress")
 
 
 @dataclass(frozen=True)
-class Gathered:
+class LoadedFaces:
     """The faces of a plan, the table they came from (same rows), and a hash that changes when either does."""
 
     faces: Faces
@@ -38,7 +38,7 @@ class Gathered:
     signature: str
 
 
-def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) -> Gathered:
+def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: Progress) -> LoadedFaces:
     """Faces of all sources as the task wants them; photos are prepared once, into `folder`.
 
     With several sources each key is preceded by its source's place; a person of the same name in two sources
@@ -48,62 +48,83 @@ def gather(sources: Sequence[Source], task: Task, folder: Path, watch: Watch) ->
 
     parts, tables, signatures = [], [], []
     for number, source in enumerate(sources):
-        album, signature = load(source, folder, watch)
-        table = grouped(selected(album.table, source), source, album).assign(split_of_source=source.split)
-        faces = as_faces(album, table, task, source.label, source.also_by, f"{number}:" if len(sources) > 1 else "")
+        face_table, signature = load_source(source, folder, progress)
+        table = grouped(selected(face_table.table, source), source, face_table).assign(split_of_source=source.split)
+        faces = as_faces(
+            face_table, table, task, source.label, source.also_by, f"{number}:" if len(sources) > 1 else ""
+        )
         parts.append(faces)
         tables.append(table)
-        signatures.append([signature, source.model_dump(mode="json", exclude={"path", "prepare"}),
-                           source.group_file.read_text(encoding="utf-8") if source.group_file else ""])
+        signatures.append(
+            [
+                signature,
+                source.model_dump(mode="json", exclude={"path", "prepare"}),
+                source.group_file.read_text(encoding="utf-8") if source.group_file else "",
+            ]
+        )
     if len({source.also_by for source in sources}) > 1:
-        raise InputError(f"sources differ in data.also_by: {[list(source.also_by) for source in sources]}; give all of "
-                         "them the same")
+        raise InputError(
+            f"sources differ in data.also_by: {[list(source.also_by) for source in sources]}; give all of them the same"
+        )
     shapes = {faces.shape for faces in parts}
     if len(shapes) > 1:
-        raise InputError(f"sources differ in image shape (channels, height, width): {sorted(shapes)}; "
-                         "prepare them with the same size and colour")
+        raise InputError(
+            f"sources differ in image shape (channels, height, width): {sorted(shapes)}; "
+            "prepare them with the same size and colour"
+        )
     digest = hashlib.sha256(json.dumps(signatures, sort_keys=True).encode()).hexdigest()
-    return Gathered(joined(parts), pd.concat(tables, ignore_index=True), digest)
+    return LoadedFaces(joined(parts), pd.concat(tables, ignore_index=True), digest)
 
 
 def check_paths(plan: Plan) -> None:
     """Raise InputError for a file or folder that a plan names and that is not there."""
-    named = [(f"data '{source.name}': {what}", path) for source in plan.data for what, path in
-             (("path", source.path), ("group_file", source.group_file),
-              ("prepare.detector", source.prepare.get("detector")))]
-    named += [(f"verify '{one.name}': {what}", getattr(one, what)) for one in plan.verify
-              for what in ("pairs", "bin", "quality")]
+    named = [
+        (f"data '{source.name}': {what}", path)
+        for source in plan.data
+        for what, path in (
+            ("path", source.path),
+            ("group_file", source.group_file),
+            ("prepare.detector", source.prepare.get("detector")),
+        )
+    ]
+    named += [
+        (f"verify '{one.name}': {what}", getattr(one, what))
+        for one in plan.verify
+        for what in ("pairs", "bin", "quality")
+    ]
     named += [("forget.quality", plan.forget.quality), ("model.pretrained", plan.model.pretrained)]
     for what, path in named:
         if path is not None and not Path(path).exists():
             raise InputError(f"{what} {path} does not exist (paths are from where you stand)")
 
 
-def load(source: Source, folder: Path, watch: Watch) -> tuple[Album, str]:
-    """A source's album and a hash of its content."""
+def load_source(source: Source, folder: Path, progress: Progress) -> tuple[FaceTable, str]:
+    """A source's face table and a hash of its content."""
     where = f"data '{source.name}'"
     if source.name in GENERATORS:
         make = GENERATORS[source.name].make
-        album = make(**bound(make, source.settings, where))
-        return album, hashlib.sha256(np.ascontiguousarray(album.images).tobytes()).hexdigest()
+        face_table = make(**validated(make, source.settings, where))
+        return face_table, hashlib.sha256(np.ascontiguousarray(face_table.images).tobytes()).hexdigest()
     if source.path is None:
         raise InputError(f"{where} needs a path: the folder it lies in")
     if source.name == "packed":
         return open_packed(source.path), content_of(source.path)
     if source.name not in READERS:
         raise InputError(f"unknown dataset '{source.name}'{nearest(source.name, [*READERS, *GENERATORS, 'packed'])}")
-    return prepared(source, folder, watch)
+    return prepared(source, folder, progress)
 
 
-def prepared(source: Source, folder: Path, watch: Watch) -> tuple[Album, str]:
+def prepared(source: Source, folder: Path, progress: Progress) -> tuple[FaceTable, str]:
     """Photos of a dataset, packed below `folder` under a name that follows from all settings."""
     reader = READERS[source.name]
     assert source.path is not None
-    photos = selected(reader.read(source.path, **bound(reader.read, source.settings, f"data '{source.name}'")), source)
-    settings = bound(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
+    photos = selected(
+        reader.read(source.path, **validated(reader.read, source.settings, f"data '{source.name}'")), source
+    )
+    settings = validated(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
     asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
     packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-    prepare(photos, packed, card=reader.card, progress=watch.track, **settings)
+    prepare(photos, packed, card=reader.card, progress=progress.track, **settings)
     return open_packed(packed), content_of(packed)
 
 
@@ -113,7 +134,7 @@ def content_of(packed: Path) -> str:
 
 
 def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """The rows a source asks for; the index still tells the row in the album.
+    """The rows a source asks for; the index still tells the row in the face table.
 
     Raises InputError for a column or value that does not exist.
     """
@@ -127,27 +148,34 @@ def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:
 
 
 def as_faces(
-    album: Album, table: pd.DataFrame, task: Task, labels: Sequence[str] = (), also_by: Sequence[str] = (),
+    face_table: FaceTable,
+    table: pd.DataFrame,
+    task: Task,
+    labels: Sequence[str] = (),
+    also_by: Sequence[str] = (),
     prefix: str = "",
 ) -> Faces:
-    """The rows of `table` (its index tells the row in the album) as the task's faces; labels: columns to answer;
+    """The rows of `table` (its index tells the row in the face table) as the task's faces; labels: columns to answer;
     also_by: columns for intersections with the group."""
     for name in task.needs:
         column(table, name, f"task '{task.name}'")
     for name in labels:
         column(table, name, "data.label")
     targets = task.targets(table, labels)
-    if bad := task.complaint(targets, album.images.shape):
+    if bad := task.complaint(targets, face_table.images.shape):
         row, why = bad
         raise InputError(f"face '{table['key'].iloc[row]}': {why}")
     return Faces(
-        images=Images(album.images, table.index.to_numpy(np.int64)),
+        images=Images(face_table.images, table.index.to_numpy(np.int64)),
         targets=targets,
         identities=table["person"].to_numpy(str),
         groups=table["group"].to_numpy(str),
         keys=np.array([prefix + key for key in table["key"]]),
-        traits=np.stack([f"{name} " + column(table, name, "data.also_by").astype(str).to_numpy(object)
-                         for name in also_by], axis=1).astype(str) if also_by else None,
+        traits=np.stack(
+            [f"{name} " + column(table, name, "data.also_by").astype(str).to_numpy(object) for name in also_by], axis=1
+        ).astype(str)
+        if also_by
+        else None,
     )
 
 
@@ -155,7 +183,8 @@ def joined(parts: Sequence[Faces]) -> Faces:
     """All faces as one; images of several sources are read into memory."""
     if len(parts) == 1:
         return parts[0]
-    columns: dict[str, Any] = {name: np.concatenate([faces.columns()[name] for faces in parts])
-                               for name in parts[0].columns()}
+    columns: dict[str, Any] = {
+        name: np.concatenate([faces.columns()[name] for faces in parts]) for name in parts[0].columns()
+    }
     store = np.concatenate([faces.images[:] for faces in parts])
     return Faces(images=Images(store, np.arange(len(store))), **columns)

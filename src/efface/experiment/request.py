@@ -14,16 +14,23 @@ from efface.results import Request
 
 def describe(arm: Arm) -> Request:
     """What an arm was asked, in numbers."""
-    plan, parts = arm.bound.plan, [(name, faces) for name, faces in arm.splits.items() if len(faces)]
+    plan, parts = arm.resolved.plan, [(name, faces) for name, faces in arm.splits.items() if len(faces)]
     return Request(
         arm=arm.name,
         task=plan.task,
         goal=plan.goal,
         forgotten_group=plan.forget.group or main_group(arm.splits.forget.groups),
-        faces={name: {group: int((faces.groups == group).sum()) for group in np.unique(faces.groups).tolist()}
-               for name, faces in parts},
-        people={name: {group: len(np.unique(faces.identities[faces.groups == group]))
-                       for group in np.unique(faces.groups).tolist()} for name, faces in parts},
+        faces={
+            name: {group: int((faces.groups == group).sum()) for group in np.unique(faces.groups).tolist()}
+            for name, faces in parts
+        },
+        people={
+            name: {
+                group: len(np.unique(faces.identities[faces.groups == group]))
+                for group in np.unique(faces.groups).tolist()
+            }
+            for name, faces in parts
+        },
         image_shape=arm.splits.forget.shape,
         classes=list(arm.names),
         round=plan.forget.round,
@@ -37,26 +44,39 @@ def describe(arm: Arm) -> Request:
 
 def warnings_of(plan: Plan) -> list[str]:
     """What a reader must know before believing a number."""
-    said = [f"“{name}” was handed the strangers that the attack is scored with: its attack says nothing."
-            for name, stage in plan.methods.items() if stage.public == "strangers"]
+    said = [
+        f"“{name}” was trained on the non-members that the attack is scored with: its attack says nothing."
+        for name, stage in plan.methods.items()
+        if stage.public == "strangers"
+    ]
     if plan.reference.reweight:
-        said.append("The reference was retrained with its faces reweighted (REWEIGHT), so that every group counts as "
-                    "much as before the forgetting: it is the goal of a group-robust method, not of plain retraining.")
+        said.append(
+            "The reference was retrained with its faces reweighted (REWEIGHT), so that every group counts as "
+            "much as before the forgetting: it is the goal of a group-robust method, not of plain retraining."
+        )
     if any(source.group_file for source in plan.data):
         said.append("Groups were predicted by a classifier, not known: where it errs, so do all measures by group.")
     if any(source.group_clusters for source in plan.data):
-        said.append("Groups are clusters of the pictures themselves, not of people who belong together: they say who "
-                    "looks alike to a camera, and nothing of anybody's background.")
+        said.append(
+            "Groups are clusters of the pictures themselves, not of people who belong together: they say who "
+            "looks alike to a camera, and nothing of anybody's background."
+        )
     if plan.model.pretrained is not None and plan.model.pretrained_for == "original":
-        said.append(f"The original started from {plan.model.pretrained.name}, the reference from random weights: what "
-                    "differs between them is the recipe as well as the forgotten.")
+        said.append(
+            f"The original started from {plan.model.pretrained.name}, the reference from random weights: what "
+            "differs between them is the recipe as well as the forgotten."
+        )
     if plan.forget.first is not None:
-        said.append(f"The first {plan.forget.first:,} photos were forgotten, wherever that cut: of one person some "
-                    "photos may be retained.")
+        said.append(
+            f"The first {plan.forget.first:,} photos were forgotten, wherever that cut: of one person some "
+            "photos may be retained."
+        )
     if plan.audit is not None and plan.split.held_back and plan.task == "recognition":
-        said.append(f"{plan.split.held_back} photos of each trained person are held back and none of a stranger's: the "
-                    "forgotten and strangers differ in how many photos they have, and an attack may see that; for an "
-                    "audit leave out split.held_back.")
+        said.append(
+            f"{plan.split.held_back} photos of each trained person are held back and none of a stranger's: the "
+            "forgotten and strangers differ in how many photos they have, and an attack may see that; for an "
+            "audit leave out split.held_back."
+        )
     return said
 
 

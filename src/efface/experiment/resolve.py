@@ -18,7 +18,7 @@ from efface.models import MODELS
 from efface.models.recogniser import function_named
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
-from efface.settings import bound
+from efface.settings import validated
 from efface.tasks import TASKS, Task
 from efface.training.train import train
 
@@ -26,7 +26,7 @@ Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
-class BoundStage:
+class ResolvedMethod:
     """A way to forget with all its settings, and the name of the row it starts from."""
 
     name: str
@@ -42,7 +42,7 @@ class BoundStage:
 
 
 @dataclass(frozen=True)
-class Bound:
+class ResolvedPlan:
     """A plan whose names have become functions."""
 
     plan: Plan
@@ -50,72 +50,94 @@ class Bound:
     build: Callable[..., nn.Module]
     model_settings: dict[str, Any]
     train_settings: dict[str, Any]
-    stages: tuple[BoundStage, ...]
+    stages: tuple[ResolvedMethod, ...]
 
     def filled(self) -> dict[str, Any]:
         """The plan as plain data, with every default filled in."""
         plain = self.plan.model_dump(mode="json", exclude_none=True)
         plain["train"] = self.train_settings
         plain["model"] |= self.model_settings
-        plain["methods"] = {stage.name: {"use": self.plan.methods[stage.name].use, "after": stage.after,
-                                         "public": stage.public, "reweight": stage.reweight,
-                                         **searching(stage), **stage.settings}
-                            for stage in self.stages}
+        plain["methods"] = {
+            stage.name: {
+                "use": self.plan.methods[stage.name].use,
+                "after": stage.after,
+                "public": stage.public,
+                "reweight": stage.reweight,
+                **searching(stage),
+                **stage.settings,
+            }
+            for stage in self.stages
+        }
         return plain
 
 
-def bind(plan: Plan, where: str) -> Bound:
+def resolve(plan: Plan, where: str) -> ResolvedPlan:
     """Look up every name of a plan; `where` opens the message of an InputError."""
     for source in plan.data:
         _check_source(source, where)
     build = _named(MODELS, plan.model.name, f"{where}: model")
     task = _named(TASKS, plan.task, f"{where}: task")
     if plan.model.name not in task.models:
-        raise InputError(f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose "
-                         f"{' or '.join(task.models)}")
+        raise InputError(
+            f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose {' or '.join(task.models)}"
+        )
     for source in plan.data:
         _check_labels(source, task, where)
-    model_settings = bound(build, plan.model.settings, f"{where}: model '{plan.model.name}'")
+    model_settings = validated(build, plan.model.settings, f"{where}: model '{plan.model.name}'")
     if "factory" in model_settings:
         function_named(model_settings["factory"])
     if plan.verify and plan.task != "recognition":
         raise InputError(f"{where}: verify is for the task recognition, not '{plan.task}': leave it out")
     if plan.forget.confuse and plan.task != "classes":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
-    return Bound(
+    return ResolvedPlan(
         plan=plan,
         task=task,
         build=build,
         model_settings=model_settings,
-        train_settings=bound(train, plan.train, f"{where}: train"),
-        stages=tuple(_bound_stage(name, plan, where) for name in plan.methods),
+        train_settings=validated(train, plan.train, f"{where}: train"),
+        stages=tuple(_resolved_method(name, plan, where) for name in plan.methods),
     )
 
 
-def _bound_stage(name: str, plan: Plan, where: str) -> BoundStage:
+def _resolved_method(name: str, plan: Plan, where: str) -> ResolvedMethod:
     stage = plan.methods[name]
-    method = (function_named(stage.use, f"{where}: methods.{name}: use") if ":" in stage.use else
-              _named(METHODS, stage.use, f"{where}: methods.{name}: method"))
-    wanted = ["model", "task", "material", "feed"]
+    method = (
+        function_named(stage.use, f"{where}: methods.{name}: use")
+        if ":" in stage.use
+        else _named(METHODS, stage.use, f"{where}: methods.{name}: method")
+    )
+    wanted = ["model", "task", "data", "loader"]
     if (given := list(inspect.signature(method).parameters)[:4]) != wanted:
-        raise InputError(f"{where}: methods.{name}: {stage.use} takes {', '.join(given) or 'nothing'}: a way to forget "
-                         f"takes {', '.join(wanted)}, then settings")
-    settings = bound(method, stage.settings, f"{where}: methods.{name}")
+        raise InputError(
+            f"{where}: methods.{name}: {stage.use} takes {', '.join(given) or 'nothing'}: a way to forget "
+            f"takes {', '.join(wanted)}, then settings"
+        )
+    settings = validated(method, stage.settings, f"{where}: methods.{name}")
     works_on = tasks_of(stage.use)
     if plan.task not in works_on:
-        raise InputError(f"{where}: methods.{name}: {stage.use} works on {' and '.join(works_on)}, not on "
-                         f"'{plan.task}'")
+        raise InputError(
+            f"{where}: methods.{name}: {stage.use} works on {' and '.join(works_on)}, not on '{plan.task}'"
+        )
     for setting in stage.search:
         if setting in stage.settings:
             raise InputError(f"{where}: methods.{name}: {setting} is both set and searched: leave out one")
     tried = tuple(dict(zip(stage.search, values, strict=True)) for values in itertools.product(*stage.search.values()))
     for one in tried:
-        bound(method, {**stage.settings, **one}, f"{where}: methods.{name}.search")
-    return BoundStage(name, method, settings, stage.after or "original", stage.public, stage.reweight,
-                      tried if stage.search else (), stage.search_within)
+        validated(method, {**stage.settings, **one}, f"{where}: methods.{name}.search")
+    return ResolvedMethod(
+        name,
+        method,
+        settings,
+        stage.after or "original",
+        stage.public,
+        stage.reweight,
+        tried if stage.search else (),
+        stage.search_within,
+    )
 
 
-def searching(stage: BoundStage) -> dict[str, Any]:
+def searching(stage: ResolvedMethod) -> dict[str, Any]:
     """What a search is asked, as plain data."""
     return {"search": list(stage.tried), "search_within": stage.within} if stage.tried else {}
 
@@ -124,13 +146,13 @@ def _check_source(source: Source, where: str) -> None:
     known = {**GENERATORS, **READERS, "packed": None}
     _named(known, source.name, f"{where}: dataset")
     if source.name in GENERATORS:
-        bound(GENERATORS[source.name].make, source.settings, f"{where}: data '{source.name}'")
+        validated(GENERATORS[source.name].make, source.settings, f"{where}: data '{source.name}'")
         return
     if source.path is None:
         raise InputError(f"{where}: data '{source.name}' needs a path: the folder it lies in")
     if source.name in READERS:
-        bound(READERS[source.name].read, source.settings, f"{where}: data '{source.name}'")
-        bound(prepare, source.prepare, f"{where}: data '{source.name}'.prepare", given_elsewhere=PASSED_BY_CODE)
+        validated(READERS[source.name].read, source.settings, f"{where}: data '{source.name}'")
+        validated(prepare, source.prepare, f"{where}: data '{source.name}'.prepare", given_elsewhere=PASSED_BY_CODE)
     elif source.settings or source.prepare:
         extra = next(iter([*source.settings, *source.prepare]))
         raise InputError(f"{where}: data 'packed' is prepared already and takes no setting '{extra}'")
@@ -139,8 +161,10 @@ def _check_source(source: Source, where: str) -> None:
 def _check_labels(source: Source, task: Task, where: str) -> None:
     if {"none": False, "one": len(source.label) != 1, "several": not source.label}[task.labels]:
         wanted = "one column" if task.labels == "one" else "one column or more"
-        raise InputError(f"{where}: data '{source.name}': task '{task.name}' needs label = {wanted} to answer; given "
-                         f"{', '.join(source.label) or 'none'}")
+        raise InputError(
+            f"{where}: data '{source.name}': task '{task.name}' needs label = {wanted} to answer; given "
+            f"{', '.join(source.label) or 'none'}"
+        )
     if task.labels == "none" and source.label:
         raise InputError(f"{where}: data '{source.name}': task '{task.name}' takes no label: leave it out")
 

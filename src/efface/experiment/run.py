@@ -13,53 +13,58 @@ from efface.audit.verdict import verdicts
 from efface.errors import InputError
 from efface.evaluation.evaluate import summarise
 from efface.experiment.arm import set_up
-from efface.experiment.assess import judge, searched
+from efface.experiment.assess import assess, searched
 from efface.experiment.loading import check_paths
 from efface.experiment.request import describe
-from efface.experiment.resolve import bind
-from efface.experiment.shadows import every_stage
+from efface.experiment.resolve import resolve
+from efface.experiment.shadows import all_stages
 from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
 from efface.experiment.workers import make_shadows
 from efface.files import write_text
 from efface.plan.tables import Plan, judged_by_their_own
-from efface.progress import Watch
+from efface.progress import Progress
 from efface.results import Results, Thresholds, read_results, write_results
-from efface.training.environment import device_named, environment, held_still
+from efface.training.environment import deterministic_torch, device_named, environment
 
 
 def run(
-    plans: Mapping[str, Plan], out: Path, *, device: str = "auto", threads: int = 2, watch: Watch | None = None,
+    plans: Mapping[str, Plan],
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+    progress: Progress | None = None,
 ) -> Results:
     """Run the arms of a plan into the folder `out` and return what then stands in `out/results.json`.
 
     Every name and setting is checked before any work. What is there already is not made again: a run that was
     killed goes on, a finished one does nothing. Raises InputError for a plan that cannot be run.
     """
-    watch = watch or Watch()
-    bound = {name: bind(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
+    progress = progress or Progress()
+    resolved = {name: resolve(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
     for plan in plans.values():
         check_paths(plan)
     here = device_named(device)
-    with alone_in(out), held_still(here, threads):
+    with exclusive_folder(out), deterministic_torch(here, threads):
         machine = environment(here, threads)
-        arms = [set_up(name, plan, out, here, machine, watch) for name, plan in bound.items()]
+        arms = [set_up(name, plan, out, here, machine, progress) for name, plan in resolved.items()]
 
-        filled = {name: plan.filled() for name, plan in bound.items()}
-        made_of = [stage.signature for arm in arms for stage in [*arm.models, *every_stage(arm.shadows)]]
+        filled = {name: plan.filled() for name, plan in resolved.items()}
+        made_of = [stage.signature for arm in arms for stage in [*arm.models, *all_stages(arm.shadows)]]
         signature = signature_of([filled, machine.model_dump(), made_of, code_of_packages(*ASSESSING)])
         if finished := _finished(out, signature):
             return finished
 
-        thresholds = fixed_beforehand(plans, out)
-        watch.expect(sum(len(arm.models) for arm in arms))
+        thresholds = preregistered(plans, out)
+        progress.expect(sum(len(arm.models) for arm in arms))
         for arm in arms:
             for stage in arm.models:
-                with watch.stage(arm.name, stage.name, stage.seed):
-                    arm.shelf.make(stage)
-        make_shadows(arms, plans, out, here, machine, watch)
+                with progress.stage(arm.name, stage.name, stage.seed):
+                    arm.store.make(stage)
+        make_shadows(arms, plans, out, here, machine, progress)
 
-        judged = {arm.name: judge(arm, out, watch) for arm in arms}
-        evaluations = [row for one in judged.values() for row in one.rows]
+        assessed = {arm.name: assess(arm, out, progress) for arm in arms}
+        evaluations = [row for one in assessed.values() for row in one.rows]
         results = Results(
             signature=signature,
             plan=filled,
@@ -68,9 +73,16 @@ def run(
             evaluations=evaluations,
             summaries=summarise(evaluations),
             searches=[search for arm in arms for search in searched(arm)],
-            verdicts=[verdict for name, one in judged.items()
-                      for verdict in verdicts(summarise([*one.rows, *one.controls]), plans[name].accept,
-                                              bound[name].task.error, judged_by_their_own(plans[name]))],
+            verdicts=[
+                verdict
+                for name, one in assessed.items()
+                for verdict in verdicts(
+                    summarise([*one.rows, *one.controls]),
+                    plans[name].accept,
+                    resolved[name].task.error,
+                    judged_by_their_own(plans[name]),
+                )
+            ],
             thresholds=thresholds,
         )
         write_results(results, out)
@@ -79,7 +91,7 @@ def run(
 
 
 @contextmanager
-def alone_in(out: Path) -> Iterator[None]:
+def exclusive_folder(out: Path) -> Iterator[None]:
     """The folder, made if need be, for this process only; the lock goes with the process, however it ends."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +103,7 @@ def alone_in(out: Path) -> Iterator[None]:
         raise InputError(f"{out} cannot be used as a folder for results: {error.strerror}") from None
 
 
-def fixed_beforehand(plans: Mapping[str, Plan], out: Path) -> Thresholds | None:
+def preregistered(plans: Mapping[str, Plan], out: Path) -> Thresholds | None:
     """Hash of the thresholds of all arms, now and when this folder's first model was about to be made."""
     if not any(plan.accept for plan in plans.values()):
         return None

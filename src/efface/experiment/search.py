@@ -1,4 +1,4 @@
-"""Settings chosen, not guessed: every candidate is judged by people nobody trained on and no audit looks at.
+"""Settings chosen, not guessed: every candidate is measured on people nobody trained on and no audit looks at.
 
 Of the candidates that keep the forgetting verdict, the one that serves its worst group best. The verdict here asks what
 can be asked before anything was retrained: are the forgotten told apart from people of `val` of the same groups (and
@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.data.batches import Feed
+from efface.data.batches import BatchLoader
 from efface.data.faces import Splits
 from efface.errors import InputError
-from efface.evaluation.evaluate import grade
-from efface.evaluation.predict import observe
+from efface.evaluation.evaluate import score_faces
+from efface.evaluation.predict import predict
 from efface.files import write_text
-from efface.measures.attacks import auc, sides_of
-from efface.measures.draws import Draws
+from efface.measures.attacks import auc, membership_scores_of
+from efface.measures.bootstrap import Bootstrap
 from efface.measures.utility import ALL, groups_of
 from efface.results import Candidate
 from efface.tasks import Task
@@ -36,13 +36,18 @@ TIMES = 200
 
 
 def search(
-    candidates: Sequence[Mapping[str, Any]], tried: Sequence[Mapping[str, Any]],
-    method: Callable[[Feed, Mapping[str, Any]], nn.Module], splits: Splits, task: Task, feed: Feed, within: float,
+    candidates: Sequence[Mapping[str, Any]],
+    tried: Sequence[Mapping[str, Any]],
+    method: Callable[[BatchLoader, Mapping[str, Any]], nn.Module],
+    splits: Splits,
+    task: Task,
+    loader: BatchLoader,
+    within: float,
     record: Path,
 ) -> nn.Module:
     """The model of the best candidate; all of them are written to `record`.
 
-    candidates: complete settings; tried: what distinguishes each; method: (feed, settings) to a model.
+    candidates: complete settings; tried: what distinguishes each; method: (loader, settings) to a model.
     within: how far from one half the attack may be. If no candidate is within, the nearest is taken, and `record` says
     of each that it was not kept.
     """
@@ -51,12 +56,12 @@ def search(
     best: nn.Module | None = None
     found: list[Candidate] = []
     for settings, names in zip(candidates, tried, strict=True):
-        own, began = Feed(feed.device, feed.seed, feed.tick), time.perf_counter()
-        torch.manual_seed(feed.seed)
+        own, began = BatchLoader(loader.device, loader.seed, loader.tick), time.perf_counter()
+        torch.manual_seed(loader.seed)
         model = method(own, settings)
         seconds = time.perf_counter() - began
-        feed.handed += own.handed
-        found.append(judged(model, splits, task, dict(names), own, seconds, within))
+        loader.faces_used += own.faces_used
+        found.append(candidate_of(model, splits, task, dict(names), own, seconds, within))
         if found[-1].attack is not None and best_of(found) == len(found) - 1:
             best = model
     place = best_of(found)
@@ -66,34 +71,65 @@ def search(
     return best
 
 
-def judged(
-    model: nn.Module, splits: Splits, task: Task, settings: dict[str, Any], feed: Feed, seconds: float, within: float,
+def candidate_of(
+    model: nn.Module,
+    splits: Splits,
+    task: Task,
+    settings: dict[str, Any],
+    loader: BatchLoader,
+    seconds: float,
+    within: float,
 ) -> Candidate:
     """What validation people say of one candidate."""
     nobody = splits.test[np.zeros(0, int)]
-    asked = replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, test=nobody,
-                    strangers=nobody)
-    outcomes = observe(model, asked, (), feed.device)
-    if not np.isfinite(outcomes.answers).all():
-        return Candidate(settings=settings, worst_group="", worst_error=None, attack=None, attack_low=None,
-                         attack_high=None, faces=feed.handed, seconds=seconds, kept=False)
-    graded = grade(outcomes, task)
-    error = graded.scores[task.error]
-    groups = [group for group in groups_of(outcomes) if np.isfinite(error[outcomes.rows("val", group)]).any()]
-    errors = {group: float(np.nanmean(error[outcomes.rows("val", None if group == ALL else group)]))
-              for group in groups or [ALL]}
+    asked = replace(
+        splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, test=nobody, strangers=nobody
+    )
+    predictions = predict(model, asked, (), loader.device)
+    if not np.isfinite(predictions.outputs).all():
+        return Candidate(
+            settings=settings,
+            worst_group="",
+            worst_error=None,
+            attack=None,
+            attack_low=None,
+            attack_high=None,
+            faces=loader.faces_used,
+            seconds=seconds,
+            kept=False,
+        )
+    scored = score_faces(predictions, task)
+    error = scored.scores[task.error]
+    groups = [group for group in groups_of(predictions) if np.isfinite(error[predictions.rows("val", group)]).any()]
+    errors = {
+        group: float(np.nanmean(error[predictions.rows("val", None if group == ALL else group)]))
+        for group in groups or [ALL]
+    }
     worst = max(errors, key=lambda group: errors[group])
     of = np.concatenate([cells(faces, task) for _, faces in asked.items() if len(faces)])
-    as_strangers = replace(outcomes, split=np.where(outcomes.split == "val", "strangers", outcomes.split), group=of)
-    sides = sides_of(as_strangers, -graded.signal, Draws(as_strangers, TIMES), people=False, times=TIMES)
-    if sides is None:
-        raise InputError("search compares the forgotten with people of val of the same groups, and there are none: "
-                         "raise split.val")
-    attacks = auc(sides)
+    as_strangers = replace(
+        predictions, split=np.where(predictions.split == "val", "strangers", predictions.split), group=of
+    )
+    membership_scores = membership_scores_of(
+        as_strangers, -scored.signal, Bootstrap(as_strangers, TIMES), people=False, times=TIMES
+    )
+    if membership_scores is None:
+        raise InputError(
+            "search compares the forgotten with people of val of the same groups, and there are none: raise split.val"
+        )
+    attacks = auc(membership_scores)
     low, high = np.percentile(attacks[1:], [2.5, 97.5])
-    return Candidate(settings=settings, worst_group=worst, worst_error=errors[worst], attack=float(attacks[0]),
-                     attack_low=float(low), attack_high=float(high), faces=feed.handed, seconds=seconds,
-                     kept=bool(abs(attacks[0] - 0.5) <= within))
+    return Candidate(
+        settings=settings,
+        worst_group=worst,
+        worst_error=errors[worst],
+        attack=float(attacks[0]),
+        attack_low=float(low),
+        attack_high=float(high),
+        faces=loader.faces_used,
+        seconds=seconds,
+        kept=bool(abs(attacks[0] - 0.5) <= within),
+    )
 
 
 def best_of(found: Sequence[Candidate]) -> int:
@@ -102,8 +138,10 @@ def best_of(found: Sequence[Candidate]) -> int:
     Raises InputError where every candidate diverged.
     """
     if all(one.attack is None for one in found):
-        raise InputError(f"search: every candidate answers with what is no number ({[one.settings for one in found]}): "
-                         "give lower rates")
+        raise InputError(
+            f"search: every candidate answers with what is no number ({[one.settings for one in found]}): "
+            "give lower rates"
+        )
 
     def badness(place: int) -> tuple[bool, float]:
         one = found[place]

@@ -18,11 +18,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.data.faces import Array, Faces, Material, Splits, together
+from efface.data.faces import Array, Faces, MethodData, Splits, together
 from efface.errors import InputError
-from efface.experiment.builder import Kitchen, in_a_row
+from efface.experiment.builder import ModelBuilder, chain_to
 from efface.experiment.store import Stage
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 
 Way = Literal["in turn", "processes", "stacked"]
 
@@ -36,8 +36,9 @@ def way_of(asked: Literal["auto"] | Way, task: str, device: str, threads: int) -
     Raises InputError for a stack of networks that cannot be stacked.
     """
     if asked == "stacked" and task not in STACKS:
-        raise InputError(f"audit.train = 'stacked' works on {', '.join(STACKS)}, not on '{task}': give 'processes' or "
-                         "leave it out")
+        raise InputError(
+            f"audit.train = 'stacked' works on {', '.join(STACKS)}, not on '{task}': give 'processes' or leave it out"
+        )
     if asked != "auto":
         return asked
     if device != "cpu":
@@ -61,30 +62,30 @@ class Shadow:
     the forgotten."""
 
 
-def shadows_of(kitchen: Kitchen, raw: Splits, settled: Splits, classes: int) -> tuple[Shadow, ...]:
+def shadows_of(builder: ModelBuilder, raw: Splits, settled: Splits, classes: int) -> tuple[Shadow, ...]:
     """The shadows a plan's audit asks for; raw: the splits before the task settled its targets."""
-    audit, task, model = kitchen.bound.plan.audit, kitchen.bound.task, kitchen.bound.plan.model
+    audit, task, model = builder.resolved.plan.audit, builder.resolved.task, builder.resolved.plan.model
     if audit is None or not audit.shadows:
         return ()
-    way = way_of(audit.train, task.name, kitchen.shelf.device.type, kitchen.machine.threads)
-    how = [way, 1 if way == "processes" else kitchen.machine.threads, *([audit.shadows] if way == "stacked" else [])]
+    way = way_of(audit.train, task.name, builder.store.device.type, builder.machine.threads)
+    how = [way, 1 if way == "processes" else builder.machine.threads, *([audit.shadows] if way == "stacked" else [])]
     splits = raw if task.labels == "none" else settled
-    people = in_question(splits)
+    people = audited_people(splits)
     shadows = []
     for number, included in enumerate(halves(people, audit.shadows, audit.seed)):
-        mine = divided_as(splits, frozenset(people.names[included].tolist()))
+        mine = splits_as_if(splits, frozenset(people.names[included].tolist()))
         names: tuple[str, ...] = ()
         if task.labels == "none":
             mine, names = task.settle(mine, ())
-        network = kitchen.network(len(names) if task.labels == "none" else classes)
+        network = builder.network(len(names) if task.labels == "none" else classes)
         faces = together(mine.forget, mine.retain)
-        trained = kitchen.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, how)
+        trained = builder.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, how)
         gone = as_many(people.names[included], len(np.unique(splits.forget.identities)), audit.seed + number)
         unlearned = {}
         for row in audit.unlearn:
             stage, line = trained, []
-            for bound in in_a_row(kitchen.bound.stages, row):
-                stage = kitchen.unlearned(bound, stage, asked_to_forget(mine, gone), mine, how)
+            for resolved in chain_to(builder.resolved.stages, row):
+                stage = builder.unlearned(resolved, stage, asked_to_forget(mine, gone), mine, how)
                 line.append(stage)
             unlearned[row] = tuple(line)
         shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), gone, unlearned))
@@ -96,17 +97,17 @@ def as_many(names: Array, count: int, seed: int) -> frozenset[str]:
     return frozenset(np.random.default_rng([seed, 3]).permutation(names)[:count].tolist())
 
 
-def asked_to_forget(splits: Splits, people: frozenset[str]) -> Material:
+def asked_to_forget(splits: Splits, people: frozenset[str]) -> MethodData:
     """What a method is handed to make a shadow forget these people; it keeps the others it was trained on."""
     mine = np.isin(splits.forget.identities, list(people))
     if mine.all():
-        return splits.material
+        return splits.data
     kept = together(splits.retain, splits.forget[np.flatnonzero(~mine)])
-    return Material(splits.forget[np.flatnonzero(mine)], kept, splits.public)
+    return MethodData(splits.forget[np.flatnonzero(mine)], kept, splits.public)
 
 
 @dataclass(frozen=True)
-class InQuestion:
+class AuditedPeople:
     """The people whom shadows may or may not have been trained on."""
 
     names: Array
@@ -115,52 +116,61 @@ class InQuestion:
     """(p,) split and group."""
 
 
-def in_question(splits: Splits) -> InQuestion:
+def audited_people(splits: Splits) -> AuditedPeople:
     """The forgotten and the strangers, each once."""
     names, strata = [], []
     for split, faces in (("forget", splits.forget), ("strangers", splits.strangers)):
         people, first = np.unique(faces.identities, return_index=True)
         names.append(people)
         strata.append(np.char.add(f"{split}\x1f", faces.groups[first]))
-    return InQuestion(np.concatenate(names), np.concatenate(strata))
+    return AuditedPeople(np.concatenate(names), np.concatenate(strata))
 
 
-def halves(people: InQuestion, count: int, seed: int) -> NDArray[np.bool_]:
+def halves(people: AuditedPeople, count: int, seed: int) -> NDArray[np.bool_]:
     """(count, p) whom each shadow is trained on: half of each stratum at random, then the other half."""
     included = np.zeros((count, len(people.names)), bool)
     for pair in range(0, count, 2):
         rng = np.random.default_rng([seed, pair])
         for stratum in np.unique(people.strata):
             members = rng.permutation(np.flatnonzero(people.strata == stratum))
-            included[pair, members[:(len(members) + int(rng.integers(2))) // 2]] = True
+            included[pair, members[: (len(members) + int(rng.integers(2))) // 2]] = True
         included[pair + 1] = ~included[pair]
     return included
 
 
-def divided_as(splits: Splits, included: frozenset[str]) -> Splits:
+def splits_as_if(splits: Splits, included: frozenset[str]) -> Splits:
     """The splits as if these people in question were the forgotten and all others strangers; nothing else but
     `retain` and `public` is left."""
     everyone = together(splits.forget, splits.strangers)
     mine = np.isin(everyone.identities, list(included))
     nobody = splits.test[np.zeros(0, int)]
-    return replace(splits, forget=everyone[np.flatnonzero(mine)], strangers=everyone[np.flatnonzero(~mine)],
-                   forget_unseen=nobody, retain_unseen=nobody, val=nobody, test=nobody)
+    return replace(
+        splits,
+        forget=everyone[np.flatnonzero(mine)],
+        strangers=everyone[np.flatnonzero(~mine)],
+        forget_unseen=nobody,
+        retain_unseen=nobody,
+        val=nobody,
+        test=nobody,
+    )
 
 
-def asked_of_shadows(splits: Splits) -> Splits:
+def shadow_queries(splits: Splits) -> Splits:
     """The faces that shadows are asked about: those in question, and test faces as a population."""
     nobody = splits.test[np.zeros(0, int)]
     return replace(splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, val=nobody)
 
 
-def of_these(people: Sequence[frozenset[str]], outcomes: Outcomes) -> NDArray[np.bool_]:
+def membership_mask(people: Sequence[frozenset[str]], predictions: Predictions) -> NDArray[np.bool_]:
     """(s, n) whether each face in question is of these people, a set of them for each shadow."""
-    asked = np.isin(outcomes.split, ["forget", "strangers"])
-    return np.stack([np.isin(outcomes.identity, list(names)) & asked for names in people])
+    asked = np.isin(predictions.split, ["forget", "strangers"])
+    return np.stack([np.isin(predictions.identity, list(names)) & asked for names in people])
 
 
-def every_stage(shadows: Sequence[Shadow]) -> list[Stage]:
+def all_stages(shadows: Sequence[Shadow]) -> list[Stage]:
     """All that is to be made for some shadows, each after the one it starts from."""
-    return [stage for shadow in shadows
-            for stage in (shadow.stage, *(one for line in shadow.unlearned.values() for one in line))]
-
+    return [
+        stage
+        for shadow in shadows
+        for stage in (shadow.stage, *(one for line in shadow.unlearned.values() for one in line))
+    ]

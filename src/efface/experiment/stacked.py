@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from efface.data.augment import Augment
-from efface.data.batches import Batch, Feed, batches_of, derive
+from efface.data.batches import Batch, BatchLoader, batches_of, derive
 from efface.data.faces import Faces
-from efface.experiment.resolve import Bound
+from efface.experiment.resolve import ResolvedPlan
 from efface.experiment.shadows import Shadow
-from efface.experiment.store import Shelf
+from efface.experiment.store import ModelStore
 from efface.models.load import start_from
 from efface.tasks import Task
-from efface.training.train import Optimiser, optimiser_of, rate_at
+from efface.training.train import Optimiser, optimizer_of, rate_at
 
 TOGETHER = 16
 """Networks in one stack."""
 
 
-class Losing(nn.Module):
+class LossModule(nn.Module):
     """A model that answers with its loss, so that whatever a task does with the model's parts sees stacked weights."""
 
     def __init__(self, model: nn.Module, task: Task) -> None:
@@ -44,12 +44,21 @@ class Losing(nn.Module):
 
 
 def train_stacked(
-    models: Sequence[nn.Module], task: Task, faces: Sequence[Faces], feeds: Sequence[Feed], *,
-    epochs: int, lr: float, batch: int, weight_decay: float, optimiser: Optimiser, milestones: Sequence[int],
+    models: Sequence[nn.Module],
+    task: Task,
+    faces: Sequence[Faces],
+    feeds: Sequence[BatchLoader],
+    *,
+    epochs: int,
+    lr: float,
+    batch: int,
+    weight_decay: float,
+    optimiser: Optimiser,
+    milestones: Sequence[int],
     augment: Augment,
 ) -> None:
     """Train every model on its own faces by the recipe of `train`, all of them in every step, in place."""
-    losing = [Losing(model, task).train() for model in models]
+    losing = [LossModule(model, task).train() for model in models]
     weights, state = stack_module_state(losing)
     base = copy.deepcopy(losing[0])
 
@@ -57,50 +66,51 @@ def train_stacked(
         return functional_call(base, (weights, state), (images, targets))  # type: ignore[no-any-return]
 
     each = torch.vmap(loss, randomness="different")
-    steps = optimiser_of(optimiser, list(weights.values()), lr, weight_decay)
+    optimizer = optimizer_of(optimiser, list(weights.values()), lr, weight_decay)
     length = max(batches_of(len(one), batch) for one in faces)
     for epoch in range(epochs):
-        for group in steps.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate_at(epoch, epochs, lr, milestones)
-        streams = [whole_batches(feed, one, batch, augment) for feed, one in zip(feeds, faces, strict=True)]
+        streams = [whole_batches(loader, one, batch, augment) for loader, one in zip(feeds, faces, strict=True)]
         for batches in itertools.islice(zip(*streams, strict=False), length):
             images, targets = (torch.stack([getattr(one, name) for one in batches]) for name in ("images", "targets"))
-            steps.zero_grad()
+            optimizer.zero_grad()
             each(weights, state, images, targets).sum().backward()  # type: ignore[no-untyped-call]
-            steps.step()
+            optimizer.step()
     for place, one in enumerate(losing):
         one.load_state_dict({name: stack[place] for name, stack in {**weights, **state}.items()}, strict=False)
 
 
-def whole_batches(feed: Feed, faces: Faces, batch: int, augment: Augment) -> Iterator[Batch]:
+def whole_batches(loader: BatchLoader, faces: Faces, batch: int, augment: Augment) -> Iterator[Batch]:
     """Batches of one size, pass after pass: a stack has no room for a shorter last one."""
     batch = min(batch, len(faces))
-    return (one for one in feed.endless(faces, batch=batch, augment=augment) if len(one.images) == batch)
+    return (one for one in loader.endless(faces, batch=batch, augment=augment) if len(one.images) == batch)
 
 
-def make_stacked(shadows: Sequence[Shadow], bound: Bound, shelf: Shelf) -> None:
-    """Train an arm's shadows in stacks of networks of one shape, and put each on the shelf. Which of them share a stack
+def make_stacked(shadows: Sequence[Shadow], resolved: ResolvedPlan, store: ModelStore) -> None:
+    """Train an arm's shadows in stacks of networks of one shape, and put each in the store. Which of them share a stack
     never depends on what stands there already: a stack of which one is missing is trained whole."""
+
     def classes(shadow: Shadow) -> int:
         return int(shadow.stage.network.about["classes"])
 
     for _, same in itertools.groupby(sorted(shadows, key=classes), classes):
         alike = list(same)
-        for stack in (alike[start:start + TOGETHER] for start in range(0, len(alike), TOGETHER)):
-            if all(shelf.has(shadow.stage) for shadow in stack):
+        for stack in (alike[start : start + TOGETHER] for start in range(0, len(alike), TOGETHER)):
+            if all(store.has(shadow.stage) for shadow in stack):
                 continue
             began = time.perf_counter()
-            models, feeds = zip(*(beginning(shadow, bound, shelf) for shadow in stack), strict=True)
-            train_stacked(models, bound.task, [shadow.faces for shadow in stack], feeds, **bound.train_settings)
+            models, feeds = zip(*(beginning(shadow, resolved, store) for shadow in stack), strict=True)
+            train_stacked(models, resolved.task, [shadow.faces for shadow in stack], feeds, **resolved.train_settings)
             seconds = (time.perf_counter() - began) / len(stack)
-            for shadow, model, feed in zip(stack, models, feeds, strict=True):
-                bill: dict[str, Any] = {"seconds": seconds, "faces": feed.handed, "peak_memory_mib": 0.0}
-                shelf.put(shadow.stage, model, bill)
+            for shadow, model, loader in zip(stack, models, feeds, strict=True):
+                bill: dict[str, Any] = {"seconds": seconds, "faces": loader.faces_used, "peak_memory_mib": 0.0}
+                store.put(shadow.stage, model, bill)
 
 
-def beginning(shadow: Shadow, bound: Bound, shelf: Shelf) -> tuple[nn.Module, Feed]:
+def beginning(shadow: Shadow, resolved: ResolvedPlan, store: ModelStore) -> tuple[nn.Module, BatchLoader]:
     """A shadow as it is before training, and what feeds it."""
     seed = derive(shadow.stage.seed, shadow.stage.name)
     torch.manual_seed(seed)
-    model, pretrained = shelf.fresh(shadow.stage.network), bound.plan.model.pretrained
-    return start_from(model, pretrained) if pretrained else model, Feed(shelf.device, seed, shelf.tick)
+    model, pretrained = store.fresh(shadow.stage.network), resolved.plan.model.pretrained
+    return start_from(model, pretrained) if pretrained else model, BatchLoader(store.device, seed, store.tick)

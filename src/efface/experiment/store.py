@@ -1,4 +1,4 @@
-"""Models and their outcomes on disk, each under a signature of all that made it: asked for twice, made once."""
+"""Models and their predictions on disk, each under a signature of all that made it: asked for twice, made once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, derive
+from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array
 from efface.experiment.signatures import signature_of
 from efface.files import load_columns, save_columns
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
 from efface.training.environment import Meter
 
@@ -37,11 +37,11 @@ class Stage:
     name: str
     seed: int
     settings: Mapping[str, Any]
-    ingredients: Any
+    signature_inputs: Any
     """Plain data: whatever the weights follow from, but for name and seed."""
     network: Network
-    make: Callable[[Feed, Path], nn.Module]
-    """(feed, where to keep a checkpoint) to the model."""
+    make: Callable[[BatchLoader, Path], nn.Module]
+    """(loader, where to keep a checkpoint) to the model."""
     before: Stage | None = None
     """The stage this one starts from; the original starts from none."""
 
@@ -49,7 +49,7 @@ class Stage:
     def signature(self) -> str:
         """Changes when anything the weights follow from does."""
         before = [self.before.name, self.before.signature] if self.before else None
-        return signature_of([self.seed, dict(self.settings), self.ingredients, before])
+        return signature_of([self.seed, dict(self.settings), self.signature_inputs, before])
 
     @property
     def line(self) -> list[Stage]:
@@ -58,8 +58,8 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """A run's folder of models and outcomes."""
+class ModelStore:
+    """A run's folder of models and predictions."""
 
     folder: Path
     device: torch.device
@@ -76,21 +76,24 @@ class Shelf:
         return self.path(stage, "models", ".safetensors").exists()
 
     def make(self, stage: Stage) -> None:
-        """Make a stage's model and put it on the shelf with its bill, unless it stands there."""
+        """Make a stage's model and put it in the store with its bill, unless it stands there."""
         if self.has(stage):
             return
         checkpoint = self.path(stage, "models", ".checkpoint")
         seed = derive(stage.seed, stage.name)
-        feed = Feed(self.device, seed, self.tick)
+        loader = BatchLoader(self.device, seed, self.tick)
         torch.manual_seed(seed)
         with Meter(self.device) as meter:
-            model = stage.make(feed, checkpoint)
-        self.put(stage, model, {"seconds": meter.seconds, "faces": feed.handed,
-                                "peak_memory_mib": meter.peak_memory_mib})
+            model = stage.make(loader, checkpoint)
+        self.put(
+            stage,
+            model,
+            {"seconds": meter.seconds, "faces": loader.faces_used, "peak_memory_mib": meter.peak_memory_mib},
+        )
         checkpoint.unlink(missing_ok=True)
 
     def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
-        """Put a model on the shelf with what it took: seconds, faces, peak_memory_mib."""
+        """Put a model in the store with what it took: seconds, faces, peak_memory_mib."""
         made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
         save_weights(model, self.path(stage, "models", ".safetensors"), {**stage.network.about, **made, **bill})
 
@@ -112,21 +115,9 @@ class Shelf:
         saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
         return {name: saved[name].numpy() for name, _ in stage.network.build().named_parameters()}
 
-    def outcomes(self, stage: Stage, seen: str, observe: Callable[[nn.Module], Outcomes]) -> Outcomes:
+    def predictions(self, stage: Stage, seen: str, predict: Callable[[nn.Module], Predictions]) -> Predictions:
         """What a stage's model answered, observed once; `seen` is the signature of what it is asked."""
-        path = self.path(stage, "outcomes", f"-{seen[:12]}.npz")
+        path = self.path(stage, "predictions", f"-{seen[:12]}.npz")
         if not path.exists():
-            save_columns(observe(self.model(stage)), path)
-        return load_columns(Outcomes, path)
-
-
-
-
-
-
-
-
-
-
-
-
+            save_columns(predict(self.model(stage)), path)
+        return load_columns(Predictions, path)

@@ -1,8 +1,8 @@
 """Many models made side by side, each by the same recipe as if it were alone.
 
 On a CPU one process per core, each with one thread, is fastest (benchmarks/many_models.py has the table); on a GPU
-several networks are stacked into one (`stacked.py`). Whatever stands on the shelf is not made again, so a crew that
-was killed goes on, and arms share what they have in common.
+several networks are stacked into one (`stacked.py`). Whatever stands in the store is not made again, so a run that
+was killed resumes, and arms share what they have in common.
 """
 
 from __future__ import annotations
@@ -23,55 +23,71 @@ from typing import IO, Any
 import torch
 
 from efface.experiment.arm import Arm, set_up
-from efface.experiment.resolve import bind
-from efface.experiment.shadows import every_stage, way_of
+from efface.experiment.resolve import resolve
+from efface.experiment.shadows import all_stages, way_of
 from efface.experiment.stacked import make_stacked
 from efface.experiment.store import Stage
 from efface.plan.file import parse_plan
 from efface.plan.tables import Plan
-from efface.progress import Watch
+from efface.progress import Progress
 from efface.results import Environment
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 
 
 def make_shadows(
-    arms: Sequence[Arm], plans: Mapping[str, Plan], out: Path, device: torch.device, machine: Environment,
-    watch: Watch,
+    arms: Sequence[Arm],
+    plans: Mapping[str, Plan],
+    out: Path,
+    device: torch.device,
+    machine: Environment,
+    progress: Progress,
 ) -> None:
     """Make every shadow of every arm, and what the audited methods make of it."""
     for arm in arms:
-        audit = arm.bound.plan.audit
+        audit = arm.resolved.plan.audit
         if audit is None or not missing(arm):
             continue
-        way = way_of(audit.train, arm.bound.task.name, device.type, machine.threads)
+        way = way_of(audit.train, arm.resolved.task.name, device.type, machine.threads)
         if way == "stacked":
-            make_stacked(arm.shadows, arm.bound, arm.shelf)
+            make_stacked(arm.shadows, arm.resolved, arm.store)
         if way == "processes":
-            in_processes(arm, plans, out, device, machine, watch)
+            in_processes(arm, plans, out, device, machine, progress)
         left = missing(arm)
-        with held_still(device, machine.threads):
-            for stage in watch.track(left, len(left), "shadow models") if left else ():
-                arm.shelf.make(stage)
+        with deterministic_torch(device, machine.threads):
+            for stage in progress.track(left, len(left), "shadow models") if left else ():
+                arm.store.make(stage)
 
 
 def missing(arm: Arm) -> list[Stage]:
-    """What an arm's shadows lack on the shelf."""
-    return [stage for stage in every_stage(arm.shadows) if not arm.shelf.has(stage)]
+    """What an arm's shadows lack in the store."""
+    return [stage for stage in all_stages(arm.shadows) if not arm.store.has(stage)]
 
 
 def in_processes(
-    arm: Arm, plans: Mapping[str, Plan], out: Path, device: torch.device, machine: Environment, watch: Watch,
+    arm: Arm,
+    plans: Mapping[str, Plan],
+    out: Path,
+    device: torch.device,
+    machine: Environment,
+    progress: Progress,
 ) -> None:
     """Make an arm's shadows by as many processes as the run has threads.
 
     Raises RuntimeError with what a process said, should one fail.
     """
     plan = plans[arm.name].model_dump(mode="json", exclude_none=True)
-    order = {"arm": arm.name, "plan": plan, "out": str(out), "device": str(device), "path": sys.path,
-             "machine": machine.model_dump(mode="json"), "of": machine.threads}
+    order = {
+        "arm": arm.name,
+        "plan": plan,
+        "out": str(out),
+        "device": str(device),
+        "path": sys.path,
+        "machine": machine.model_dump(mode="json"),
+        "of": machine.threads,
+    }
     wanted = missing(arm)
     with workers([order | {"share": share} for share in range(machine.threads)]) as running:
-        for _ in watch.track(as_they_are_done(wanted, arm, running), len(wanted), "shadow models"):
+        for _ in progress.track(as_completed(wanted, arm, running), len(wanted), "shadow models"):
             pass
 
 
@@ -90,12 +106,17 @@ def workers(orders: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
         running = []
         for order in orders:
             said = stack.enter_context(tempfile.TemporaryFile("w+"))
-            process = subprocess.Popen([sys.executable, "-c", "from efface.experiment.workers import work; work()"],
-                                       text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
+            process = subprocess.Popen(
+                [sys.executable, "-c", "from efface.experiment.workers import work; work()"],
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
             stack.callback(ended, process)
             running.append(Worker(process, said))
             assert process.stdin is not None
-            process.stdin.write(json.dumps(order) + "\n")  # and stays open: when it closes, the boss is gone
+            process.stdin.write(json.dumps(order) + "\n")  # and stays open: when it closes, the parent process is gone
             process.stdin.flush()
         yield running
 
@@ -109,14 +130,16 @@ def ended(process: subprocess.Popen[str]) -> None:
         process.stdin.close()
 
 
-def as_they_are_done(
-    stages: Sequence[Stage], arm: Arm, running: Sequence[Worker],
+def as_completed(
+    stages: Sequence[Stage],
+    arm: Arm,
+    running: Sequence[Worker],
 ) -> Iterator[Stage]:
-    """Each stage once it stands on the shelf, until all processes have ended."""
+    """Each stage once it stands in the store, until all processes have ended."""
     waiting = list(stages)
     while waiting:
         at_work = any(worker.process.poll() is None for worker in running)
-        for stage in [stage for stage in waiting if arm.shelf.has(stage)]:
+        for stage in [stage for stage in waiting if arm.store.has(stage)]:
             waiting.remove(stage)
             yield stage
         for worker in running:
@@ -132,18 +155,18 @@ def work() -> None:
     """What each process does: read its order from standard input, set the arm up, make its share; end at once when
     whoever gave the order is gone, since the next run would make the same files."""
     order = json.loads(sys.stdin.readline())
-    threading.Thread(target=leave_with_the_boss, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     sys.path[:] = order["path"]
     device, machine = torch.device(order["device"]), Environment.model_validate(order["machine"])
-    bound = bind(parse_plan(order["plan"], "plan"), "plan")
-    with held_still(device, 1):
-        arm = set_up(order["arm"], bound, Path(order["out"]), device, machine, Watch())
-        for shadow in arm.shadows[order["share"]::order["of"]]:
-            for stage in every_stage([shadow]):
-                arm.shelf.make(stage)
+    resolved = resolve(parse_plan(order["plan"], "plan"), "plan")
+    with deterministic_torch(device, 1):
+        arm = set_up(order["arm"], resolved, Path(order["out"]), device, machine, Progress())
+        for shadow in arm.shadows[order["share"] :: order["of"]]:
+            for stage in all_stages([shadow]):
+                arm.store.make(stage)
 
 
-def leave_with_the_boss() -> None:
-    """Wait until standard input closes, which it does however the boss ended."""
+def exit_with_parent() -> None:
+    """Wait until standard input closes, which it does however the parent ended."""
     sys.stdin.read()
     os._exit(1)

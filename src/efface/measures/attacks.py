@@ -1,10 +1,10 @@
 """Who was trained on? Attacks that rank faces by how much a model seems to know them, and how well each does.
 
-An attack is a column of *suspicion*: a number per face, higher on those it takes for members. Whatever made the column
-(a threshold on a loss, a fitted classifier, a likelihood ratio), the same four questions are asked of it, of photos
-and of people, each with its interval: `attack/NAME/auc`, `balanced_accuracy`, `tpr_at_1%_fpr` and `tpr_at_0.1%_fpr`.
-An AUC below one half is a leak as well: the forgotten stand out from the other side. So the aim is never one half, but
-what the same attack gets on the retrained reference.
+An attack is a column of *membership scores*: a number per face, higher on those it takes for members. Whatever made
+the column (a threshold on a loss, a fitted classifier, a likelihood ratio), the same four questions are asked of it,
+of photos and of people, each with its interval: `attack/NAME/auc`, `balanced_accuracy`, `tpr_at_1%_fpr` and
+`tpr_at_0.1%_fpr`. An AUC below one half is a leak as well: the forgotten stand out from the other side. So the aim is
+never one half, but what the same attack gets on the retrained reference.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.measures.draws import Draws, Measure, Vector, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
+from efface.measures.predictions import Predictions
 
 REPLICATES = 400
 """Resamples for the intervals of attacks."""
@@ -29,14 +29,14 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class Sides:
+class MembershipScores:
     """m members and o others, photos or people, and how often each stands in each of r draws.
 
     Others are weighted so that their mix of groups is the members'; else an attack would find groups, not members.
     """
 
     members: NDArray[np.float64]
-    """(m,) suspicion"""
+    """(m,) membership scores"""
     others: NDArray[np.float64]
     """(o,)"""
     member_weights: NDArray[np.float64]
@@ -49,61 +49,98 @@ class Sides:
     """... (o,), where photos of one person are to stay together."""
 
 
-def both_sides(outcomes: Outcomes, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+def members_and_nonmembers(
+    predictions: Predictions, known: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
     """(n,) which faces are forgotten, which are strangers of the same groups, and how many forgotten photos are left
     out, since no stranger is of their group. known (n,): faces of which anything can be said."""
-    forgotten, strangers = outcomes.rows("forget") & known, outcomes.rows("strangers") & known
-    shared = np.isin(outcomes.group, np.intersect1d(outcomes.group[forgotten], outcomes.group[strangers]))
+    forgotten, strangers = predictions.rows("forget") & known, predictions.rows("strangers") & known
+    shared = np.isin(predictions.group, np.intersect1d(predictions.group[forgotten], predictions.group[strangers]))
     return forgotten & shared, strangers & shared, int((forgotten & ~shared).sum())
 
 
-def sides_of(
-    outcomes: Outcomes, suspicion: Array, draws: Draws, *, people: bool, times: int = REPLICATES,
-) -> Sides | None:
+def membership_scores_of(
+    predictions: Predictions,
+    membership_score: Array,
+    bootstrap: Bootstrap,
+    *,
+    people: bool,
+    times: int = REPLICATES,
+) -> MembershipScores | None:
     """The forgotten beside strangers; people: by the mean over each person's photos. None without a stranger."""
-    forgotten, strangers, _ = both_sides(outcomes, np.isfinite(suspicion))
+    forgotten, strangers, _ = members_and_nonmembers(predictions, np.isfinite(membership_score))
     if not strangers.any():
         return None
     if not people:
-        matched = draws.photos(strangers, times) * mix(outcomes.group[strangers], outcomes.group[forgotten])
-        return Sides(suspicion[forgotten], suspicion[strangers], draws.photos(forgotten, times), matched,
-                     half_of(draws.cluster[forgotten]), half_of(draws.cluster[strangers]))
-    members, others = (by_person(outcomes, suspicion, draws, rows, times) for rows in (forgotten, strangers))
-    return Sides(members.suspicion, others.suspicion, members.weights,
-                 others.weights * mix(others.group, members.group))
+        matched = bootstrap.photos(strangers, times) * mix(predictions.group[strangers], predictions.group[forgotten])
+        return MembershipScores(
+            membership_score[forgotten],
+            membership_score[strangers],
+            bootstrap.photos(forgotten, times),
+            matched,
+            half_of(bootstrap.cluster[forgotten]),
+            half_of(bootstrap.cluster[strangers]),
+        )
+    members, others = (
+        by_person(predictions, membership_score, bootstrap, rows, times) for rows in (forgotten, strangers)
+    )
+    return MembershipScores(
+        members.membership_score,
+        others.membership_score,
+        members.weights,
+        others.weights * mix(others.group, members.group),
+    )
 
 
-def told_apart(
-    name: str, about: str, outcomes: Outcomes, suspicion: Array, draws: Draws, *,
-    only: Collection[str] = (), times: int = REPLICATES, fewest: int = FEWEST_PEOPLE,
+def attack_measures(
+    name: str,
+    about: str,
+    predictions: Predictions,
+    membership_score: Array,
+    bootstrap: Bootstrap,
+    *,
+    only: Collection[str] = (),
+    times: int = REPLICATES,
+    fewest: int = FEWEST_PEOPLE,
 ) -> dict[str, Measure]:
     """`NAME/QUESTION/LEVEL` of one attack, per photo and per person. about: who attacks, "somebody who ..."; only: the
     measures to make, less NAME (default: all); fewest: people on either side it takes to say anything."""
-    _, strangers, left_out = both_sides(outcomes, np.isfinite(suspicion))
+    _, strangers, left_out = members_and_nonmembers(predictions, np.isfinite(membership_score))
     if not strangers.any():
         nobody = "no stranger is of the forgotten's groups, so no attack can be scored"
         return {f"{name}/auc/photo": Measure(None, None, None, "as retrained", nobody)}
     less = f"; {left_out} photos of groups without strangers left out" if left_out else ""
     found: dict[str, Measure] = {}
     for level in ("photo", "person"):
-        sides = sides_of(outcomes, suspicion, draws, people=level == "person", times=times)
-        assert sides is not None
+        membership_scores = membership_scores_of(
+            predictions, membership_score, bootstrap, people=level == "person", times=times
+        )
+        assert membership_scores is not None
         for question, (answer, needed, meaning) in QUESTIONS.items():
             if only and f"{question}/{level}" not in only:
                 continue
             sentence = f"{meaning.format(level=level, about=about)}{less}"
-            lacking = (f" (needs {fewest} people on either side)" if too_few(outcomes, suspicion, fewest) else
-                       f" (needs {needed} strangers; here {len(sides.others)})" if len(sides.others) < needed else "")
+            lacking = (
+                f" (needs {fewest} people on either side)"
+                if too_few(predictions, membership_score, fewest)
+                else f" (needs {needed} strangers; here {len(membership_scores.others)})"
+                if len(membership_scores.others) < needed
+                else ""
+            )
             found[f"{name}/{question}/{level}"] = (
-                Measure(None, None, None, "as retrained", sentence + lacking) if lacking else
-                measure(answer(sides), "as retrained", sentence + blind(question, len(sides.others))))
+                Measure(None, None, None, "as retrained", sentence + lacking)
+                if lacking
+                else measure(
+                    answer(membership_scores), "as retrained", sentence + blind(question, len(membership_scores.others))
+                )
+            )
     return found
 
 
-def too_few(outcomes: Outcomes, suspicion: Array, fewest: int) -> bool:
+def too_few(predictions: Predictions, membership_score: Array, fewest: int) -> bool:
     """Whether there are fewer people than that on one of the two sides."""
-    forgotten, strangers, _ = both_sides(outcomes, np.isfinite(suspicion))
-    return min(len(np.unique(outcomes.identity[rows])) for rows in (forgotten, strangers)) < fewest
+    forgotten, strangers, _ = members_and_nonmembers(predictions, np.isfinite(membership_score))
+    return min(len(np.unique(predictions.identity[rows])) for rows in (forgotten, strangers)) < fewest
 
 
 def blind(question: str, others: int) -> str:
@@ -114,63 +151,87 @@ def blind(question: str, others: int) -> str:
     return f"; an attack that knows nothing would catch {(int(rate * others) + 1) / (others + 1):.2%}"
 
 
-def beyond(
-    name: str, outcomes: Outcomes, suspicion: Array, at_reference: Array, draws: Draws,
+def advantage_over_reference(
+    name: str,
+    predictions: Predictions,
+    membership_score: Array,
+    at_reference: Array,
+    bootstrap: Bootstrap,
 ) -> dict[str, Measure]:
     """`NAME/auc beyond reference/...`: how much better an attack does on a model than on the retrained reference, on
     the same people in every draw. This, not one half, is what a forgotten person is owed to be zero."""
     found: dict[str, Measure] = {}
-    known = np.isfinite(suspicion) & np.isfinite(at_reference)
-    now, then = (np.where(known, column, np.nan) for column in (suspicion, at_reference))
+    known = np.isfinite(membership_score) & np.isfinite(at_reference)
+    now, then = (np.where(known, column, np.nan) for column in (membership_score, at_reference))
     for level in ("photo", "person"):
-        if too_few(outcomes, now + then, FEWEST_PEOPLE):
+        if too_few(predictions, now + then, FEWEST_PEOPLE):
             continue
-        here, there = (sides_of(outcomes, column, draws, people=level == "person") for column in (now, then))
+        here, there = (
+            membership_scores_of(predictions, column, bootstrap, people=level == "person") for column in (now, then)
+        )
         if here is not None and there is not None:
             found[f"{name}/auc beyond reference/{level}"] = measure(
-                auc(here) - auc(there), "as retrained", f"AUC of this attack minus the same attack's on the retrained "
-                                                        f"reference, per {level} (below 0: it gives away from the "
-                                                        "other side)")
+                auc(here) - auc(there),
+                "as retrained",
+                f"AUC of this attack minus the same attack's on the retrained "
+                f"reference, per {level} (below 0: it gives away from the "
+                "other side)",
+            )
     return found
 
 
-def auc(sides: Sides) -> Vector:
-    """(r,) weighted chance that a member is suspected more than another, ties half: Mann-Whitney's U over its maximum.
-    """
-    order = np.argsort(sides.others, kind="stable")
-    below = from_zero(sides.other_weights[:, order])
-    ranked = sides.others[order]
-    under, at_most = (np.searchsorted(ranked, sides.members, side) for side in ("left", "right"))
+def auc(membership_scores: MembershipScores) -> Vector:
+    """(r,) weighted chance that a member scores above a non-member, ties half: Mann-Whitney's U over its maximum."""
+    order = np.argsort(membership_scores.others, kind="stable")
+    below = from_zero(membership_scores.other_weights[:, order])
+    ranked = membership_scores.others[order]
+    under, at_most = (np.searchsorted(ranked, membership_scores.members, side) for side in ("left", "right"))
     surpassed = (below[:, under] + below[:, at_most]) / 2
-    won: Vector = (sides.member_weights * surpassed).sum(1) / (sides.member_weights.sum(1) * below[:, -1])
+    won: Vector = (membership_scores.member_weights * surpassed).sum(1) / (
+        membership_scores.member_weights.sum(1) * below[:, -1]
+    )
     return won
 
 
-def caught_at(rate: float, sides: Sides) -> Vector:
+def tpr_at_fpr(rate: float, membership_scores: MembershipScores) -> Vector:
     """(r,) weighted share of members above the lowest threshold that at most `rate` of the others lie above."""
-    order = np.argsort(-sides.others, kind="stable")
-    accused = sides.other_weights[:, order].cumsum(1) / sides.other_weights.sum(1, keepdims=True)
+    order = np.argsort(-membership_scores.others, kind="stable")
+    accused = membership_scores.other_weights[:, order].cumsum(1) / membership_scores.other_weights.sum(
+        1, keepdims=True
+    )
     first_too_many = (accused <= rate + 1e-12).sum(1)
-    thresholds = sides.others[order][np.minimum(first_too_many, len(sides.others) - 1)]
-    return weight_above(sides.members, sides.member_weights, thresholds)
+    thresholds = membership_scores.others[order][np.minimum(first_too_many, len(membership_scores.others) - 1)]
+    return weight_above(membership_scores.members, membership_scores.member_weights, thresholds)
 
 
-def balanced_accuracy(sides: Sides, seed: int = 0) -> Vector:
+def balanced_accuracy(membership_scores: MembershipScores, seed: int = 0) -> Vector:
     """(r,) mean of both sides' shares rightly called, by the threshold that was best on the other half of each side."""
     rng = np.random.default_rng(seed)
-    drawn = [rng.permutation(count) % 2 == 1 for count in (len(sides.members), len(sides.others))]
-    halves = [random if half is None else half for half, random in
-              zip((sides.member_half, sides.other_half), drawn, strict=True)]
+    drawn = [
+        rng.permutation(count) % 2 == 1 for count in (len(membership_scores.members), len(membership_scores.others))
+    ]
+    halves = [
+        random if half is None else half
+        for half, random in zip((membership_scores.member_half, membership_scores.other_half), drawn, strict=True)
+    ]
     if any(half.all() or not half.any() for half in halves):
-        return np.full(len(sides.member_weights), np.nan)
+        return np.full(len(membership_scores.member_weights), np.nan)
     right = []
     for turn in (True, False):
-        chosen_on, asked = (Sides(sides.members[halves[0] == part], sides.others[halves[1] == part],
-                                  sides.member_weights[:, halves[0] == part], sides.other_weights[:, halves[1] == part])
-                            for part in (turn, not turn))
+        chosen_on, asked = (
+            MembershipScores(
+                membership_scores.members[halves[0] == part],
+                membership_scores.others[halves[1] == part],
+                membership_scores.member_weights[:, halves[0] == part],
+                membership_scores.other_weights[:, halves[1] == part],
+            )
+            for part in (turn, not turn)
+        )
         thresholds = best_threshold(chosen_on)
-        right += [weight_above(asked.members, asked.member_weights, thresholds),
-                  1 - weight_above(asked.others, asked.other_weights, thresholds)]
+        right += [
+            weight_above(asked.members, asked.member_weights, thresholds),
+            1 - weight_above(asked.others, asked.other_weights, thresholds),
+        ]
     return np.asarray(np.mean(right, axis=0), np.float64)
 
 
@@ -181,13 +242,18 @@ def half_of(people: Array, seed: int = 0) -> NDArray[np.bool_]:
     return half
 
 
-def best_threshold(sides: Sides) -> NDArray[np.float64]:
+def best_threshold(membership_scores: MembershipScores) -> NDArray[np.float64]:
     """(r,) the threshold above which the share of members exceeds that of the others most."""
-    values = np.concatenate([sides.members, sides.others])
+    values = np.concatenate([membership_scores.members, membership_scores.others])
     order = np.argsort(-values, kind="stable")
     with np.errstate(invalid="ignore"):
-        weights = np.concatenate([sides.member_weights / sides.member_weights.sum(1, keepdims=True),
-                                  -sides.other_weights / sides.other_weights.sum(1, keepdims=True)], axis=1)
+        weights = np.concatenate(
+            [
+                membership_scores.member_weights / membership_scores.member_weights.sum(1, keepdims=True),
+                -membership_scores.other_weights / membership_scores.other_weights.sum(1, keepdims=True),
+            ],
+            axis=1,
+        )
     gain, ranked = weights[:, order].cumsum(1), values[order]
     gain[:, :-1][:, ranked[1:] == ranked[:-1]] = -np.inf
     place = gain.argmax(1)
@@ -204,14 +270,24 @@ def weight_above(values: Array, weights: NDArray[np.float64], thresholds: Array)
     return share
 
 
-QUESTIONS: dict[str, tuple[Callable[[Sides], Vector], int, str]] = {
+QUESTIONS: dict[str, tuple[Callable[[MembershipScores], Vector], int, str]] = {
     "auc": (auc, 1, "chance that {about} suspects a forgotten {level} more than a stranger's (0.5: cannot tell)"),
-    "balanced_accuracy": (balanced_accuracy, 4, "share rightly called, mean of both sides, by {about}, with the "
-                                                "threshold that is best on the other half (per {level})"),
-    "tpr_at_1%_fpr": (partial(caught_at, 0.01), 100, "share of the forgotten caught by {about} and wrongly accuses 1% "
-                                                     "of strangers (per {level})"),
-    "tpr_at_0.1%_fpr": (partial(caught_at, 0.001), 1000, "share of the forgotten caught by {about} and wrongly accuses "
-                                                         "0.1% of strangers (per {level})"),
+    "balanced_accuracy": (
+        balanced_accuracy,
+        4,
+        "share rightly called, mean of both sides, by {about}, with the "
+        "threshold that is best on the other half (per {level})",
+    ),
+    "tpr_at_1%_fpr": (
+        partial(tpr_at_fpr, 0.01),
+        100,
+        "share of the forgotten caught by {about} and wrongly accuses 1% of strangers (per {level})",
+    ),
+    "tpr_at_0.1%_fpr": (
+        partial(tpr_at_fpr, 0.001),
+        1000,
+        "share of the forgotten caught by {about} and wrongly accuses 0.1% of strangers (per {level})",
+    ),
 }
 """What is asked of an attack: how it is answered, how many strangers that takes, and what it means."""
 
@@ -229,27 +305,31 @@ def mix(groups: Array, like: Array) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class People:
-    """Mean suspicion and group of each person, and how often the person stands in each draw."""
+    """Mean membership score and group of each person, and how often the person stands in each draw."""
 
-    suspicion: Array
+    membership_score: Array
     group: Array
     weights: Array
 
 
 def by_person(
-    outcomes: Outcomes, suspicion: Array, draws: Draws, rows: NDArray[np.bool_], times: int,
+    predictions: Predictions,
+    membership_score: Array,
+    bootstrap: Bootstrap,
+    rows: NDArray[np.bool_],
+    times: int,
 ) -> People:
     """The people of the marked photos, each with the group of their first one."""
-    _, first, of = np.unique(outcomes.identity[rows], return_index=True, return_inverse=True)
-    means = np.bincount(of, suspicion[rows]) / np.bincount(of)
-    return People(means, outcomes.group[rows][first], draws.photos(rows, times)[:, first])
+    _, first, of = np.unique(predictions.identity[rows], return_index=True, return_inverse=True)
+    means = np.bincount(of, membership_score[rows]) / np.bincount(of)
+    return People(means, predictions.group[rows][first], bootstrap.photos(rows, times)[:, first])
 
 
-def population_attacks(signals: Mapping[str, Array], outcomes: Outcomes) -> dict[str, NDArray[np.float64]]:
-    """(n,) suspicion by two classifiers of all signals together, `logistic` and `forest`, that were fitted on other
-    people. They need no sign: a face that stands out on either side is found. NaN but for the two sides.
+def population_attacks(signals: Mapping[str, Array], predictions: Predictions) -> dict[str, NDArray[np.float64]]:
+    """(n,) membership scores by two classifiers of all signals together, `logistic` and `forest`, that were fitted on
+    other people. They need no sign: a face that stands out on either side is found. NaN but for the two sides.
 
-    Each part's suspicion is its rank there, since two fits need not agree on where zero is. The forest is that of the
+    Each part's score is its rank there, since two fits need not agree on where zero is. The forest is that of the
     group-robust unlearning paper (arXiv:2503.09330) with the labels swapped: fitted on whom the audit knows.
     """
     from sklearn.ensemble import RandomForestClassifier
@@ -258,22 +338,24 @@ def population_attacks(signals: Mapping[str, Array], outcomes: Outcomes) -> dict
     from sklearn.preprocessing import QuantileTransformer
 
     known = np.all([np.isfinite(column) for column in signals.values()], axis=0)
-    forgotten, strangers, _ = both_sides(outcomes, known)
+    forgotten, strangers, _ = members_and_nonmembers(predictions, known)
     rows = np.flatnonzero(forgotten | strangers)
-    member, people = forgotten[rows].astype(int), outcomes.identity[rows]
-    found = {name: np.full(len(outcomes), np.nan) for name in ("logistic", "forest")}
+    member, people = forgotten[rows].astype(int), predictions.identity[rows]
+    found = {name: np.full(len(predictions), np.nan) for name in ("logistic", "forest")}
     fewest = min((len(np.unique(people[member == side])) for side in (0, 1)), default=0)
     if fewest < FOLDS:
         return found
     features = np.stack([column[rows] for column in signals.values()], axis=1)
     weights = np.ones(len(rows))
-    weights[member == 0] = mix(outcomes.group[rows][member == 0], outcomes.group[rows][member == 1])
+    weights[member == 0] = mix(predictions.group[rows][member == 0], predictions.group[rows][member == 1])
     weights /= np.where(member == 1, weights[member == 1].sum(), weights[member == 0].sum()) / len(rows)
     for fit, ask in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, member, people):
         scale = QuantileTransformer(n_quantiles=min(200, len(fit)), output_distribution="normal", random_state=0)
         known_people, asked_people = scale.fit_transform(features[fit]), scale.transform(features[ask])
-        for name, attack in (("logistic", LogisticRegression()),
-                             ("forest", RandomForestClassifier(100, min_samples_leaf=10, random_state=0))):
+        for name, attack in (
+            ("logistic", LogisticRegression()),
+            ("forest", RandomForestClassifier(100, min_samples_leaf=10, random_state=0)),
+        ):
             attack.fit(known_people, member[fit], sample_weight=weights[fit])
             found[name][rows[ask]] = ranked_within(attack.predict_proba(asked_people)[:, 1])
     return found

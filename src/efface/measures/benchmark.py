@@ -16,8 +16,8 @@ from scipy import ndimage, special, stats
 from scipy.spatial import distance
 
 from efface.data.faces import Array
-from efface.measures.draws import Draws, Measure, Vector, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
+from efface.measures.predictions import Predictions
 
 REPLICATES = 200
 """Resamples for intervals of the attack, each of which fits ten regressions."""
@@ -44,53 +44,65 @@ def nomus(accuracy: Number, forgetting: Number, weight: float = 0.5) -> Number:
     return weight * accuracy + (1 - weight) * (1 - 2 * forgetting)
 
 
-def benchmark_measures(outcomes: Outcomes, loss: Array, right: Array, draws: Draws) -> dict[str, Measure]:
+def benchmark_measures(predictions: Predictions, loss: Array, right: Array, bootstrap: Bootstrap) -> dict[str, Measure]:
     """`benchmark/...`: what the benchmark reports of one model.
 
     loss, right (n,): of each face. Its "unseen" faces are the strangers here.
     """
-    there = [int((outcomes.rows(split) & np.isfinite(loss)).sum()) for split in ("forget", "strangers")]
+    there = [int((predictions.rows(split) & np.isfinite(loss)).sum()) for split in ("forget", "strangers")]
     if min(there) < FEWEST:
         few = f"the attack needs {FEWEST} forgotten and {FEWEST} strangers; here {there[0]} and {there[1]}"
         return {"benchmark/attack": Measure(None, None, None, "as retrained", few)}
-    members, others = sides(outcomes, np.isfinite(loss))
+    members, others = losses_of_both(predictions, np.isfinite(loss))
     both = np.concatenate([members, others])
-    weights = draws.weights[:REPLICATES + 1, draws.cluster[both]].astype(np.float64)
+    weights = bootstrap.weights[: REPLICATES + 1, bootstrap.cluster[both]].astype(np.float64)
     attack = replicated_attack(loss[members], loss[others], weights)
     forgetting = forgetting_score(attack)
-    utility = draws.means(right, outcomes.rows("test"))[:REPLICATES + 1]
+    utility = bootstrap.means(right, predictions.rows("test"))[: REPLICATES + 1]
     expected, highest = noise_floor(len(members), len(others))
     floor = f"two groups of {len(members)} and {len(others)} that nobody can tell apart"
     found = {
         "benchmark/attack": measure(
-            attack, "as retrained", "accuracy of the benchmark's attack: a logistic regression on losses, forgotten "
-                                    "against strangers (0.5: cannot tell)"),
+            attack,
+            "as retrained",
+            "accuracy of the benchmark's attack: a logistic regression on losses, forgotten "
+            "against strangers (0.5: cannot tell)",
+        ),
         "benchmark/forgetting": measure(
-            forgetting, "as retrained", "forgetting score, |attack - 0.5| (0: cannot tell)"),
+            forgetting, "as retrained", "forgetting score, |attack - 0.5| (0: cannot tell)"
+        ),
         "benchmark/forgetting floor": Measure(
-            expected, 0.0, highest, "none", f"the forgetting score to expect of {floor}, and its 95th percentile as "
-                                            "the upper end"),
+            expected,
+            0.0,
+            highest,
+            "none",
+            f"the forgetting score to expect of {floor}, and its 95th percentile as the upper end",
+        ),
         "benchmark/js": js_of_losses(loss[members], loss[others], weights),
     }
     for weight in WEIGHTS:
         name = "benchmark/nomus" if weight == 0.5 else f"benchmark/nomus, utility weighs {weight:g}"
-        found[name] = measure(nomus(utility, forgetting, weight), "high",
-                              f"NoMUS: {weight:g} of the test accuracy and {1 - weight:g} of 1 - 2 * forgetting score"
-                              + (" (PIU-FR's final score)" if weight == 0.5 else ""))
+        found[name] = measure(
+            nomus(utility, forgetting, weight),
+            "high",
+            f"NoMUS: {weight:g} of the test accuracy and {1 - weight:g} of 1 - 2 * forgetting score"
+            + (" (PIU-FR's final score)" if weight == 0.5 else ""),
+        )
     return found
 
 
-def sides(outcomes: Outcomes, known: NDArray[np.bool_]) -> tuple[Array, Array]:
+def losses_of_both(predictions: Predictions, known: NDArray[np.bool_]) -> tuple[Array, Array]:
     """Rows of the forgotten and of strangers, shuffled and, where there are more of one by over 1%, cut to the other's
     number, since else an attack that always names the larger side beats chance.
 
     The benchmark cuts the forgotten only: there the two sides differ by 4 in 1,500.
     """
     rng = np.random.default_rng(42)
-    members, others = (rng.permutation(np.flatnonzero(outcomes.rows(split) & known))
-                       for split in ("forget", "strangers"))
-    members = members[:len(others)]
-    return members, others[:len(members)] if len(others) > 1.01 * len(members) else others
+    members, others = (
+        rng.permutation(np.flatnonzero(predictions.rows(split) & known)) for split in ("forget", "strangers")
+    )
+    members = members[: len(others)]
+    return members, others[: len(members)] if len(others) > 1.01 * len(members) else others
 
 
 def attack_accuracy(members: Array, others: Array) -> float:
@@ -99,20 +111,31 @@ def attack_accuracy(members: Array, others: Array) -> float:
     from sklearn.linear_model import LogisticRegression
 
     loss, member = np.concatenate([members, others])[:, None], member_or_not(len(members), len(others))
-    return float(np.mean([LogisticRegression().fit(loss[train], member[train]).score(loss[test], member[test])
-                          for train, test in ten_splits(len(members), len(others))]))
+    return float(
+        np.mean(
+            [
+                LogisticRegression().fit(loss[train], member[train]).score(loss[test], member[test])
+                for train, test in ten_splits(len(members), len(others))
+            ]
+        )
+    )
 
 
 def replicated_attack(members: Array, others: Array, weights: NDArray[np.float64]) -> Vector:
     """(r,) `attack_accuracy`, then the same under each further row of weights (r, m + n)."""
     loss, member = np.concatenate([members, others]), member_or_not(len(members), len(others))
-    scores = [weighted_score(loss, member, weights[1:], train, test)
-              for train, test in ten_splits(len(members), len(others))]
+    scores = [
+        weighted_score(loss, member, weights[1:], train, test) for train, test in ten_splits(len(members), len(others))
+    ]
     return np.concatenate([[attack_accuracy(members, others)], np.nanmean(scores, axis=0)])
 
 
 def weighted_score(
-    loss: Array, member: Array, weights: NDArray[np.float64], train: Array, test: Array,
+    loss: Array,
+    member: Array,
+    weights: NDArray[np.float64],
+    train: Array,
+    test: Array,
 ) -> NDArray[np.float64]:
     """(r,) accuracy on the faces `test` of the regression fitted to the faces `train`, under each row of weights; NaN
     under weights that leave nothing to test."""
@@ -123,7 +146,10 @@ def weighted_score(
 
 
 def logistic(
-    values: Array, member: Array, weights: NDArray[np.float64], steps: int = 20,
+    values: Array,
+    member: Array,
+    weights: NDArray[np.float64],
+    steps: int = 20,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Slopes and offsets (r,) of a logistic regression with scikit-learn's default penalty, slope² / 2, under each row
     of weights (r, n): Newton's method for all rows at once."""
@@ -166,8 +192,10 @@ def noise_floor(members: int, others: int, times: int = 400) -> tuple[float, flo
     scores = []
     for _ in range(times):
         loss = rng.normal(size=members + others)
-        accuracy = [weighted_score(loss, member, np.ones((1, len(loss))), train, test)[0]
-                    for train, test in ten_splits(members, others)]
+        accuracy = [
+            weighted_score(loss, member, np.ones((1, len(loss))), train, test)[0]
+            for train, test in ten_splits(members, others)
+        ]
         scores.append(forgetting_score(float(np.mean(accuracy))))
     return float(np.mean(scores)), float(np.quantile(scores, 0.95))
 
@@ -183,13 +211,19 @@ def js_of_losses(members: Array, others: Array, weights: NDArray[np.float64], po
     low, high = min(members.min(), others.min()), max(members.max(), others.max())
     grid = np.linspace(low, high, points)
     value = float(distance.jensenshannon(stats.gaussian_kde(members)(grid), stats.gaussian_kde(others)(grid)))
-    first, second = (smoothed(values, part, low, high, points) for values, part in
-                     ((members, weights[1:, :len(members)]), (others, weights[1:, len(members):])))
+    first, second = (
+        smoothed(values, part, low, high, points)
+        for values, part in ((members, weights[1:, : len(members)]), (others, weights[1:, len(members) :]))
+    )
     return measure(np.concatenate([[value], distance.jensenshannon(first, second, axis=1)]), "as retrained", about)
 
 
 def smoothed(
-    values: Array, weights: NDArray[np.float64], low: float, high: float, points: int,
+    values: Array,
+    weights: NDArray[np.float64],
+    low: float,
+    high: float,
+    points: int,
 ) -> NDArray[np.float64]:
     """(r, points) kernel estimates under each row of weights (r, n), with Scott's width."""
     cell = (high - low) / (points - 1)

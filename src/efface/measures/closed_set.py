@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.vectors import units
-from efface.measures.draws import Aim, Draws, Measure, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
+from efface.measures.predictions import Predictions
 
 Number = TypeVar("Number", float, NDArray[np.float64])
 
@@ -23,17 +23,23 @@ BLOCK = 4096
 
 
 def ues(
-    forget_before: Number, forget_after: Number, retain_before: Number, retain_after: Number, weight: float = 0.5,
+    forget_before: Number,
+    forget_after: Number,
+    retain_before: Number,
+    retain_after: Number,
+    weight: float = 0.5,
 ) -> Number:
     """Unlearning Efficiency Score (CURE): `weight` of the relative fall of the forgotten's accuracy, minus the rest of
     the retained's. At most `weight`, unless the retained gained."""
-    return (weight * (forget_before - forget_after) / forget_before
-            - (1 - weight) * (retain_before - retain_after) / retain_before)
+    return (
+        weight * (forget_before - forget_after) / forget_before
+        - (1 - weight) * (retain_before - retain_after) / retain_before
+    )
 
 
-def softmax_through(head: Array, answers: Array) -> NDArray[np.float32]:
+def softmax_through(head: Array, outputs: Array) -> NDArray[np.float32]:
     """(n, k) softmax of unit embeddings through a head (k, d); a row of NaN is never guessed."""
-    logits = units(answers) @ np.nan_to_num(head, nan=0.0).T.astype(np.float32)
+    logits = units(outputs) @ np.nan_to_num(head, nan=0.0).T.astype(np.float32)
     logits[:, np.isnan(head).any(1)] = -np.inf
     logits -= logits.max(1, keepdims=True)
     powers = np.exp(logits)
@@ -41,28 +47,35 @@ def softmax_through(head: Array, answers: Array) -> NDArray[np.float32]:
     return softmax
 
 
-def through_the_head(outcomes: Outcomes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def through_the_head(predictions: Predictions) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) confidence and (n,) entropy of the head's softmax, whoever is meant; NaN without a head."""
-    if not outcomes.centres.size:
-        return np.full(len(outcomes), np.nan), np.full(len(outcomes), np.nan)
-    blocks = [softmax_through(outcomes.centres, outcomes.answers[start:start + BLOCK])
-              for start in range(0, len(outcomes), BLOCK)]
-    return (np.concatenate([block.max(1) for block in blocks]).astype(np.float64),
-            np.concatenate([entropy(block) for block in blocks]).astype(np.float64))
+    if not predictions.centres.size:
+        return np.full(len(predictions), np.nan), np.full(len(predictions), np.nan)
+    blocks = [
+        softmax_through(predictions.centres, predictions.outputs[start : start + BLOCK])
+        for start in range(0, len(predictions), BLOCK)
+    ]
+    return (
+        np.concatenate([block.max(1) for block in blocks]).astype(np.float64),
+        np.concatenate([entropy(block) for block in blocks]).astype(np.float64),
+    )
 
 
 def face_by_face(
-    now: Outcomes, original: Outcomes, rows: NDArray[np.int64], threshold: float,
+    now: Predictions,
+    original: Predictions,
+    rows: NDArray[np.int64],
+    threshold: float,
 ) -> dict[str, NDArray[np.float64]]:
     """Every measure of every marked face, name to (marked,); a few thousand faces at a time, since there may be as many
     classes as people."""
     parts: dict[str, list[Array]] = {}
     for start in range(0, len(rows), BLOCK):
-        some = rows[start:start + BLOCK]
-        after, before = (softmax_through(one.centres, one.answers[some]) for one in (now, original))
+        some = rows[start : start + BLOCK]
+        after, before = (softmax_through(one.centres, one.outputs[some]) for one in (now, original))
         columns = {
-            "accuracy": after.argmax(1) == now.truth[some],
-            "accuracy before": before.argmax(1) == now.truth[some],
+            "accuracy": after.argmax(1) == now.targets[some],
+            "accuracy before": before.argmax(1) == now.targets[some],
             "confidence_drop": before.max(1) - after.max(1),
             "entropy_increase": entropy(after) - entropy(before),
             "activation_distance": np.linalg.norm(after - before, axis=1),
@@ -75,7 +88,13 @@ def face_by_face(
 
 
 def closed_set(
-    now: Outcomes, original: Outcomes, draws: Draws, *, head: str = "head", weight: float = 0.5, threshold: float = 0.5,
+    now: Predictions,
+    original: Predictions,
+    bootstrap: Bootstrap,
+    *,
+    head: str = "head",
+    weight: float = 0.5,
+    threshold: float = 0.5,
 ) -> dict[str, Measure]:
     """`head/...`: accuracy, UES and the paper's other measures, each model through its own `centres`.
 
@@ -93,20 +112,25 @@ def closed_set(
         wanted = ("accuracy before", *names)
         values = np.full((len(now), len(wanted)), np.nan)
         values[rows] = np.stack([columns[name] for name in wanted], axis=1)
-        means = dict(zip(wanted, draws.means(values, rows).T, strict=True))
+        means = dict(zip(wanted, bootstrap.means(values, rows).T, strict=True))
         accuracy[split] = means.pop("accuracy before"), means["accuracy"]
         for name, vector in means.items():
             aim, about = ABOUT[name]
             found[f"{head}/{name}/{split}"] = measure(
-                vector, "low" if name == "accuracy" and split.startswith("forget") else aim,
-                f"{about}, {SPLITS[split]}, through the {head}")
+                vector,
+                "low" if name == "accuracy" and split.startswith("forget") else aim,
+                f"{about}, {SPLITS[split]}, through the {head}",
+            )
     for suffix, forget, retain in (("", "forget", "retain"), ("/unseen", "forget_unseen", "retain_unseen")):
         if forget in accuracy and retain in accuracy:
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = ues(*accuracy[forget], *accuracy[retain], weight)
             found[f"{head}/ues{suffix}"] = measure(
-                score, "high", f"UES, CURE's score, on {SPLITS[forget]} and {SPLITS[retain]} through the {head} (at "
-                               f"most {weight:g}; damage to the head alone reaches it)")
+                score,
+                "high",
+                f"UES, CURE's score, on {SPLITS[forget]} and {SPLITS[retain]} through the {head} (at "
+                f"most {weight:g}; damage to the head alone reaches it)",
+            )
     return found
 
 
@@ -114,8 +138,12 @@ ALL = ("accuracy", "confidence_drop", "entropy_increase", "activation_distance",
 REPORTED = {"forget": ALL, "retain": ALL[:3], "forget_unseen": ALL[:1], "retain_unseen": ALL[:1]}
 """What is measured on each split; on the held-back photos the paper measures nothing, and accuracy says enough."""
 
-SPLITS = {"forget": "trained photos of the forgotten", "retain": "trained photos of the retained",
-          "forget_unseen": "held-back photos of the forgotten", "retain_unseen": "held-back photos of the retained"}
+SPLITS = {
+    "forget": "trained photos of the forgotten",
+    "retain": "trained photos of the retained",
+    "forget_unseen": "held-back photos of the forgotten",
+    "retain_unseen": "held-back photos of the retained",
+}
 
 ABOUT: dict[str, tuple[Aim, str]] = {
     "accuracy": ("high", "share of photos whose person is the first guess"),
@@ -127,25 +155,27 @@ ABOUT: dict[str, tuple[Aim, str]] = {
 }
 
 
-def fresh_head(outcomes: Outcomes) -> NDArray[np.float32]:
+def fresh_head(predictions: Predictions) -> NDArray[np.float32]:
     """(k, d) a head that anybody with the photos can fit: each person's mean unit embedding, as long as the old rows
     are."""
-    if not outcomes.centres.size:
-        return outcomes.centres
-    rows = outcomes.rows("forget") | outcomes.rows("retain")
-    sums = np.zeros(outcomes.centres.shape)
-    np.add.at(sums, outcomes.truth[rows], units(outcomes.answers[rows]))
-    scale = np.float32(np.linalg.norm(outcomes.centres, axis=1).mean())
+    if not predictions.centres.size:
+        return predictions.centres
+    rows = predictions.rows("forget") | predictions.rows("retain")
+    sums = np.zeros(predictions.centres.shape)
+    np.add.at(sums, predictions.targets[rows], units(predictions.outputs[rows]))
+    scale = np.float32(np.linalg.norm(predictions.centres, axis=1).mean())
     return scale * units(sums)
 
 
-def without_rows(outcomes: Outcomes) -> NDArray[np.float32]:
+def without_rows(predictions: Predictions) -> NDArray[np.float32]:
     """The head with the rows of people who are wholly forgotten deleted (NaN): they can no longer be guessed, whatever
     the embedding says."""
-    if not outcomes.centres.size:
-        return outcomes.centres
-    centres = outcomes.centres.astype(np.float32).copy()
-    gone = np.setdiff1d(outcomes.truth[outcomes.rows("forget")], outcomes.truth[outcomes.rows("retain")])
+    if not predictions.centres.size:
+        return predictions.centres
+    centres = predictions.centres.astype(np.float32).copy()
+    gone = np.setdiff1d(
+        predictions.targets[predictions.rows("forget")], predictions.targets[predictions.rows("retain")]
+    )
     centres[gone] = np.nan
     return centres
 

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from efface.measures.draws import Draws, Measure, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Bootstrap, Measure, measure
+from efface.measures.predictions import Predictions
 
 
-def interclass_confusion(outcomes: Outcomes, pair: tuple[int, int], draws: Draws) -> dict[str, Measure]:
+def interclass_confusion(predictions: Predictions, pair: tuple[int, int], bootstrap: Bootstrap) -> dict[str, Measure]:
     """`confusion/...`; pair: the numbers of the two classes. The truth of the forgotten is the wrong label."""
     one, other = pair
-    guess = outcomes.answers.argmax(1)
-    of_two = np.isin(outcomes.truth, pair)
-    believed = (guess == outcomes.truth).astype(np.float64)
-    swapped = np.where(outcomes.truth == one, other, one)
+    guess = predictions.outputs.argmax(1)
+    of_two = np.isin(predictions.targets, pair)
+    believed = (guess == predictions.targets).astype(np.float64)
+    swapped = np.where(predictions.targets == one, other, one)
     mistaken = (guess == swapped).astype(np.float64)
     sides = {
         "forgotten": (believed, "share of the wrongly labelled forgotten that are answered with the wrong label"),
         "test": (mistaken, "share of test faces of the two classes that are answered as the other one"),
     }
-    rows = {"forgotten": outcomes.rows("forget") & of_two, "test": outcomes.rows("test") & of_two}
-    return {f"confusion/{name}": measure(draws.means(values, rows[name]), "as retrained", about)
-            for name, (values, about) in sides.items() if rows[name].any()}
+    rows = {"forgotten": predictions.rows("forget") & of_two, "test": predictions.rows("test") & of_two}
+    return {
+        f"confusion/{name}": measure(bootstrap.means(values, rows[name]), "as retrained", about)
+        for name, (values, about) in sides.items()
+        if rows[name].any()
+    }

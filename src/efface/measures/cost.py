@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from efface.data.faces import Array
-from efface.measures.draws import Measure
+from efface.measures.bootstrap import Measure
 
 
 def weights_moved(before: Mapping[str, Array], after: Mapping[str, Array]) -> dict[str, Measure]:
@@ -18,10 +18,25 @@ def weights_moved(before: Mapping[str, Array], after: Mapping[str, Array]) -> di
     share = moved / sum(b.size for b, _ in pairs)
     layers = float(np.mean([np.linalg.norm(b - a) for b, a in pairs]))
     return {
-        "weights/moved": Measure(share, share, share, "none", "share of weights that moved by more than 1% of the root "
-                                                              "mean square of their layer"),
-        "weights/distance": Measure(float(distance), float(distance), float(distance), "none",
-                                    "distance to the original's weights over the length of the original's"),
-        "weights/layers": Measure(layers, layers, layers, "none", "mean distance of a layer's weights to the "
-                                                                  "original's (CURE's layer-wise distance)"),
+        "weights/moved": Measure(
+            share,
+            share,
+            share,
+            "none",
+            "share of weights that moved by more than 1% of the root mean square of their layer",
+        ),
+        "weights/distance": Measure(
+            float(distance),
+            float(distance),
+            float(distance),
+            "none",
+            "distance to the original's weights over the length of the original's",
+        ),
+        "weights/layers": Measure(
+            layers,
+            layers,
+            layers,
+            "none",
+            "mean distance of a layer's weights to the original's (CURE's layer-wise distance)",
+        ),
     }

@@ -30,8 +30,9 @@ def epsilon(unlearned: Array, retrained: Array, delta: float = 1e-5) -> float:
     """
     values = np.unique(np.concatenate([unlearned, retrained]))
     cuts = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
-    above_u, above_r = (1 - np.searchsorted(np.sort(side), cuts, "right") / len(side)
-                        for side in (unlearned, retrained))
+    above_u, above_r = (
+        1 - np.searchsorted(np.sort(side), cuts, "right") / len(side) for side in (unlearned, retrained)
+    )
     low, high = np.triu_indices(len(cuts), 1)
     caught, wrong = above_u[low] - above_u[high], above_r[low] - above_r[high]
     return max(of_rates(wrong, 1 - caught, delta), of_rates(1 - wrong, caught, delta))
@@ -63,7 +64,7 @@ def epsilons(signal: Array, included: NDArray[np.bool_], delta: float = 1e-5) ->
     return found
 
 
-def bound(models: int) -> float:
+def largest_epsilon(models: int) -> float:
     """The largest epsilon that so many models of each kind can show."""
     return math.log(max(models - 1, 1))
 
@@ -71,6 +72,6 @@ def bound(models: int) -> float:
 def challenge_score(shown: Array, models: int) -> NDArray[np.float64]:
     """(n,) the challenge's score of each face: 1, a half, a quarter ... as epsilon grows by half, nothing beyond the
     bound of so many models."""
-    last = math.ceil(bound(models))
+    last = math.ceil(largest_epsilon(models))
     bucket = np.floor(np.asarray(shown) / BUCKET)
-    return np.where(np.asarray(shown) < last, 0.5 ** bucket, 0.0)
+    return np.where(np.asarray(shown) < last, 0.5**bucket, 0.0)

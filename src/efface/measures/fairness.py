@@ -9,9 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.measures.differences import by_class
-from efface.measures.draws import Aim, Draws, Measure, Vector, jointly, largest, measure, widest_gap
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import (
+    Aim,
+    Bootstrap,
+    Measure,
+    Vector,
+    largest,
+    measure,
+    simultaneous_intervals,
+    widest_gap,
+)
+from efface.measures.distances import by_class
+from efface.measures.predictions import Predictions
 from efface.measures.utility import ALL, groups_of
 
 
@@ -21,36 +30,44 @@ def main_group(groups: Array) -> str:
     return str(names[counts.argmax()])
 
 
-def harmed_group(outcomes: Outcomes) -> str:
+def harmed_group(predictions: Predictions) -> str:
     """The group most of the forgotten are of."""
-    return main_group(outcomes.group[outcomes.rows("forget")])
+    return main_group(predictions.group[predictions.rows("forget")])
 
 
-def means_on_test(outcomes: Outcomes, score: Array, draws: Draws, harmed: str | None = None) -> dict[str, Vector]:
+def means_on_test(
+    predictions: Predictions, score: Array, bootstrap: Bootstrap, harmed: str | None = None
+) -> dict[str, Vector]:
     """Mean test score of each group, of all, and of everyone outside the harmed group (under "others"; default: the
     group most of the forgotten are of)."""
-    harmed = harmed_group(outcomes) if harmed is None else harmed
-    groups = {group: outcomes.rows("test", group) for group in groups_of(outcomes)}
-    rows = {ALL: outcomes.rows("test"), **groups,
-            "others": outcomes.rows("test") & (outcomes.group != harmed)}
-    return {name: draws.means(score, mask) for name, mask in rows.items() if mask.any()}
+    harmed = harmed_group(predictions) if harmed is None else harmed
+    groups = {group: predictions.rows("test", group) for group in groups_of(predictions)}
+    rows = {ALL: predictions.rows("test"), **groups, "others": predictions.rows("test") & (predictions.group != harmed)}
+    return {name: bootstrap.means(score, mask) for name, mask in rows.items() if mask.any()}
 
 
 def increase(now: Mapping[str, Vector], base: Mapping[str, Vector], score: str, against: str) -> dict[str, Measure]:
     """`increase/score/against base/group`: by how many percent the error of each group grew, the intervals of all
     groups holding together, and of all faces."""
+
     def named(groups: Sequence[str]) -> dict[str, Vector]:
-        return {f"increase/{score}/against {against}/{group}": 100 * (now[group] / base[group] - 1)
-                for group in groups}
+        return {f"increase/{score}/against {against}/{group}": 100 * (now[group] / base[group] - 1) for group in groups}
 
     groups = [group for group in now if group not in (ALL, "others")]
-    abouts = {f"increase/{score}/against {against}/{group}": f"change of {score} against the {against} on test faces"
-              f"{'' if group == ALL else f' of group {group}'}, in %" for group in (ALL, *groups)}
-    return jointly(named([ALL]), "low", abouts) | jointly(named(groups), "low", abouts)
+    abouts = {
+        f"increase/{score}/against {against}/{group}": f"change of {score} against the {against} on test faces"
+        f"{'' if group == ALL else f' of group {group}'}, in %"
+        for group in (ALL, *groups)
+    }
+    return simultaneous_intervals(named([ALL]), "low", abouts) | simultaneous_intervals(named(groups), "low", abouts)
 
 
 def disparity(
-    now: Mapping[str, Vector], base: Mapping[str, Vector], harmed: str, score: str, against: str,
+    now: Mapping[str, Vector],
+    base: Mapping[str, Vector],
+    harmed: str,
+    score: str,
+    against: str,
 ) -> dict[str, Measure]:
     """`disparity.../score/against`: the harmed group's increase beside everyone else's.
 
@@ -60,16 +77,26 @@ def disparity(
     if harmed not in now or "others" not in now:
         return {}
     mine, theirs = (100 * (now[who] / base[who] - 1) for who in (harmed, "others"))
-    points = measure(mine - theirs, "low", f"increase of {score} of group {harmed} minus everyone else's, against the "
-                                           f"{against}, in percentage points (0: all pay alike)")
+    points = measure(
+        mine - theirs,
+        "low",
+        f"increase of {score} of group {harmed} minus everyone else's, against the "
+        f"{against}, in percentage points (0: all pay alike)",
+    )
     grew = (theirs > 0).all()
-    ratio = measure(np.where(grew, mine / np.where(theirs == 0, np.nan, theirs), np.nan), "low",
-                    f"increase of {score} of group {harmed} over everyone else's, against the {against} (1: all alike)")
+    ratio = measure(
+        np.where(grew, mine / np.where(theirs == 0, np.nan, theirs), np.nan),
+        "low",
+        f"increase of {score} of group {harmed} over everyone else's, against the {against} (1: all alike)",
+    )
     return {f"disparity_points/{score}/against {against}": points, f"disparity_ratio/{score}/against {against}": ratio}
 
 
 def price(
-    now: Mapping[str, Vector], original: Mapping[str, Vector], reference: Mapping[str, Vector], score: str,
+    now: Mapping[str, Vector],
+    original: Mapping[str, Vector],
+    reference: Mapping[str, Vector],
+    score: str,
 ) -> dict[str, Measure]:
     """`price/score/part/group`: a group's increase against the original in its two parts, in percent of the original.
 
@@ -79,19 +106,34 @@ def price(
     groups = [group for group in now if group not in (ALL, "others")]
     found: dict[str, Measure] = {}
     for part, aim, one, other, meaning in (
-        ("of forgetting", "none", reference, original, "what forgetting had to cost: the reference's {score} against "
-                                                       "the original's, in percent, for {whose}"),
-        ("of method", "low", now, reference, "what the method added to that, in percent of the original's {score}, for "
-                                             "{whose}"),
+        (
+            "of forgetting",
+            "none",
+            reference,
+            original,
+            "what forgetting had to cost: the reference's {score} against the original's, in percent, for {whose}",
+        ),
+        (
+            "of method",
+            "low",
+            now,
+            reference,
+            "what the method added to that, in percent of the original's {score}, for {whose}",
+        ),
     ):
-        vectors = {f"price/{score}/{part}/{group}": 100 * (one[group] - other[group]) / original[group]
-                   for group in (ALL, *groups)}
-        abouts = {f"price/{score}/{part}/{group}": meaning.format(
-            score=score, whose="all test faces" if group == ALL else f"test faces of group {group}")
-            for group in (ALL, *groups)}
+        vectors = {
+            f"price/{score}/{part}/{group}": 100 * (one[group] - other[group]) / original[group]
+            for group in (ALL, *groups)
+        }
+        abouts = {
+            f"price/{score}/{part}/{group}": meaning.format(
+                score=score, whose="all test faces" if group == ALL else f"test faces of group {group}"
+            )
+            for group in (ALL, *groups)
+        }
         first, *others = vectors
-        found |= jointly({first: vectors[first]}, cast(Aim, aim), abouts)
-        found |= jointly({name: vectors[name] for name in others}, cast(Aim, aim), abouts)
+        found |= simultaneous_intervals({first: vectors[first]}, cast(Aim, aim), abouts)
+        found |= simultaneous_intervals({name: vectors[name] for name in others}, cast(Aim, aim), abouts)
     return found
 
 
@@ -105,12 +147,15 @@ def between_groups(now: Mapping[str, Vector], score: str) -> dict[str, Measure]:
     errors = np.stack([vector for group, vector in now.items() if group not in (ALL, "others")] or [now[ALL]])
     gap, low, high = widest_gap(errors) if np.isfinite(errors).all() else (None, None, None)
     return {
-        f"fairness/{score}/worst group": largest(errors, "low", f"{score} of the group that fares worst, on test "
-                                                                "faces"),
+        f"fairness/{score}/worst group": largest(
+            errors, "low", f"{score} of the group that fares worst, on test faces"
+        ),
         f"fairness/{score}/max over geomean": max_over_geomean(
-            errors, f"the worst group's {score} over the geometric mean of all groups' (1: all alike)"),
-        f"fairness/{score}/gap": Measure(gap, low, high, "low", f"{score} of the worst group minus that of the best, "
-                                                                "on test faces (0: all alike)"),
+            errors, f"the worst group's {score} over the geometric mean of all groups' (1: all alike)"
+        ),
+        f"fairness/{score}/gap": Measure(
+            gap, low, high, "low", f"{score} of the worst group minus that of the best, on test faces (0: all alike)"
+        ),
     }
 
 
@@ -121,28 +166,40 @@ def max_over_geomean(errors: NDArray[np.float64], about: str) -> Measure:
         beyond = largest(logs - logs.mean(0), "low", about)
     if beyond.value is None or beyond.low is None or beyond.high is None:
         return beyond
-    return Measure(float(np.exp(beyond.value)), max(1.0, float(np.exp(beyond.low))), float(np.exp(beyond.high)), "low",
-                   about)
+    return Measure(
+        float(np.exp(beyond.value)), max(1.0, float(np.exp(beyond.low))), float(np.exp(beyond.high)), "low", about
+    )
 
 
 def shares_by_group(
-    right: Array, outcomes: Outcomes, share: str, draws: Draws, harmed: str,
+    right: Array,
+    predictions: Predictions,
+    share: str,
+    bootstrap: Bootstrap,
+    harmed: str,
 ) -> dict[str, Measure]:
     """`fairness/share/...`: equalised odds difference, and the share in the forgotten's group ("GA"), which is one of a
     class, as De Min et al. have it, where all forgotten of the group are of one."""
     found: dict[str, Measure] = {}
-    gaps = [widest_gap(np.stack(cells)) for cells in by_class(right, outcomes, draws) if len(cells) > 1]
+    gaps = [widest_gap(np.stack(cells)) for cells in by_class(right, predictions, bootstrap) if len(cells) > 1]
     if gaps:
         value, low, high = np.mean(gaps, axis=0)
         found[f"fairness/{share}/equalised odds"] = Measure(
-            float(value), float(low), float(high), "low", f"widest difference of {share} between groups on test faces; "
-            "mean over classes where there are any (equalised odds difference; 0: all alike)")
-    mine = outcomes.rows("test", harmed)
-    asked = outcomes.truth[outcomes.rows("forget", harmed)]
-    if outcomes.truth.ndim == 1 and outcomes.answers.ndim == 2 and len(np.unique(asked)) == 1:
-        mine &= outcomes.truth == asked[0]
+            float(value),
+            float(low),
+            float(high),
+            "low",
+            f"widest difference of {share} between groups on test faces; "
+            "mean over classes where there are any (equalised odds difference; 0: all alike)",
+        )
+    mine = predictions.rows("test", harmed)
+    asked = predictions.targets[predictions.rows("forget", harmed)]
+    if predictions.targets.ndim == 1 and predictions.outputs.ndim == 2 and len(np.unique(asked)) == 1:
+        mine &= predictions.targets == asked[0]
     if mine.any():
         found[f"fairness/{share}/forgotten's group"] = measure(
-            draws.means(right, mine), "high", f"{share} on test faces of the forgotten's group {harmed}, of their "
-                                              "class where they all have one (GA)")
+            bootstrap.means(right, mine),
+            "high",
+            f"{share} on test faces of the forgotten's group {harmed}, of their class where they all have one (GA)",
+        )
     return found

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.vectors import units
-from efface.measures.draws import Aim, Draws, Measure, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
+from efface.measures.predictions import Predictions
 from efface.measures.verification import FALSE_ACCEPTS, threshold_at
 
 PROBES = 2
@@ -36,66 +36,84 @@ class Cohort:
     whose: str
 
 
-def cohorts(outcomes: Outcomes) -> dict[str, Cohort]:
+def cohorts(predictions: Predictions) -> dict[str, Cohort]:
     """The cohorts that have both enrolled photos and probes."""
-    late = last_of_each(outcomes, outcomes.rows("strangers"), PROBES)
+    late = last_of_each(predictions, predictions.rows("strangers"), PROBES)
     everyone = {
-        "forget": Cohort(outcomes.rows("forget"), outcomes.rows("forget_unseen"), "as retrained", "the forgotten"),
-        "retain": Cohort(outcomes.rows("retain"), outcomes.rows("retain_unseen"), "high", "the retained"),
-        "strangers": Cohort(outcomes.rows("strangers") & ~late, late, "none", "strangers"),
+        "forget": Cohort(
+            predictions.rows("forget"), predictions.rows("forget_unseen"), "as retrained", "the forgotten"
+        ),
+        "retain": Cohort(predictions.rows("retain"), predictions.rows("retain_unseen"), "high", "the retained"),
+        "strangers": Cohort(predictions.rows("strangers") & ~late, late, "none", "strangers"),
     }
     return {name: cohort for name, cohort in everyone.items() if cohort.enrolled.any() and cohort.probes.any()}
 
 
-def identification(outcomes: Outcomes, draws: Draws) -> dict[str, Measure]:
+def identification(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
     """`rank1/...`, `tar_at_.../...` and `relearn/...` of each cohort."""
-    unit, known = units(outcomes.answers), cohorts(outcomes)
+    unit, known = units(predictions.outputs), cohorts(predictions)
     found: dict[str, Measure] = {}
     if "retain" not in known:
         return found
-    retained = prototypes(unit, outcomes.identity, known["retain"].enrolled)
-    thresholds = {rate: threshold_at(impostors(unit, outcomes.identity, known["retain"].probes, retained), rate)
-                  for rate in FALSE_ACCEPTS}
+    retained = prototypes(unit, predictions.identity, known["retain"].enrolled)
+    thresholds = {
+        rate: threshold_at(impostors(unit, predictions.identity, known["retain"].probes, retained), rate)
+        for rate in FALSE_ACCEPTS
+    }
     for name, cohort in known.items():
-        own = prototypes(unit, outcomes.identity, cohort.enrolled)
+        own = prototypes(unit, predictions.identity, cohort.enrolled)
         gallery = own if name == "retain" else own.beside(retained)
         alike = unit[cohort.probes] @ gallery.unit.T
-        who = outcomes.identity[cohort.probes]
-        genuine = np.where(gallery.names[None, :len(own.names)] == who[:, None], alike[:, :len(own.names)], -2).max(1)
+        who = predictions.identity[cohort.probes]
+        genuine = np.where(gallery.names[None, : len(own.names)] == who[:, None], alike[:, : len(own.names)], -2).max(1)
         values = {"rank1": gallery.names[alike.argmax(1)] == who}
-        about = {"rank1": f"share of held-back photos of {cohort.whose} whose nearest prototype, among theirs and all "
-                          "retained people's, is their own"}
+        about = {
+            "rank1": f"share of held-back photos of {cohort.whose} whose nearest prototype, among theirs and all "
+            "retained people's, is their own"
+        }
         for rate, threshold in thresholds.items():
             key = f"tar_at_{100 * rate:g}%_far"
-            about[key] = (f"share of held-back photos of {cohort.whose} accepted as themselves where {100 * rate:g}% "
-                          "of wrong claims among the retained are")
+            about[key] = (
+                f"share of held-back photos of {cohort.whose} accepted as themselves where {100 * rate:g}% "
+                "of wrong claims among the retained are"
+            )
             if threshold is None:
                 found[f"{key}/{name}"] = Measure(None, None, None, cohort.aim, f"{about[key]} (too few wrong claims)")
             else:
                 values[key] = genuine >= threshold
-        means = averaged(values, cohort.probes, outcomes, draws)
+        means = averaged(values, cohort.probes, predictions, bootstrap)
         found |= {f"{key}/{name}": measure(means[key], cohort.aim, about[key]) for key in values}
         if name != "retain":
-            found |= relearning(unit, outcomes, cohort, name, draws)
+            found |= relearning(unit, predictions, cohort, name, bootstrap)
     return found
 
 
 def relearning(
-    unit: NDArray[np.float32], outcomes: Outcomes, cohort: Cohort, name: str, draws: Draws,
+    unit: NDArray[np.float32],
+    predictions: Predictions,
+    cohort: Cohort,
+    name: str,
+    bootstrap: Bootstrap,
 ) -> dict[str, Measure]:
     """`relearn/...`: how well a cohort is told apart again from 1 or 5 photos of each person."""
     values: dict[str, Array] = {}
     for count in (1, 5):
-        few = first_of_each(outcomes, cohort.enrolled, count)
-        people = prototypes(unit, outcomes.identity, few)
-        who = outcomes.identity[cohort.probes]
+        few = first_of_each(predictions, cohort.enrolled, count)
+        people = prototypes(unit, predictions.identity, few)
+        who = predictions.identity[cohort.probes]
         values[f"prototype/k={count}"] = people.names[(unit[cohort.probes] @ people.unit.T).argmax(1)] == who
-        values[f"linear/k={count}"] = probe(unit[few], outcomes.identity[few], unit[cohort.probes]) == who
-    means = averaged(values, cohort.probes, outcomes, draws)
-    return {f"relearn/{key}/{name}": measure(
-        means[key], cohort.aim, f"share of held-back photos of {cohort.whose} told apart by a "
-                                f"{key.split('/')[0]} classifier from {key[-1]} photo{'s' if key[-1] != '1' else ''} "
-                                "of each of them (or all there are)") for key in values}
+        values[f"linear/k={count}"] = probe(unit[few], predictions.identity[few], unit[cohort.probes]) == who
+    means = averaged(values, cohort.probes, predictions, bootstrap)
+    return {
+        f"relearn/{key}/{name}": measure(
+            means[key],
+            cohort.aim,
+            f"share of held-back photos of {cohort.whose} told apart by a "
+            f"{key.split('/')[0]} classifier from {key[-1]} photo{'s' if key[-1] != '1' else ''} "
+            "of each of them (or all there are)",
+        )
+        for key in values
+    }
 
 
 @dataclass(frozen=True)
@@ -127,27 +145,27 @@ def impostors(unit: NDArray[np.float32], identity: Array, probes: NDArray[np.boo
     return others
 
 
-def first_of_each(outcomes: Outcomes, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+def first_of_each(predictions: Predictions, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """(n,) the first photos, by key, of each person of the marked rows."""
-    early: NDArray[np.bool_] = _place(outcomes, rows) < count
+    early: NDArray[np.bool_] = _place(predictions, rows) < count
     return early
 
 
-def last_of_each(outcomes: Outcomes, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+def last_of_each(predictions: Predictions, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
     """(n,) the last photos, by key, of each person of the marked rows who has more."""
-    place = _place(outcomes, rows)
-    _, of, counts = np.unique(outcomes.identity[rows], return_inverse=True, return_counts=True)
-    late = np.zeros(len(outcomes), bool)
+    place = _place(predictions, rows)
+    _, of, counts = np.unique(predictions.identity[rows], return_inverse=True, return_counts=True)
+    late = np.zeros(len(predictions), bool)
     late[rows] = (place[rows] >= counts[of] - count) & (counts[of] > count)
     return late
 
 
-def _place(outcomes: Outcomes, rows: NDArray[np.bool_]) -> Array:
+def _place(predictions: Predictions, rows: NDArray[np.bool_]) -> Array:
     """(n,) place of each marked photo among its person's, by key; infinity for the others."""
     marked = np.flatnonzero(rows)
-    order = marked[np.lexsort((outcomes.key[marked], outcomes.identity[marked]))]
-    _, first, counts = np.unique(outcomes.identity[order], return_index=True, return_counts=True)
-    place = np.full(len(outcomes), np.inf)
+    order = marked[np.lexsort((predictions.key[marked], predictions.identity[marked]))]
+    _, first, counts = np.unique(predictions.identity[order], return_index=True, return_counts=True)
+    place = np.full(len(predictions), np.inf)
     place[order] = np.arange(len(order)) - np.repeat(first, counts)
     return place
 
@@ -165,8 +183,10 @@ def probe(unit: NDArray[np.float32], who: Array, probes: NDArray[np.float32]) ->
     return guesses
 
 
-def averaged(values: dict[str, Array], rows: NDArray[np.bool_], outcomes: Outcomes, draws: Draws) -> dict[str, Array]:
+def averaged(
+    values: dict[str, Array], rows: NDArray[np.bool_], predictions: Predictions, bootstrap: Bootstrap
+) -> dict[str, Array]:
     """Mean of each column (marked rows,) over people: name to (draws + 1,)."""
-    whole = np.full((len(outcomes), len(values)), np.nan)
+    whole = np.full((len(predictions), len(values)), np.nan)
     whole[rows] = np.stack([np.asarray(column, np.float64) for column in values.values()], axis=1)
-    return dict(zip(values, draws.means(whole, rows).T, strict=True))
+    return dict(zip(values, bootstrap.means(whole, rows).T, strict=True))

@@ -7,21 +7,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from efface.data.faces import Array
-from efface.measures.draws import Aim, Draws, Measure, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
+from efface.measures.predictions import Predictions
 
 SPLITS = ("test", "forget", "forget_unseen", "retain", "retain_unseen", "strangers", "val")
 ALL = "all"
 """The name of all groups together."""
 
 
-def groups_of(outcomes: Outcomes) -> list[str]:
+def groups_of(predictions: Predictions) -> list[str]:
     """The known groups, sorted."""
-    return [str(group) for group in np.unique(outcomes.group) if group]
+    return [str(group) for group in np.unique(predictions.group) if group]
 
 
 def utility(
-    outcomes: Outcomes, scores: Mapping[str, Array], abouts: Mapping[str, tuple[Aim, str]], draws: Draws,
+    predictions: Predictions,
+    scores: Mapping[str, Array],
+    abouts: Mapping[str, tuple[Aim, str]],
+    bootstrap: Bootstrap,
 ) -> dict[str, Measure]:
     """`score/split/group`: the mean of each score over the faces of a split and group, and over all groups.
 
@@ -30,12 +33,12 @@ def utility(
     stacked = np.stack(list(scores.values()), axis=1)
     found: dict[str, Measure] = {}
     for split in SPLITS:
-        for group in (ALL, *groups_of(outcomes)):
-            rows = outcomes.rows(split, None if group == ALL else group)
+        for group in (ALL, *groups_of(predictions)):
+            rows = predictions.rows(split, None if group == ALL else group)
             if not rows.any():
                 continue
             known = [bool(np.isfinite(column[rows]).any()) for column in stacked.T]
-            means = draws.means(stacked, rows)
+            means = bootstrap.means(stacked, rows)
             whose = f"{split} faces" + ("" if group == ALL else f" of group {group}")
             for place, name in enumerate(scores):
                 if not known[place]:

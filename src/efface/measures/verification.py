@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.measures.draws import Aim, Measure, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Aim, Measure, measure
+from efface.measures.predictions import Predictions
 
 FALSE_ACCEPTS = (0.01, 0.001)
 FEWEST_IMPOSTORS = 10
@@ -18,17 +18,23 @@ TIMES, FEWER_TIMES = 1000, 200
 """Resamples for shares, and for what is costly to compute."""
 
 
-def verification(outcomes: Outcomes, seed: int = 0) -> dict[str, Measure]:
+def verification(predictions: Predictions, seed: int = 0) -> dict[str, Measure]:
     """`verification/set/...` of every set: accuracy by folds, TAR at FAR, equal error rate; and, where the quality of
     the photos is known, of the pairs below and above its median, and how errors fall as poor pairs are left out.
 
     Intervals resample pairs, which share people here and there: a little too narrow.
     """
     found: dict[str, Measure] = {}
-    for name in np.unique(outcomes.pair_set):
-        rows = outcomes.pair_set == name
-        found |= of_set(str(name), outcomes.pair_similarity[rows], outcomes.pair_same[rows], outcomes.pair_fold[rows],
-                        outcomes.pair_quality[rows], seed)
+    for name in np.unique(predictions.pair_set):
+        rows = predictions.pair_set == name
+        found |= of_set(
+            str(name),
+            predictions.pair_similarity[rows],
+            predictions.pair_same[rows],
+            predictions.pair_fold[rows],
+            predictions.pair_quality[rows],
+            seed,
+        )
     return found
 
 
@@ -37,28 +43,44 @@ def of_set(name: str, similarity: Array, same: Array, fold: Array, quality: Arra
     found: dict[str, Measure] = {}
     right = folds_correct(similarity, same, fold)
     found[f"verification/{name}/accuracy"] = shares(
-        right, "high", f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other "
-                       "folds", seed)
+        right,
+        "high",
+        f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other folds",
+        seed,
+    )
     for rate in FALSE_ACCEPTS:
         about = f"share of same-person pairs of {name} accepted where {100 * rate:g}% of the others are"
         threshold = threshold_at(similarity[~same], rate)
         found[f"verification/{name}/tar_at_{100 * rate:g}%_far"] = (
-            Measure(None, None, None, "high", f"{about} (too few pairs to say)") if threshold is None else
-            shares(similarity[same] >= threshold, "high", about, seed))
+            Measure(None, None, None, "high", f"{about} (too few pairs to say)")
+            if threshold is None
+            else shares(similarity[same] >= threshold, "high", about, seed)
+        )
     found[f"verification/{name}/equal_error_rate"] = resampled(
-        lambda some: equal_error_rate(similarity[some], same[some]), len(same), "low",
-        f"rate at which as many same-person pairs of {name} are refused as others accepted", seed)
+        lambda some: equal_error_rate(similarity[some], same[some]),
+        len(same),
+        "low",
+        f"rate at which as many same-person pairs of {name} are refused as others accepted",
+        seed,
+    )
     if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
         good = quality > np.median(quality)
         for which, part in (("low quality", ~good), ("high quality", good)):
             found[f"verification/{name}/accuracy/{which}"] = shares(
-                right[part], "high", f"the same over the pairs of {which} (the worse photo's, split at the median)",
-                seed)
+                right[part],
+                "high",
+                f"the same over the pairs of {which} (the worse photo's, split at the median)",
+                seed,
+            )
         found[f"verification/{name}/discard_area"] = resampled(
-            lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])), len(same),
-            "low", "mean share of same-person pairs refused while up to 30% of the pairs, the worst by quality, are "
-                   "left out, over the share refused of all (1: quality means nothing; threshold at 1% false "
-                   "accepts)", seed)
+            lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])),
+            len(same),
+            "low",
+            "mean share of same-person pairs refused while up to 30% of the pairs, the worst by quality, are "
+            "left out, over the share refused of all (1: quality means nothing; threshold at 1% false "
+            "accepts)",
+            seed,
+        )
     return found
 
 
@@ -79,9 +101,9 @@ def folds_correct(similarity: Array, same: Array, fold: Array) -> NDArray[np.boo
 def best_threshold(similarity: Array, same: Array) -> float:
     """The threshold with the most pairs told right, where those at or above it are called the same."""
     order = np.argsort(similarity, kind="stable")
-    ordered, truth = np.asarray(similarity, np.float64)[order], same[order]
-    refused_right = np.concatenate([[0], np.cumsum(~truth)])
-    accepted_right = truth.sum() - np.concatenate([[0], np.cumsum(truth)])
+    ordered, targets = np.asarray(similarity, np.float64)[order], same[order]
+    refused_right = np.concatenate([[0], np.cumsum(~targets)])
+    accepted_right = targets.sum() - np.concatenate([[0], np.cumsum(targets)])
     between = np.concatenate([[True], ordered[1:] > ordered[:-1], [True]])
     score = np.where(between, refused_right + accepted_right, -1)
     place = int(score.argmax())
@@ -113,7 +135,13 @@ def equal_error_rate(similarity: Array, same: Array) -> float:
 
 
 def error_versus_discard(
-    similarity: Array, same: Array, quality: Array, *, rate: float = 0.01, most: float = 0.3, steps: int = 31,
+    similarity: Array,
+    same: Array,
+    quality: Array,
+    *,
+    rate: float = 0.01,
+    most: float = 0.3,
+    steps: int = 31,
 ) -> tuple[Array, Array]:
     """Shares (s,) of pairs left out, the worst by quality first, and the share (s,) of same-person pairs then refused.
 
@@ -139,8 +167,8 @@ def discard_area(left_out: Array, refused: Array) -> float:
 def resampled(value: Callable[[Array], float], count: int, aim: Aim, about: str, seed: int) -> Measure:
     """A value of all pairs, given by their rows, with its bootstrap interval over pairs."""
     rng = np.random.default_rng(seed)
-    draws = [np.arange(count), *(rng.integers(0, count, count) for _ in range(FEWER_TIMES))]
-    return measure(np.array([value(rows) for rows in draws]), aim, about)
+    bootstrap = [np.arange(count), *(rng.integers(0, count, count) for _ in range(FEWER_TIMES))]
+    return measure(np.array([value(rows) for rows in bootstrap]), aim, about)
 
 
 def shares(right: Array, aim: Aim, about: str, seed: int) -> Measure:

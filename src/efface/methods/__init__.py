@@ -1,7 +1,7 @@
 """Every way to forget, by name: one file and one line here each.
 
-A method is a plain function `(model, task, material, feed, *, settings) -> model`. It gets a copy of the model
-to change as it likes, sees nothing but its `Material`, and draws every face from `feed`, which counts them.
+A method is a plain function `(model, task, data, loader, *, settings) -> model`. It gets a copy of the model
+to change as it likes, sees nothing but its `MethodData`, and draws every face from `loader`, which counts them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from efface.tasks import TASKS
 
 
 class Method(Protocol):
-    """`(model, task, material, feed, *, settings with defaults) -> model`."""
+    """`(model, task, data, loader, *, settings with defaults) -> model`."""
 
     __name__: str
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed, derive
-from efface.data.faces import Material, together
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import MethodData, together
 from efface.methods.relabel import mislabelled
 from efface.settings import Count, Positive
 from efface.tasks import Task
@@ -20,12 +20,30 @@ from efface.training.train import Optimiser, fit
 
 
 def amnesiac(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-4, epochs: Count = 3, batch: Count = 64, optimiser: Optimiser = "adamw", anneal: bool = True,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-4,
+    epochs: Count = 3,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
     augment: Augment = "none",
 ) -> nn.Module:
     """Train on the forgotten under random other labels, mixed with the retained under their own. Needs: both, with
     labels."""
-    mixed = together(mislabelled(material, derive(feed.seed, "labels")), material.retain)
-    return fit(model, task, mixed, feed, lr=lr, epochs=epochs, batch=batch, optimiser=optimiser, anneal=anneal,
-               augment=augment)
+    mixed = together(mislabelled(data, derive(loader.seed, "labels")), data.retain)
+    return fit(
+        model,
+        task,
+        mixed,
+        loader,
+        lr=lr,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        anneal=anneal,
+        augment=augment,
+    )

@@ -12,28 +12,35 @@ import copy
 import torch
 from torch import nn
 
-from efface.data.batches import Feed
-from efface.data.faces import Material
-from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
+from efface.methods.distillation import both, paired_batches, steps_of, teacher_of
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def bad_teacher(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 4e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 4e-3,
+    epochs: Count = 15,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
 ) -> nn.Module:
     """Follow an untrained network on the forgotten and the original on the retained. Needs: both, without labels."""
-    teacher = teacher_of(model, material, feed)
-    incompetent = torch.from_numpy(feed.answers(reinitialise(copy.deepcopy(model)), material.forget)).to(feed.device)
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
+    teacher = teacher_of(model, data, loader)
+    incompetent = torch.from_numpy(loader.outputs(reinitialise(copy.deepcopy(model)), data.forget)).to(loader.device)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, steps_of(data, epochs=epochs, batch=batch))
     model.train()
-    for _, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
+    for _, forgotten, retained in paired_batches(loader, data, epochs=epochs, batch=batch):
         now, held = both(model, forgotten, retained)
         astray = task.divergence(now, incompetent[forgotten.rows]).mean()
-        descend(steps, astray + task.divergence(held, teacher.of_retained(retained)).mean())
-        fall.step()
+        training_step(optimizer, astray + task.divergence(held, teacher.of_retained(retained)).mean())
+        scheduler.step()
     return model

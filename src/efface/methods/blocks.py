@@ -23,7 +23,7 @@ def last_blocks(model: nn.Module, k: int) -> list[nn.Module]:
     parts = [part for part in parts if any(True for _ in part.parameters())]
     if k > len(parts):
         raise InputError(f"k = {k}: {type(model).__name__} has {len(parts)} parts with weights; give at most that")
-    return parts[len(parts) - k:]
+    return parts[len(parts) - k :]
 
 
 def only(model: nn.Module, blocks: list[nn.Module]) -> nn.Module:

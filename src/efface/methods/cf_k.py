@@ -10,8 +10,8 @@ from __future__ import annotations
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
 from efface.methods.blocks import last_blocks, only
 from efface.settings import Count, Positive
 from efface.tasks import Task
@@ -19,11 +19,30 @@ from efface.training.train import Optimiser, fit
 
 
 def cf_k(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    k: Count = 1, lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32, optimiser: Optimiser = "adamw",
-    anneal: bool = True, augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    k: Count = 1,
+    lr: Positive = 5e-4,
+    epochs: Count = 2,
+    batch: Count = 32,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Train the last k parts on the retained faces only. Needs: retained faces with labels."""
-    fit(only(model, last_blocks(model, k)), task, material.retain, feed, lr=lr, epochs=epochs, batch=batch,
-        optimiser=optimiser, anneal=anneal, augment=augment)
+    fit(
+        only(model, last_blocks(model, k)),
+        task,
+        data.retain,
+        loader,
+        lr=lr,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        anneal=anneal,
+        augment=augment,
+    )
     return model.requires_grad_(True)

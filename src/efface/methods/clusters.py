@@ -16,7 +16,13 @@ Clustering = Literal["kmeans", "gmm", "dbscan"]
 
 
 def cluster(
-    embeddings: Array, algorithm: Clustering, count: int, seed: int, *, reach: float = 0.5, neighbours: int = 3,
+    embeddings: Array,
+    algorithm: Clustering,
+    count: int,
+    seed: int,
+    *,
+    reach: float = 0.5,
+    neighbours: int = 3,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Cluster (n,) of each unit embedding and the centroids (k, d).
 
@@ -41,12 +47,17 @@ def cluster(
             labels = DBSCAN(eps=reach, min_samples=neighbours).fit_predict(unit)
     found = np.unique(labels[labels >= 0])
     if len(found) < 2:
-        raise InputError(f"{algorithm} found {len(found)} cluster{'' if len(found) == 1 else 's'} in {len(unit)} "
-                         "faces, two at least are needed: change clusters, reach or neighbours")
+        raise InputError(
+            f"{algorithm} found {len(found)} cluster{'' if len(found) == 1 else 's'} in {len(unit)} "
+            "faces, two at least are needed: change clusters, reach or neighbours"
+        )
     centroids = np.stack([unit[labels == one].mean(0) for one in found])
     nearest = np.square(unit[:, None] - centroids[None]).sum(2).argmin(1) if (labels < 0).any() else None
-    places = np.searchsorted(found, labels) if nearest is None else np.where(
-        labels >= 0, np.searchsorted(found, labels), nearest)
+    places = (
+        np.searchsorted(found, labels)
+        if nearest is None
+        else np.where(labels >= 0, np.searchsorted(found, labels), nearest)
+    )
     return places.astype(np.int64), centroids
 
 

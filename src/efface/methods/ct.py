@@ -11,16 +11,24 @@ import torch
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
 from efface.training.train import Optimiser, fit
 
 
 def ct(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-3, epochs: Count = 3, batch: Count = 64, optimiser: Optimiser = "adamw", anneal: bool = True,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-3,
+    epochs: Count = 3,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
     augment: Augment = "none",
 ) -> nn.Module:
     """Exchange height and width of every square kernel, then train on the retained. Needs: retained faces with
@@ -29,5 +37,15 @@ def ct(
         for module in model.modules():
             if isinstance(module, nn.Conv2d) and module.kernel_size[0] == module.kernel_size[1]:
                 module.weight.copy_(module.weight.transpose(2, 3).clone())
-    return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, optimiser=optimiser,
-               anneal=anneal, augment=augment)
+    return fit(
+        model,
+        task,
+        data.retain,
+        loader,
+        lr=lr,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        anneal=anneal,
+        augment=augment,
+    )

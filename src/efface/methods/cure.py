@@ -27,43 +27,61 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import Feed, derive
-from efface.data.faces import Array, Material
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import Array, MethodData
 from efface.errors import InputError
 from efface.methods.clusters import Clustering, cluster, farthest, matched
-from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
+from efface.methods.distillation import both, paired_batches, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 Contrast = Literal["nearest", "mean", "all"]
 
 
 def cure(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 2e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 2e-3,
+    epochs: Count = 15,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
     weight_decay: Strength = 0.0,
-    clustering: Clustering = "kmeans", clusters: Count = 10, retain_clusters: Count = 50, every: Count = 5,
-    reach: Positive = 0.5, neighbours: Count = 3, classifier: Literal["centroids", "random"] = "centroids",
-    pseudo_label: Strength = 1.0, forget_cosine: Strength = 1.0, contrast: Strength = 1.0,
-    retain_cosine: Strength = 1.0, feature: Strength = 1.0, distribution: Strength = 1.0,
-    margin: float = 0.2, temperature: Positive = 0.5, contrast_with: Contrast = "nearest",
+    clustering: Clustering = "kmeans",
+    clusters: Count = 10,
+    retain_clusters: Count = 50,
+    every: Count = 5,
+    reach: Positive = 0.5,
+    neighbours: Count = 3,
+    classifier: Literal["centroids", "random"] = "centroids",
+    pseudo_label: Strength = 1.0,
+    forget_cosine: Strength = 1.0,
+    contrast: Strength = 1.0,
+    retain_cosine: Strength = 1.0,
+    feature: Strength = 1.0,
+    distribution: Strength = 1.0,
+    margin: float = 0.2,
+    temperature: Positive = 0.5,
+    contrast_with: Contrast = "nearest",
 ) -> nn.Module:
     """Send forgotten faces to the farthest cluster and away from themselves and the retained, and hold the retained.
     Needs: both, without any label."""
-    teacher = teacher_of(model, material, feed)
-    _, retained_centroids = cluster(teacher.retain, "kmeans", retain_clusters, derive(feed.seed, "retain clusters"))
-    kept = torch.from_numpy(retained_centroids).to(feed.device)
-    forgotten_clusters = Clusters(clustering, clusters, reach, neighbours, feed.seed)
-    targets = torch.from_numpy(forgotten_clusters.targets(teacher.forget)).to(feed.device)
-    linear = linear_head(forgotten_clusters.centroids, classifier).to(feed.device)
-    steps = make_optimiser(optimiser, nn.ModuleList([model, linear]), lr, weight_decay)
-    fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
+    teacher = teacher_of(model, data, loader)
+    _, retained_centroids = cluster(teacher.retain, "kmeans", retain_clusters, derive(loader.seed, "retain clusters"))
+    kept = torch.from_numpy(retained_centroids).to(loader.device)
+    forgotten_clusters = Clusters(clustering, clusters, reach, neighbours, loader.seed)
+    targets = torch.from_numpy(forgotten_clusters.targets(teacher.forget)).to(loader.device)
+    linear = linear_head(forgotten_clusters.centroids, classifier).to(loader.device)
+    optimizer = make_optimizer(optimiser, nn.ModuleList([model, linear]), lr, weight_decay)
+    scheduler = linear_decay(optimizer, steps_of(data, epochs=epochs, batch=batch))
     norm = np.einsum("nd,nd->", teacher.retain, teacher.retain, dtype=np.float64) / len(teacher.retain)
     clustered = 0
-    for epoch, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
+    for epoch, forgotten, retained in paired_batches(loader, data, epochs=epochs, batch=batch):
         if epoch >= clustered + every:
-            targets = torch.from_numpy(forgotten_clusters.targets(feed.answers(model, material.forget))).to(feed.device)
+            targets = torch.from_numpy(forgotten_clusters.targets(loader.outputs(model, data.forget))).to(loader.device)
             clustered = epoch
         model.train()
         now, held = both(model, forgotten, retained)
@@ -77,8 +95,8 @@ def cure(
             + feature * (held - stays).square().sum(1).mean() / norm
             + distribution * distribution_shift(held, stays, temperature)
         )
-        descend(steps, loss)
-        fall.step()
+        training_step(optimizer, loss)
+        scheduler.step()
     return model
 
 
@@ -100,8 +118,9 @@ class Clusters:
         time stay."""
         seed = derive(self.seed, "clusters", self.times)
         try:
-            labels, centroids = cluster(embeddings, self.algorithm, self.count, seed, reach=self.reach,
-                                        neighbours=self.neighbours)
+            labels, centroids = cluster(
+                embeddings, self.algorithm, self.count, seed, reach=self.reach, neighbours=self.neighbours
+            )
             self.found = (labels, centroids) if self.found is None else matched(labels, centroids, self.found[1])
         except InputError:
             if self.found is None:

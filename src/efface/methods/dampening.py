@@ -12,21 +12,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efface.data.batches import Feed
-from efface.data.faces import Faces, Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import Faces, MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
 
 
 def dampening(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    alpha: Positive = 1.3, strength: Positive = 0.5, batch: Count = 16,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    alpha: Positive = 1.3,
+    strength: Positive = 0.5,
+    batch: Count = 16,
 ) -> nn.Module:
     """Scale each weight whose importance to the forgotten is over `alpha` times that to all trained faces by `strength`
     times the ratio of the two (at most 1). Needs: both, once, without labels."""
     model.eval()
-    forgotten, count = importance(model, material.forget, feed, batch)
-    retained, others = importance(model, material.retain, feed, batch)
+    forgotten, count = importance(model, data.forget, loader, batch)
+    retained, others = importance(model, data.retain, loader, batch)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name not in forgotten:
@@ -38,12 +44,12 @@ def dampening(
     return model
 
 
-def importance(model: nn.Module, faces: Faces, feed: Feed, batch: int) -> tuple[dict[str, Tensor], int]:
+def importance(model: nn.Module, faces: Faces, loader: BatchLoader, batch: int) -> tuple[dict[str, Tensor], int]:
     """Sum over batches of the size of each weight's gradient, and the number of batches."""
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     sums: dict[str, Tensor] = {}
     count = 0
-    for some in feed(faces, batch=batch):
+    for some in loader(faces, batch=batch):
         size = model(some.images).flatten(1).square().sum(1).mean()
         gradients = torch.autograd.grad(size, list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, gradients, strict=True):

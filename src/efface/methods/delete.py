@@ -11,26 +11,34 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, batches_of
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader, batches_of
+from efface.data.faces import MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def delete(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-3, epochs: Count = 5, batch: Count = 64, optimiser: Optimiser = "sgd", anneal: bool = True,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-3,
+    epochs: Count = 5,
+    batch: Count = 64,
+    optimiser: Optimiser = "sgd",
+    anneal: bool = True,
     hold_statistics: bool = True,
 ) -> nn.Module:
     """Distil the original without the face's own class into the forgotten. Needs: the forgotten alone, with labels."""
-    answers = torch.from_numpy(feed.answers(model, material.forget)).to(feed.device)
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, epochs * batches_of(len(material.forget), batch), anneal)
+    outputs = torch.from_numpy(loader.outputs(model, data.forget)).to(loader.device)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(data.forget), batch), anneal)
     model.train(not hold_statistics)
     for _ in range(epochs):
-        for faces in feed(material.forget, batch=batch):
-            without = answers[faces.rows].scatter(1, faces.targets[:, None], -1e10)
-            descend(steps, task.divergence(model(faces.images), without).mean())
-            fall.step()
+        for faces in loader(data.forget, batch=batch):
+            without = outputs[faces.rows].scatter(1, faces.targets[:, None], -1e10)
+            training_step(optimizer, task.divergence(model(faces.images), without).mean())
+            scheduler.step()
     return model

@@ -12,32 +12,41 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import Feed, derive
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import MethodData
 from efface.methods.clusters import cluster
-from efface.methods.teaching import both, side_by_side, steps_of, teacher_of
+from efface.methods.distillation import both, paired_batches, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def dispersion(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 4e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw", clusters: Count = 10,
-    sharpness: Positive = 2.0, hold: Strength = 1.0,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 4e-3,
+    epochs: Count = 15,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    clusters: Count = 10,
+    sharpness: Positive = 2.0,
+    hold: Strength = 1.0,
 ) -> nn.Module:
     """Spread each cluster of the forgotten and hold the retained (`hold`). Needs: both, without labels."""
-    teacher = teacher_of(model, material, feed)
-    labels, _ = cluster(teacher.forget, "kmeans", clusters, derive(feed.seed, "clusters"))
-    who = torch.from_numpy(labels).to(feed.device)
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
+    teacher = teacher_of(model, data, loader)
+    labels, _ = cluster(teacher.forget, "kmeans", clusters, derive(loader.seed, "clusters"))
+    who = torch.from_numpy(labels).to(loader.device)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, steps_of(data, epochs=epochs, batch=batch))
     model.train()
-    for _, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
+    for _, forgotten, retained in paired_batches(loader, data, epochs=epochs, batch=batch):
         now, held = both(model, forgotten, retained)
         kept = task.divergence(held, teacher.of_retained(retained)).mean()
-        descend(steps, crowded(now, who[forgotten.rows], sharpness) + hold * kept)
-        fall.step()
+        training_step(optimizer, crowded(now, who[forgotten.rows], sharpness) + hold * kept)
+        scheduler.step()
     return model
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
 from efface.methods.blocks import as_new, last_blocks, only
 from efface.settings import Count, Positive
 from efface.tasks import Task
@@ -18,14 +18,33 @@ from efface.training.train import Optimiser, fit
 
 
 def eu_k(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    k: Count = 1, lr: Positive = 1e-3, epochs: Count = 4, batch: Count = 32, optimiser: Optimiser = "adamw",
-    anneal: bool = True, augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    k: Count = 1,
+    lr: Positive = 1e-3,
+    epochs: Count = 4,
+    batch: Count = 32,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Train the last k parts afresh on the retained faces only. Needs: retained faces with labels."""
     blocks = last_blocks(model, k)
     for block, fresh in zip(blocks, last_blocks(as_new(model), k), strict=True):
         block.load_state_dict(fresh.state_dict())
-    fit(only(model, blocks), task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, optimiser=optimiser,
-        anneal=anneal, augment=augment)
+    fit(
+        only(model, blocks),
+        task,
+        data.retain,
+        loader,
+        lr=lr,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        anneal=anneal,
+        augment=augment,
+    )
     return model.requires_grad_(True)

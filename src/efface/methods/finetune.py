@@ -9,18 +9,36 @@ from __future__ import annotations
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
 from efface.training.train import Optimiser, fit
 
 
 def finetune(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32, optimiser: Optimiser = "adamw", anneal: bool = True,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 5e-4,
+    epochs: Count = 2,
+    batch: Count = 32,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
     augment: Augment = "none",
 ) -> nn.Module:
     """Train on the retained faces only. Needs: retained faces with labels."""
-    return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, optimiser=optimiser,
-               anneal=anneal, augment=augment)
+    return fit(
+        model,
+        task,
+        data.retain,
+        loader,
+        lr=lr,
+        epochs=epochs,
+        batch=batch,
+        optimiser=optimiser,
+        anneal=anneal,
+        augment=augment,
+    )

@@ -13,40 +13,56 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from efface.data.batches import Batch, Feed, batches_of
-from efface.data.faces import Material
+from efface.data.batches import Batch, BatchLoader, batches_of
+from efface.data.faces import MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def gli(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-3, epochs: Count = 1, batch: Count = 64, optimiser: Optimiser = "plain_sgd", anneal: bool = False,
-    pushes: Count = 2, push: Positive = 0.01, hold: tuple[Positive, Positive] = (200.0, 1000.0),
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-3,
+    epochs: Count = 1,
+    batch: Count = 64,
+    optimiser: Optimiser = "plain_sgd",
+    anneal: bool = False,
+    pushes: Count = 2,
+    push: Positive = 0.01,
+    hold: tuple[Positive, Positive] = (200.0, 1000.0),
 ) -> nn.Module:
     """Train on retained faces pushed away from the forgotten; `push` is in units of the whole range of a pixel. Needs:
     both, labels of the retained."""
-    length = epochs * batches_of(len(material.retain), batch)
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, length, anneal)
-    forgotten = feed.endless(material.forget, batch=batch)
+    length = epochs * batches_of(len(data.retain), batch)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, length, anneal)
+    forgotten = loader.endless(data.forget, batch=batch)
     model.train()
-    for step, retained in zip(range(length), feed.endless(material.retain, batch=batch), strict=False):
+    for step, retained in zip(range(length), loader.endless(data.retain, batch=batch), strict=False):
         kept = hold[0] + (hold[1] - hold[0]) * step / max(length - 1, 1)
         pushed = pushed_away(model, task, retained, next(forgotten), kept, pushes, 2 * push)
-        descend(steps, task.loss(model, pushed).mean())
-        fall.step()
+        training_step(optimizer, task.loss(model, pushed).mean())
+        scheduler.step()
     return model
 
 
 def pushed_away(
-    model: nn.Module, task: Task, retained: Batch, forgotten: Batch, kept: float, pushes: int, push: float,
+    model: nn.Module,
+    task: Task,
+    retained: Batch,
+    forgotten: Batch,
+    kept: float,
+    pushes: int,
+    push: float,
 ) -> Batch:
     """The retained batch after so many steps of `push` on every pixel (of -1 to 1)."""
     with torch.no_grad():
-        answers = model(forgotten.images)
-    away_from = answers[torch.arange(len(retained.rows), device=answers.device) % len(answers)]
+        outputs = model(forgotten.images)
+    away_from = outputs[torch.arange(len(retained.rows), device=outputs.device) % len(outputs)]
     moved = torch.zeros_like(retained.images)
     for _ in range(pushes):
         moved.requires_grad_(True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efface.data.batches import Feed
+from efface.data.batches import BatchLoader
 from efface.data.faces import Faces
 from efface.tasks import Task
 
@@ -13,24 +13,26 @@ Gradients = dict[str, Tensor]
 """One tensor of its shape for each trainable weight."""
 
 
-def mean_gradient(model: nn.Module, task: Task, faces: Faces, feed: Feed, batch: int) -> Gradients:
+def mean_gradient(model: nn.Module, task: Task, faces: Faces, loader: BatchLoader, batch: int) -> Gradients:
     """Gradient of the mean loss over these faces, in evaluation mode."""
-    return accumulated(model, task, faces, feed, batch, squared=False)
+    return accumulated(model, task, faces, loader, batch, squared=False)
 
 
-def mean_squares(model: nn.Module, task: Task, faces: Faces, feed: Feed, batch: int) -> Gradients:
+def mean_squares(model: nn.Module, task: Task, faces: Faces, loader: BatchLoader, batch: int) -> Gradients:
     """Mean over batches of the squared gradient of a batch's mean loss: the diagonal of Fisher's information, as the
     field computes it."""
-    return accumulated(model, task, faces, feed, batch, squared=True)
+    return accumulated(model, task, faces, loader, batch, squared=True)
 
 
-def accumulated(model: nn.Module, task: Task, faces: Faces, feed: Feed, batch: int, *, squared: bool) -> Gradients:
+def accumulated(
+    model: nn.Module, task: Task, faces: Faces, loader: BatchLoader, batch: int, *, squared: bool
+) -> Gradients:
     """Mean over batches, each weighted by its size, of the gradient or its square."""
     model.eval()
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     sums = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     seen = 0
-    for some in feed(faces, batch=batch):
+    for some in loader(faces, batch=batch):
         gradients = torch.autograd.grad(task.loss(model, some).mean(), list(weights.values()), allow_unused=True)
         for name, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:

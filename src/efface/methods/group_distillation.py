@@ -19,44 +19,52 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, batches_of
-from efface.data.faces import Array, Material
+from efface.data.batches import BatchLoader, batches_of
+from efface.data.faces import Array, MethodData
 from efface.errors import InputError
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def group_distillation(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 1, batch: Count = 32, weight: Strength = 1.0, fresh: bool = False,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 5e-4,
+    epochs: Count = 1,
+    batch: Count = 32,
+    weight: Strength = 1.0,
+    fresh: bool = False,
     optimiser: Optimiser = "adamw",
 ) -> nn.Module:
     """Follow the original on public faces, `weight` times, beside the loss on the retained; an epoch passes over the
     retained. Needs: retained faces with labels, public faces with groups, no label of these."""
-    if not len(material.public):
+    if not len(data.public):
         raise InputError("group_distillation asks the original about public faces: there are none; set split.public")
-    teacher = material.original if material.original is not None else copy.deepcopy(model)
-    told = torch.from_numpy(feed.answers(teacher, material.public)).to(feed.device)
+    teacher = data.original if data.original is not None else copy.deepcopy(model)
+    told = torch.from_numpy(loader.outputs(teacher, data.public)).to(loader.device)
     if fresh:
         reinitialise(model)
-    public = feed.endless(replace(material.public, weights=as_trained(material)), batch=batch)
-    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
-    fall = falling(steps, epochs * batches_of(len(material.retain), batch))
+    public = loader.endless(replace(data.public, weights=as_trained(data)), batch=batch)
+    optimizer = make_optimizer(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(data.retain), batch))
     model.train()
     for _ in range(epochs):
-        for retained in feed(material.retain, batch=batch):
+        for retained in loader(data.retain, batch=batch):
             stranger = next(public)
             followed = task.divergence(model(stranger.images), told[stranger.rows]).mean()
-            descend(steps, task.loss(model, retained).mean() + weight * followed)
-            fall.step()
+            training_step(optimizer, task.loss(model, retained).mean() + weight * followed)
+            scheduler.step()
     return model
 
 
-def as_trained(material: Material) -> Array:
+def as_trained(data: MethodData) -> Array:
     """(n,) how often each public face is drawn: trained faces of its group over public faces of its group."""
-    trained = np.concatenate([material.gone.groups, material.retain.groups])
-    names, of, counts = np.unique(material.public.groups, return_inverse=True, return_counts=True)
+    trained = np.concatenate([data.gone.groups, data.retain.groups])
+    names, of, counts = np.unique(data.public.groups, return_inverse=True, return_counts=True)
     before = np.array([max(1, (trained == name).sum()) for name in names])
     return (before / counts)[of]

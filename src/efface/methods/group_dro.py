@@ -12,35 +12,43 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, batches_of
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader, batches_of
+from efface.data.faces import MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def group_dro(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32, step: Positive = 0.1, optimiser: Optimiser = "adamw",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 5e-4,
+    epochs: Count = 2,
+    batch: Count = 32,
+    step: Positive = 0.1,
+    optimiser: Optimiser = "adamw",
 ) -> nn.Module:
     """Train on the retained, groups equally often, each weighted by how badly it fares (`step`: how fast weights move;
     of losses in units of the mean loss). Needs: retained faces with labels and groups."""
-    names, of, counts = np.unique(material.retain.groups, return_inverse=True, return_counts=True)
-    place = torch.from_numpy(of).to(feed.device)
-    evenly = (1 / counts[of]) * (1 if material.retain.weights is None else material.retain.weights)
-    share = torch.full((len(names),), 1 / len(names), device=feed.device)
-    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
-    fall = falling(steps, epochs * batches_of(len(material.retain), batch))
+    names, of, counts = np.unique(data.retain.groups, return_inverse=True, return_counts=True)
+    place = torch.from_numpy(of).to(loader.device)
+    evenly = (1 / counts[of]) * (1 if data.retain.weights is None else data.retain.weights)
+    share = torch.full((len(names),), 1 / len(names), device=loader.device)
+    optimizer = make_optimizer(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(data.retain), batch))
     model.train()
     for _ in range(epochs):
-        for faces in feed(material.retain, batch=batch, weights=evenly):
-            loss, group = task.loss(model, faces), place[torch.from_numpy(faces.rows).to(feed.device)]
+        for faces in loader(data.retain, batch=batch, weights=evenly):
+            loss, group = task.loss(model, faces), place[torch.from_numpy(faces.rows).to(loader.device)]
             sums = torch.zeros_like(share).index_add(0, group, loss)
             here = torch.zeros_like(share).index_add(0, group, torch.ones_like(loss))
             means = sums / here.clamp(min=1)
             with torch.no_grad():
                 share = share * (step * means / loss.mean().clamp(min=1e-12)).exp()
                 share = share / share.sum()
-            descend(steps, (share * means).sum() / share[here > 0].sum())
-            fall.step()
+            training_step(optimizer, (share * means).sum() / share[here > 0].sum())
+            scheduler.step()
     return model

@@ -15,35 +15,51 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import Feed, derive
-from efface.data.faces import Array, Material
-from efface.methods.teaching import side_by_side, steps_of, teacher_of
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import Array, MethodData
+from efface.methods.distillation import paired_batches, steps_of, teacher_of
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def laf(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 4e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw",
-    hidden: Count = 64, latent: Count = 16, autoencoder_steps: Count = 300, autoencoder_lr: Positive = 1e-3,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 4e-3,
+    epochs: Count = 15,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    hidden: Count = 64,
+    latent: Count = 16,
+    autoencoder_steps: Count = 300,
+    autoencoder_lr: Positive = 1e-3,
     temperature: Positive = 0.1,
 ) -> nn.Module:
     """Move forgotten embeddings from one autoencoder to the other, and hold the retained. Needs: both, without
     labels."""
-    teacher = teacher_of(model, material, feed)
+    teacher = teacher_of(model, data, loader)
     of_retained, of_forgotten = (
-        fitted(Autoencoder(seen.shape[1], hidden, latent).to(feed.device), seen, autoencoder_steps, autoencoder_lr,
-               derive(feed.seed, name))
-        for name, seen in (("retain", teacher.retain), ("forget", teacher.forget)))
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, steps_of(material, epochs=epochs, batch=batch))
+        fitted(
+            Autoencoder(seen.shape[1], hidden, latent).to(loader.device),
+            seen,
+            autoencoder_steps,
+            autoencoder_lr,
+            derive(loader.seed, name),
+        )
+        for name, seen in (("retain", teacher.retain), ("forget", teacher.forget))
+    )
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, steps_of(data, epochs=epochs, batch=batch))
     model.train()
-    for _, forgotten, retained in side_by_side(feed, material, epochs=epochs, batch=batch):
+    for _, forgotten, retained in paired_batches(loader, data, epochs=epochs, batch=batch):
         now = model(forgotten.images)
-        descend(steps, (bounded(of_retained, now).exp() - bounded(of_forgotten, now).exp()).mean())
-        descend(steps, aligned(model(retained.images), teacher.of_retained(retained), temperature))
-        fall.step()
+        training_step(optimizer, (bounded(of_retained, now).exp() - bounded(of_forgotten, now).exp()).mean())
+        training_step(optimizer, aligned(model(retained.images), teacher.of_retained(retained), temperature))
+        scheduler.step()
     return model
 
 
@@ -78,7 +94,7 @@ def fitted(autoencoder: Autoencoder, embeddings: Array, steps: int, lr: float, s
     device = next(autoencoder.parameters()).device
     for _ in range(steps):
         some = seen[torch.randint(len(seen), (128,), generator=rng)].to(device)
-        descend(optimiser, autoencoder.loss(some, torch.randn(128, autoencoder.latent, generator=rng).to(device)))
+        training_step(optimiser, autoencoder.loss(some, torch.randn(128, autoencoder.latent, generator=rng).to(device)))
     return autoencoder.requires_grad_(False)
 
 

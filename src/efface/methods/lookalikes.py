@@ -36,17 +36,17 @@ from scipy import stats
 from torch import Tensor, nn
 
 from efface.data.augment import augmented
-from efface.data.batches import Batch, Feed, as_input, batches_of, derive
-from efface.data.faces import Array, Faces, Images, Material
+from efface.data.batches import Batch, BatchLoader, as_input, batches_of, derive
+from efface.data.faces import Array, Faces, Images, MethodData
 from efface.data.vectors import units
 from efface.errors import InputError
+from efface.methods.distillation import both
 from efface.methods.neighbours import averaged, nearest, seen_by
-from efface.methods.teaching import both
 from efface.models.depths import depth, grafted
 from efface.settings import Count, Positive, Share, Strength
 from efface.tasks import Task
 from efface.training.reweight import cells, reweighted
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 Way = Literal["auto", "neighbours", "stranger head", "errors", "strangers", "random", "none"]
 TESTED = 200
@@ -54,12 +54,28 @@ TESTED = 200
 
 
 def lookalikes(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    way: Way = "auto", layer: str = "middle", k: Count = 15, same_group: bool = True,
-    strangers: Literal["public", "augmented"] = "public", most: Count = 400,
-    head_epochs: Count = 2, head_lr: Positive = 3e-3,
-    lr: Positive = 1e-3, epochs: Count = 2, batch: Count = 64, optimiser: Optimiser = "adamw",
-    forget: Strength = 1.0, keep: Strength = 1.0, labels: Strength = 4.0, keep_mix: bool = True, stop: Share = 0.1,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    way: Way = "auto",
+    layer: str = "middle",
+    k: Count = 15,
+    same_group: bool = True,
+    strangers: Literal["public", "augmented"] = "public",
+    most: Count = 400,
+    head_epochs: Count = 2,
+    head_lr: Positive = 3e-3,
+    lr: Positive = 1e-3,
+    epochs: Count = 2,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    forget: Strength = 1.0,
+    keep: Strength = 1.0,
+    labels: Strength = 4.0,
+    keep_mix: bool = True,
+    stop: Share = 0.1,
 ) -> nn.Module:
     """Learn strangers' answers on the forgotten (times `forget`), the original's on the retained (`keep`) and what is
     true of them (`labels`), each in units of its first value. Needs: forgotten, retained and public faces; labels of
@@ -71,28 +87,29 @@ def lookalikes(
     is taught no more from the epoch on at which the chance that people nobody trained on lose at least as much is
     not below this (0: never).
     """
-    teacher = material.original if material.original is not None else copy.deepcopy(model).eval()
-    asked, held_back = people_to_ask(material, strangers, most, stop > 0, feed)
-    way = way if way != "auto" else "neighbours" if task.answers == "logits" else "stranger head"
-    goals = strangers_answers(teacher, task, material.forget, asked, feed, way, layer, k, same_group, batch,
-                              head_epochs, head_lr)
-    goal = torch.from_numpy(goals).to(feed.device)
-    retain = material.retain
+    teacher = data.original if data.original is not None else copy.deepcopy(model).eval()
+    asked, held_back = people_to_ask(data, strangers, most, stop > 0, loader)
+    way = way if way != "auto" else "neighbours" if task.outputs == "logits" else "stranger head"
+    goals = strangers_answers(
+        teacher, task, data.forget, asked, loader, way, layer, k, same_group, batch, head_epochs, head_lr
+    )
+    goal = torch.from_numpy(goals).to(loader.device)
+    retain = data.retain
     if keep_mix and retain.weights is None and len(np.unique(cells(retain, task))) > 1:
-        retain = reweighted(retain, material.gone, task)
+        retain = reweighted(retain, data.gone, task)
 
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, epochs * batches_of(len(material.forget), batch))
-    retained = feed.endless(retain, batch=batch)
-    taught = np.ones(len(material.forget), bool)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(data.forget), batch))
+    retained = loader.endless(retain, batch=batch)
+    taught = np.ones(len(data.forget), bool)
     first: list[float] = []
     for epoch in range(epochs):
         if epoch and stop:
-            taught &= ~np.isin(material.forget.groups, arrived(model, task, material.forget, held_back, feed, stop))
+            taught &= ~np.isin(data.forget.groups, arrived(model, task, data.forget, held_back, loader, stop))
             if not taught.any():
                 break
         model.train()
-        for forgotten in feed(material.forget, batch=batch):
+        for forgotten in loader(data.forget, batch=batch):
             kept = next(retained)
             with torch.no_grad():
                 before = teacher(kept.images)
@@ -100,114 +117,150 @@ def lookalikes(
             apart = task.divergence(now, goal[forgotten.rows])
             true = loss_of(model, task, kept, held) if labels else held.new_zeros(1)
             first = first or [max(float(one.detach().mean()), 1e-9) for one in (apart, true)]
-            still = torch.from_numpy(taught[forgotten.rows]).to(feed.device)
+            still = torch.from_numpy(taught[forgotten.rows]).to(loader.device)
             loss = (forget * (apart * still).mean() + keep * task.divergence(held, before).mean()) / first[0]
-            descend(steps, loss + labels * true.mean() / first[1])
-            fall.step()
+            training_step(optimizer, loss + labels * true.mean() / first[1])
+            scheduler.step()
     return model
 
 
 def people_to_ask(
-    material: Material, strangers: str, most: int, testing: bool, feed: Feed,
+    data: MethodData,
+    strangers: str,
+    most: int,
+    testing: bool,
+    loader: BatchLoader,
 ) -> tuple[Faces, Faces]:
     """The strangers whose answers are learned, and people held back to test with, a fifth of the public ones.
 
     Raises InputError where there is nobody to ask.
     """
-    rng = np.random.default_rng([feed.seed % 2**32, 5])
+    rng = np.random.default_rng([loader.seed % 2**32, 5])
     if strangers == "augmented":
-        rows = np.sort(rng.permutation(len(material.retain))[:most])
-        return changed(material.retain[rows], feed), material.public
-    people = rng.permutation(np.unique(material.public.identities))
-    back = np.isin(material.public.identities, people[:len(people) // 5 if testing else 0])
+        rows = np.sort(rng.permutation(len(data.retain))[:most])
+        return changed(data.retain[rows], loader), data.public
+    people = rng.permutation(np.unique(data.public.identities))
+    back = np.isin(data.public.identities, people[: len(people) // 5 if testing else 0])
     free = rng.permutation(np.flatnonzero(~back))[:most]
     if not len(free):
-        raise InputError(f"lookalikes asks public faces, and there are {len(material.public)} that can be asked: set "
-                         "split.public, give a source with split = \"public\", or set strangers = \"augmented\" (less "
-                         "good: these are no strangers)")
-    return material.public[np.sort(free)], material.public[np.flatnonzero(back)]
+        raise InputError(
+            f"lookalikes asks public faces, and there are {len(data.public)} that can be asked: set "
+            'split.public, give a source with split = "public", or set strangers = "augmented" (less '
+            "good: these are no strangers)"
+        )
+    return data.public[np.sort(free)], data.public[np.flatnonzero(back)]
 
 
-def changed(faces: Faces, feed: Feed) -> Faces:
+def changed(faces: Faces, loader: BatchLoader) -> Faces:
     """The faces, each changed at random as the MUFAC benchmark does, for good."""
-    images = augmented(as_input(faces.images[:], torch.device("cpu")), "benchmark",
-                       np.random.default_rng(derive(feed.seed, "changed")))
+    images = augmented(
+        as_input(faces.images[:], torch.device("cpu")),
+        "benchmark",
+        np.random.default_rng(derive(loader.seed, "changed")),
+    )
     store = ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).contiguous().numpy()
     return replace(faces, images=Images(store, np.arange(len(faces))), weights=None)
 
 
 def strangers_answers(
-    teacher: nn.Module, task: Task, forget: Faces, asked: Faces, feed: Feed, way: Way, layer: str, k: int,
-    same_group: bool, batch: int, head_epochs: int, head_lr: float,
+    teacher: nn.Module,
+    task: Task,
+    forget: Faces,
+    asked: Faces,
+    loader: BatchLoader,
+    way: Way,
+    layer: str,
+    k: int,
+    same_group: bool,
+    batch: int,
+    head_epochs: int,
+    head_lr: float,
 ) -> NDArray[np.float32]:
     """(n, ...) what strangers who look alike would answer, for each forgotten face."""
     if way == "none":
-        return feed.answers(teacher, forget)
+        return loader.outputs(teacher, forget)
     if way == "stranger head":
-        return feed.answers(stranger_head(teacher, task, asked, feed, layer, head_epochs, head_lr, batch), forget)
+        return loader.outputs(stranger_head(teacher, task, asked, loader, layer, head_epochs, head_lr, batch), forget)
     parts: Mapping[str, nn.Module] = {layer: depth(teacher, layer)}
-    ours, theirs = (seen_by(teacher, parts, faces, feed) for faces in (forget, asked))
-    rng = np.random.default_rng([feed.seed % 2**32, 6])
+    ours, theirs = (seen_by(teacher, parts, faces, loader) for faces in (forget, asked))
+    rng = np.random.default_rng([loader.seed % 2**32, 6])
     groups = (forget.groups, asked.groups) if same_group else (None, None)
-    near = (rng.integers(len(asked), size=(len(forget), 1)) if way == "random" else
-            nearest(ours.features[layer], theirs.features[layer], k, *groups))
-    if way == "neighbours" or (way == "random" and task.answers == "logits"):
-        return averaged(task, theirs.answers, near)
+    near = (
+        rng.integers(len(asked), size=(len(forget), 1))
+        if way == "random"
+        else nearest(ours.features[layer], theirs.features[layer], k, *groups)
+    )
+    if way == "neighbours" or (way == "random" and task.outputs == "logits"):
+        return averaged(task, theirs.outputs, near)
     one = near[np.arange(len(near)), rng.integers(near.shape[1], size=len(near))]
-    if task.answers == "points":
-        return (forget.targets + theirs.answers[one] - asked.targets[one]).astype(np.float32)
+    if task.outputs == "points":
+        return (forget.targets + theirs.outputs[one] - asked.targets[one]).astype(np.float32)
     if way == "errors":
         raise InputError(f"way = \"errors\" is for coordinates, not for task '{task.name}': give another way")
-    return theirs.answers[one]
+    return theirs.outputs[one]
 
 
 def stranger_head(
-    teacher: nn.Module, task: Task, asked: Faces, feed: Feed, layer: str, epochs: int, lr: float, batch: int,
+    teacher: nn.Module,
+    task: Task,
+    asked: Faces,
+    loader: BatchLoader,
+    layer: str,
+    epochs: int,
+    lr: float,
+    batch: int,
 ) -> nn.Module:
     """The teacher with all that comes after a layer drawn anew and taught by itself on these faces alone."""
     head, kept = grafted(teacher, layer)
-    said = torch.from_numpy(feed.answers(teacher, asked)).to(feed.device)
-    steps = make_optimiser("adamw", head, lr, 0.0)
-    fall = falling(steps, epochs * batches_of(len(asked), batch))
+    said = torch.from_numpy(loader.outputs(teacher, asked)).to(loader.device)
+    optimizer = make_optimizer("adamw", head, lr, 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(asked), batch))
     for _ in range(epochs):
         head.train()
         for module in kept:
             module.training = False
-        for faces in feed(asked, batch=batch):
-            descend(steps, task.divergence(head(faces.images), said[faces.rows]).mean())
-            fall.step()
+        for faces in loader(asked, batch=batch):
+            training_step(optimizer, task.divergence(head(faces.images), said[faces.rows]).mean())
+            scheduler.step()
     return head
 
 
-def loss_of(model: nn.Module, task: Task, faces: Batch, answers: Tensor) -> Tensor:
+def loss_of(model: nn.Module, task: Task, faces: Batch, outputs: Tensor) -> Tensor:
     """The task's loss for answers that the model has given already."""
-    return task.loss(_Answered(model, answers), faces)
+    return task.loss(_Answered(model, outputs), faces)
 
 
 class _Answered(nn.Module):
     """A model that has answered."""
 
-    def __init__(self, model: nn.Module, answers: Tensor) -> None:
+    def __init__(self, model: nn.Module, outputs: Tensor) -> None:
         super().__init__()
         self.head = getattr(model, "head", None)
-        self.answers = answers
+        self.outputs = outputs
 
     def forward(self, _images: Tensor) -> Tensor:
-        return self.answers
+        return self.outputs
 
 
 def arrived(
-    model: nn.Module, task: Task, forget: Faces, held_back: Faces, feed: Feed, level: float,
+    model: nn.Module,
+    task: Task,
+    forget: Faces,
+    held_back: Faces,
+    loader: BatchLoader,
+    level: float,
 ) -> list[str]:
     """The groups whose forgotten do not lose less than held-back public people of that group (of anybody, where it has
     none): the one-sided rank test of Mann and Whitney does not say so at this level."""
-    rng = np.random.default_rng([feed.seed % 2**32, 7, feed.passes])
+    rng = np.random.default_rng([loader.seed % 2**32, 7, loader.passes])
     found = []
     for group in np.unique(forget.groups):
         same = held_back[np.flatnonzero(held_back.groups == group)]
-        sides = [unknown(model, task, whole_people(faces, rng), feed) for faces in
-                 (forget[np.flatnonzero(forget.groups == group)], same if len(same) else held_back)]
-        ours, theirs = (side[np.isfinite(side)] for side in sides)
+        membership_scores = [
+            unknown(model, task, whole_people(faces, rng), loader)
+            for faces in (forget[np.flatnonzero(forget.groups == group)], same if len(same) else held_back)
+        ]
+        ours, theirs = (side[np.isfinite(side)] for side in membership_scores)
         if len(ours) and len(theirs) and stats.mannwhitneyu(ours, theirs, alternative="less").pvalue >= level:
             found.append(str(group))
     return found
@@ -222,16 +275,16 @@ def whole_people(faces: Faces, rng: np.random.Generator) -> Faces:
 
 
 @torch.no_grad()
-def unknown(model: nn.Module, task: Task, faces: Faces, feed: Feed) -> Array:
+def unknown(model: nn.Module, task: Task, faces: Faces, loader: BatchLoader) -> Array:
     """(n,) what a model loses on each face; of embeddings how far a photo is from the same person's others (NaN: has
     none)."""
     if not len(faces):
         return np.zeros(0)
-    answers = feed.answers(model, faces)
-    if task.answers != "embeddings":
+    outputs = loader.outputs(model, faces)
+    if task.outputs != "embeddings":
         everything = Batch(torch.zeros(0), torch.from_numpy(np.ascontiguousarray(faces.targets)), np.arange(len(faces)))
-        return loss_of(model, task, everything, torch.from_numpy(np.array(answers))).numpy()
-    unit = units(answers)
+        return loss_of(model, task, everything, torch.from_numpy(np.array(outputs))).numpy()
+    unit = units(outputs)
     _, of, counts = np.unique(faces.identities, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), unit.shape[1]))
     np.add.at(sums, of, unit)

@@ -20,63 +20,78 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import Batch, Feed, batches_of, derive
-from efface.data.faces import Material
+from efface.data.batches import Batch, BatchLoader, batches_of, derive
+from efface.data.faces import MethodData
 from efface.errors import InputError
 from efface.models.depths import Tap, depth, flattened, tapped
 from efface.models.recogniser import Recogniser
-from efface.settings import Bound, Count, Number, Positive, Strength
+from efface.settings import Count, Limit, Number, Positive, Strength
 from efface.tasks import Task
 from efface.training.reweight import cells
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def miu(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 2, forget_epochs: Number = 1, batch: Count = 32,
-    optimiser: Optimiser = "adamw", weight: Strength = 1.0, mine_lr: Positive = 1e-3, tuning: Count = 100,
-    hidden: Count = 512, clip: Bound = 10.0,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 5e-4,
+    epochs: Count = 2,
+    forget_epochs: Number = 1,
+    batch: Count = 32,
+    optimiser: Optimiser = "adamw",
+    weight: Strength = 1.0,
+    mine_lr: Positive = 1e-3,
+    tuning: Count = 100,
+    hidden: Count = 512,
+    clip: Limit = 10.0,
 ) -> nn.Module:
     """Lower what features of the forgotten tell of their group, in the first `forget_epochs`; train on the retained
     with `weight` times the squared change of that. tuning: steps of the estimator before the first epoch, a tenth of
     them before each later one. Needs: both, with groups; retained faces with labels."""
-    groups, forgotten_group, retained_group = numbered(material, task, feed.device)
-    original = material.original if material.original is not None else copy.deepcopy(model).eval()
-    stream = feed.endless(material.retain, batch=batch)
+    groups, forgotten_group, retained_group = numbered(data, task, loader.device)
+    original = data.original if data.original is not None else copy.deepcopy(model).eval()
+    stream = loader.endless(data.retain, batch=batch)
     with tapped(features_of(original)) as theirs, tapped(features_of(model)) as ours:
-        before, now = (Estimator(one, tap, groups, hidden, mine_lr, derive(feed.seed, "mine", place))
-                       for place, (one, tap) in enumerate(((original, theirs), (model, ours))))
+        before, now = (
+            Estimator(one, tap, groups, hidden, mine_lr, derive(loader.seed, "mine", place))
+            for place, (one, tap) in enumerate(((original, theirs), (model, ours)))
+        )
         before.tune(itertools.islice(stream, tuning), retained_group)
-        steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
-        fall = falling(steps, epochs * batches_of(len(material.retain), batch))
+        optimizer = make_optimizer(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+        scheduler = linear_decay(optimizer, epochs * batches_of(len(data.retain), batch))
         for epoch in range(epochs):
             now.tune(itertools.islice(stream, tuning if epoch == 0 else math.ceil(tuning / 10)), retained_group)
             model.train()
             if epoch < forget_epochs:
-                for forgotten in feed(material.forget, batch=batch):
+                for forgotten in loader(data.forget, batch=batch):
                     model(forgotten.images)
-                    descend(steps, now.told(forgotten_group[forgotten.rows]), clip)
-            for retained in feed(material.retain, batch=batch):
+                    training_step(optimizer, now.told(forgotten_group[forgotten.rows]), clip)
+            for retained in loader(data.retain, batch=batch):
                 loss, group = task.loss(model, retained).mean(), retained_group[retained.rows]
                 with torch.no_grad():
                     original(retained.images)
                     kept = before.told(group)
-                descend(steps, loss + weight * (now.told(group) - kept).square(), clip)
-                fall.step()
+                training_step(optimizer, loss + weight * (now.told(group) - kept).square(), clip)
+                scheduler.step()
     return model
 
 
-def numbered(material: Material, task: Task, device: torch.device) -> tuple[int, Tensor, Tensor]:
+def numbered(data: MethodData, task: Task, device: torch.device) -> tuple[int, Tensor, Tensor]:
     """How many groups there are, and the group of each forgotten and each retained face as a number.
 
     Raises InputError where there is one group alone: features cannot tell anything of it.
     """
-    every = np.concatenate([cells(material.forget, task), cells(material.retain, task)])
+    every = np.concatenate([cells(data.forget, task), cells(data.retain, task)])
     names, of = np.unique(every, return_inverse=True)
     if len(names) < 2:
-        raise InputError("miu keeps what features tell of groups, and all faces are of one group: set data.group_by, "
-                         "data.group_file or data.group_clusters")
-    forgotten, retained = np.split(of, [len(material.forget)])
+        raise InputError(
+            "miu keeps what features tell of groups, and all faces are of one group: set data.group_by, "
+            "data.group_file or data.group_clusters"
+        )
+    forgotten, retained = np.split(of, [len(data.forget)])
     return len(names), torch.from_numpy(forgotten).to(device), torch.from_numpy(retained).to(device)
 
 
@@ -99,8 +114,10 @@ class Estimator:
         assert self.network is not None
         features = flattened(self.tap.out, grid=1)
         evenly = torch.randint(self.groups, group.shape, generator=self.random).to(group.device)
-        together, apart = (self.network(torch.cat([features, functional.one_hot(one, self.groups)], 1))[:, 0]
-                           for one in (group, evenly))
+        together, apart = (
+            self.network(torch.cat([features, functional.one_hot(one, self.groups)], 1))[:, 0]
+            for one in (group, evenly)
+        )
         return together.mean() - (apart.logsumexp(0) - math.log(len(group)))  # type: ignore[no-any-return]
 
     def tune(self, batches: Iterable[Batch], group: Tensor) -> None:
@@ -113,7 +130,7 @@ class Estimator:
             if self.network is None:
                 self.network = self.built(flattened(self.tap.out, grid=1))
             steps = steps or torch.optim.SGD(self.network.parameters(), self.lr, momentum=0.9)
-            descend(steps, -self.told(group[faces.rows]), clip=10.0)
+            training_step(steps, -self.told(group[faces.rows]), clip=10.0)
 
     def built(self, features: Tensor) -> nn.Module:
         """The network for features of this width."""

@@ -15,42 +15,58 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Batch, Feed, batches_of, derive
-from efface.data.faces import Material
+from efface.data.batches import Batch, BatchLoader, batches_of, derive
+from efface.data.faces import MethodData
+from efface.methods.distillation import perturb, teacher_of
 from efface.methods.neggrad import mean_loss
-from efface.methods.teaching import nudge, teacher_of
 from efface.settings import Count, Factor, Positive, Share
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def neggrad_plus(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32, optimiser: Optimiser = "adamw", anneal: bool = True,
-    alpha: Share = 0.95, ceiling: Factor = 4.0, labels: bool = True, augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 5e-4,
+    epochs: Count = 2,
+    batch: Count = 32,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
+    alpha: Share = 0.95,
+    ceiling: Factor = 4.0,
+    labels: bool = True,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Descend on alpha of the retained loss minus (1 - alpha) of the forgotten's. Needs: both, with labels unless
     `labels = false`."""
     if labels:
-        limit = ceiling * mean_loss(model, task, material, feed, batch)
+        limit = ceiling * mean_loss(model, task, data, loader, batch)
 
         def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
             return task.loss(model, retained), task.loss(model, forgotten).clamp(max=limit)
     else:
-        teacher = teacher_of(model, material, feed)
-        nudge(model, derive(feed.seed, "nudge"))
+        teacher = teacher_of(model, data, loader)
+        perturb(model, derive(loader.seed, "nudge"))
 
         def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
-            return (task.divergence(model(retained.images), teacher.of_retained(retained)),
-                    task.divergence(model(forgotten.images), teacher.of_forgotten(forgotten)))
+            return (
+                task.divergence(model(retained.images), teacher.of_retained(retained)),
+                task.divergence(model(forgotten.images), teacher.of_forgotten(forgotten)),
+            )
 
-    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
-    fall = falling(steps, epochs * batches_of(len(material.retain), batch), anneal)
+    optimizer = make_optimizer(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(data.retain), batch), anneal)
     model.train()
     for _ in range(epochs):
-        for retained, forgotten in zip(feed(material.retain, batch=batch, augment=augment),
-                                       feed.endless(material.forget, batch=batch, augment=augment), strict=False):
+        for retained, forgotten in zip(
+            loader(data.retain, batch=batch, augment=augment),
+            loader.endless(data.forget, batch=batch, augment=augment),
+            strict=False,
+        ):
             kept, climbed = losses(forgotten, retained)
-            descend(steps, alpha * kept.mean() - (1 - alpha) * climbed.mean())
-            fall.step()
+            training_step(optimizer, alpha * kept.mean() - (1 - alpha) * climbed.mean())
+            scheduler.step()
     return model

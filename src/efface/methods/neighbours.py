@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import special
 from torch import nn
 
-from efface.data.batches import Feed, answering_batch
+from efface.data.batches import BatchLoader, inference_batch
 from efface.data.faces import Array, Faces
 from efface.data.vectors import units
 from efface.models.depths import flattened, tapped
@@ -25,29 +25,33 @@ class Seen:
 
     features: dict[str, NDArray[np.float32]]
     """(n, d) of each part."""
-    answers: NDArray[np.float32]
+    outputs: NDArray[np.float32]
     """(n, ...)"""
 
 
 @torch.no_grad()
-def seen_by(model: nn.Module, parts: Mapping[str, nn.Module], faces: Faces, feed: Feed) -> Seen:
+def seen_by(model: nn.Module, parts: Mapping[str, nn.Module], faces: Faces, loader: BatchLoader) -> Seen:
     """Features of these parts and answers of a model in evaluation mode, in one pass; each face is handed out once."""
     model.eval()
     features: dict[str, list[Array]] = {name: [] for name in parts}
-    answers: list[Array] = []
-    batch = answering_batch(feed.device)
+    outputs: list[Array] = []
+    batch = inference_batch(loader.device)
     with ExitStack() as stack:
         taps = {name: stack.enter_context(tapped(part)) for name, part in parts.items()}
         for start in range(0, len(faces), batch):
-            some = feed.fetch(faces, np.arange(start, min(start + batch, len(faces))))
-            answers.append(model(some.images).cpu().numpy())
+            some = loader.fetch(faces, np.arange(start, min(start + batch, len(faces))))
+            outputs.append(model(some.images).cpu().numpy())
             for name, tap in taps.items():
                 features[name].append(flattened(tap.out).cpu().numpy())
-    return Seen({name: np.concatenate(found) for name, found in features.items()}, np.concatenate(answers))
+    return Seen({name: np.concatenate(found) for name, found in features.items()}, np.concatenate(outputs))
 
 
 def nearest(
-    ours: Array, others: Array, k: int, our_groups: Array | None = None, other_groups: Array | None = None,
+    ours: Array,
+    others: Array,
+    k: int,
+    our_groups: Array | None = None,
+    other_groups: Array | None = None,
 ) -> NDArray[np.int64]:
     """(n, k) rows of the others (m, d) that are nearest to each of ours (n, d), the nearest first, after every feature
     was given the others' mean and deviation. With groups, of the same group where there are k of it; fewer than k
@@ -64,15 +68,15 @@ def nearest(
     return near
 
 
-def averaged(task: Task, answers: Array, near: NDArray[np.int64]) -> NDArray[np.float32]:
+def averaged(task: Task, outputs: Array, near: NDArray[np.int64]) -> NDArray[np.float32]:
     """(n, ...) the mean answer over each row of `near` (n, k): of classes the mean of their probabilities as logits, of
     embeddings that of their directions."""
-    if task.answers == "embeddings":
-        mean = units(answers)[near].mean(1)
-    elif task.answers == "points":
-        mean = np.asarray(answers)[near].mean(1)
+    if task.outputs == "embeddings":
+        mean = units(outputs)[near].mean(1)
+    elif task.outputs == "points":
+        mean = np.asarray(outputs)[near].mean(1)
     elif task.labels == "one":
-        mean = np.log(special.softmax(np.asarray(answers, np.float64), axis=1)[near].mean(1) + 1e-9)
+        mean = np.log(special.softmax(np.asarray(outputs, np.float64), axis=1)[near].mean(1) + 1e-9)
     else:
-        mean = special.logit(np.clip(special.expit(np.asarray(answers, np.float64))[near].mean(1), 1e-6, 1 - 1e-6))
+        mean = special.logit(np.clip(special.expit(np.asarray(outputs, np.float64))[near].mean(1), 1e-6, 1 - 1e-6))
     return mean.astype(np.float32)  # type: ignore[no-any-return]

@@ -21,43 +21,57 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, batches_of, derive
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader, batches_of, derive
+from efface.data.faces import MethodData
 from efface.errors import InputError
-from efface.methods.matching import like_the_forgotten
-from efface.methods.teaching import nudge
-from efface.settings import Bound, Count, Number, Positive
+from efface.methods.distillation import perturb
+from efface.methods.matched_public_faces import matched_public
+from efface.settings import Count, Limit, Number, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, fit, make_optimiser
+from efface.training.train import Optimiser, fit, linear_decay, make_optimizer, training_step
 
 
 def piu_fr(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-3, epochs: Count = 2, batch: Count = 64, optimiser: Optimiser = "adamw", anneal: bool = True,
-    ceiling: Bound = 1.0, clip: Bound = 1.0, repair_epochs: Number = 1, repair_lr: Positive = 5e-4,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-3,
+    epochs: Count = 2,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
+    ceiling: Limit = 1.0,
+    clip: Limit = 1.0,
+    repair_epochs: Number = 1,
+    repair_lr: Positive = 5e-4,
 ) -> nn.Module:
     """Climb the divergence from the original on the forgotten, descend it on public faces of their classes, then train
     on the retained for `repair_epochs`. Needs: the forgotten and public faces with labels; for the repair, retained
     faces with labels."""
-    if not len(material.public):
-        raise InputError("piu_fr needs public faces, and there are none: set split.public, or (as published, and with "
-                         "an attack that then says nothing) public = \"strangers\"")
-    matched = like_the_forgotten(material)
-    on_forgotten, on_public = (torch.from_numpy(feed.answers(model, faces)).to(feed.device)
-                               for faces in (material.forget, matched))
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, 2 * epochs * batches_of(len(matched), batch), anneal)
-    nudge(model, derive(feed.seed, "nudge"))
+    if not len(data.public):
+        raise InputError(
+            "piu_fr needs public faces, and there are none: set split.public, or (as published, and with "
+            'an attack that then says nothing) public = "strangers"'
+        )
+    matched = matched_public(data)
+    on_forgotten, on_public = (
+        torch.from_numpy(loader.outputs(model, faces)).to(loader.device) for faces in (data.forget, matched)
+    )
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, 2 * epochs * batches_of(len(matched), batch), anneal)
+    perturb(model, derive(loader.seed, "nudge"))
     model.train()
     for _ in range(epochs):
-        for forgotten in feed(material.forget, batch=batch):
+        for forgotten in loader(data.forget, batch=batch):
             away = task.divergence(model(forgotten.images), on_forgotten[forgotten.rows]).clamp(max=ceiling)
-            descend(steps, -away.mean(), clip)
-            fall.step()
-            same_classes = feed.fetch(matched, forgotten.rows)
+            training_step(optimizer, -away.mean(), clip)
+            scheduler.step()
+            same_classes = loader.fetch(matched, forgotten.rows)
             held = task.divergence(model(same_classes.images), on_public[same_classes.rows])
-            descend(steps, held.mean(), clip)
-            fall.step()
+            training_step(optimizer, held.mean(), clip)
+            scheduler.step()
     if repair_epochs:
-        fit(model, task, material.retain, feed, lr=repair_lr, epochs=repair_epochs, batch=batch, optimiser=optimiser)
+        fit(model, task, data.retain, loader, lr=repair_lr, epochs=repair_epochs, batch=batch, optimiser=optimiser)
     return model

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from efface.data.batches import Feed
-from efface.data.faces import Array, Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import Array, MethodData
 from efface.errors import InputError
 from efface.settings import Count, Positive
 from efface.tasks import Task
@@ -20,20 +20,26 @@ from efface.training.train import fit
 
 
 def rebalance(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    weight: Positive | None = None, lr: Positive = 5e-4, epochs: Count = 2, batch: Count = 32,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    weight: Positive | None = None,
+    lr: Positive = 5e-4,
+    epochs: Count = 2,
+    batch: Count = 32,
 ) -> nn.Module:
     """Fine-tune on retained faces, those of the forgotten's main group `weight` times as often as the others
     (default: as often as before the forgetting). Needs: retained faces with labels and groups."""
-    draw = (reweighted(material.retain, material.gone, task).weights if weight is None else
-            favoured(material, weight))
-    return fit(model, task, material.retain, feed, lr=lr, epochs=epochs, batch=batch, weights=draw)
+    draw = reweighted(data.retain, data.gone, task).weights if weight is None else favoured(data, weight)
+    return fit(model, task, data.retain, loader, lr=lr, epochs=epochs, batch=batch, weights=draw)
 
 
-def favoured(material: Material, weight: float) -> Array:
+def favoured(data: MethodData, weight: float) -> Array:
     """Weight (n,) of each retained face: `weight` in the group most of the forgotten are of, 1 elsewhere."""
-    names, counts = np.unique(material.forget.groups, return_counts=True)
-    harmed = material.retain.groups == names[counts.argmax()]
+    names, counts = np.unique(data.forget.groups, return_counts=True)
+    harmed = data.retain.groups == names[counts.argmax()]
     if not harmed.any():
         raise InputError(f"rebalance has no retained face of group '{names[counts.argmax()]}' to draw more often")
-    return np.where(harmed, weight, 1.0) * (1 if material.retain.weights is None else material.retain.weights)
+    return np.where(harmed, weight, 1.0) * (1 if data.retain.weights is None else data.retain.weights)

@@ -6,15 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from efface.data.faces import Array, Faces, Material
+from efface.data.faces import Array, Faces, MethodData
 
 
-def mislabelled(material: Material, seed: int) -> Faces:
+def mislabelled(data: MethodData, seed: int) -> Faces:
     """The forgotten, each with a label drawn from all but its own: another class, or other attributes."""
-    rng, targets = np.random.default_rng(seed), material.forget.targets
-    return replace(material.forget, targets=(
-        other_classes(targets, int(max(targets.max(), material.retain.targets.max())) + 1, rng)
-        if np.issubdtype(targets.dtype, np.integer) else other_attributes(targets, rng)))
+    rng, targets = np.random.default_rng(seed), data.forget.targets
+    return replace(
+        data.forget,
+        targets=(
+            other_classes(targets, int(max(targets.max(), data.retain.targets.max())) + 1, rng)
+            if np.issubdtype(targets.dtype, np.integer)
+            else other_attributes(targets, rng)
+        ),
+    )
 
 
 def other_classes(targets: Array, classes: int, rng: np.random.Generator) -> Array:

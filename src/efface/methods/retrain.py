@@ -9,8 +9,8 @@ from __future__ import annotations
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
@@ -18,10 +18,30 @@ from efface.training.train import Optimiser, train
 
 
 def retrain(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
-    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    epochs: Count = 20,
+    lr: Positive = 5e-4,
+    batch: Count = 32,
+    weight_decay: Strength = 1e-4,
+    optimiser: Optimiser = "adamw",
+    milestones: tuple[Count, ...] = (),
+    augment: Augment = "none",
 ) -> nn.Module:
     """Initialise the model anew and train it on the retained faces alone. Needs: retained faces with labels."""
-    return train(reinitialise(model), task, material.retain, feed, epochs=epochs, lr=lr, batch=batch,
-                 weight_decay=weight_decay, optimiser=optimiser, milestones=milestones, augment=augment)
+    return train(
+        reinitialise(model),
+        task,
+        data.retain,
+        loader,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        weight_decay=weight_decay,
+        optimiser=optimiser,
+        milestones=milestones,
+        augment=augment,
+    )

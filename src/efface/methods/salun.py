@@ -11,35 +11,44 @@ from __future__ import annotations
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed, batches_of, derive
-from efface.data.faces import Material, together
+from efface.data.batches import BatchLoader, batches_of, derive
+from efface.data.faces import MethodData, together
 from efface.methods.gradients import mean_gradient, strongest
 from efface.methods.relabel import mislabelled
 from efface.settings import Count, Positive, Share
 from efface.tasks import Task
-from efface.training.train import Optimiser, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer
 
 
 def salun(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    share: Share = 0.5, lr: Positive = 0.013, epochs: Count = 10, batch: Count = 64, optimiser: Optimiser = "sgd",
-    anneal: bool = True, augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    share: Share = 0.5,
+    lr: Positive = 0.013,
+    epochs: Count = 10,
+    batch: Count = 64,
+    optimiser: Optimiser = "sgd",
+    anneal: bool = True,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Learn random other labels of the forgotten and those of the retained with the most salient weights. Needs: both,
     with labels."""
-    gradient = mean_gradient(model, task, material.forget, feed, batch)
+    gradient = mean_gradient(model, task, data.forget, loader, batch)
     salient = strongest({name: values.abs() for name, values in gradient.items()}, share)
-    mixed = together(mislabelled(material, derive(feed.seed, "labels")), material.retain)
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, epochs * batches_of(len(mixed), batch), anneal)
+    mixed = together(mislabelled(data, derive(loader.seed, "labels")), data.retain)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(mixed), batch), anneal)
     model.train()
     for _ in range(epochs):
-        for faces in feed(mixed, batch=batch, augment=augment):
-            steps.zero_grad()
+        for faces in loader(mixed, batch=batch, augment=augment):
+            optimizer.zero_grad()
             task.loss(model, faces).mean().backward()  # type: ignore[no-untyped-call]
             for name, weight in model.named_parameters():
                 if weight.grad is not None:
                     weight.grad.mul_(salient[name])
-            steps.step()
-            fall.step()
+            optimizer.step()
+            scheduler.step()
     return model

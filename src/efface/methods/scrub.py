@@ -20,43 +20,56 @@ from typing import Literal
 import torch
 from torch import nn
 
-from efface.data.batches import Feed, batches_of, derive
-from efface.data.faces import Faces, Material
+from efface.data.batches import BatchLoader, batches_of, derive
+from efface.data.faces import Faces, MethodData
 from efface.errors import InputError
-from efface.methods.matching import like_the_forgotten
-from efface.methods.teaching import EpochOf, nudge, teacher_of
-from efface.settings import Bound, Count, Positive, Strength
+from efface.methods.distillation import EpochOf, perturb, teacher_of
+from efface.methods.matched_public_faces import matched_public
+from efface.settings import Count, Limit, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def scrub(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-3, epochs: Count = 15, max_epochs: Count = 10, batch: Count = 64, optimiser: Optimiser = "adamw",
-    alpha: Strength = 1.0, gamma: Strength = 0.0, temperature: Positive = 1.0, clip: Bound = 10.0,
-    order: Literal["forget first", "retain first"] = "forget first", epoch_of: EpochOf = "forget", anneal: bool = True,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-3,
+    epochs: Count = 15,
+    max_epochs: Count = 10,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    alpha: Strength = 1.0,
+    gamma: Strength = 0.0,
+    temperature: Positive = 1.0,
+    clip: Limit = 10.0,
+    order: Literal["forget first", "retain first"] = "forget first",
+    epoch_of: EpochOf = "forget",
+    anneal: bool = True,
     rewind: bool = False,
 ) -> nn.Module:
     """In each of the first `max_epochs` epochs leave the original on the forgotten, and in every epoch return to it on
     the retained. Needs: both, without labels (with gamma > 0: labels of the retained; with rewind: labels of the
     forgotten and of public faces)."""
-    if rewind and not len(material.public):
-        raise InputError("scrub: rewind compares with public faces, and there are none: set split.public, or "
-                         "rewind = false")
-    teacher = teacher_of(model, material, feed)
-    away_steps, back_steps = (batches_of(len(faces), batch)
-                              for faces in (material.forget, getattr(material, epoch_of)))
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, back_steps * epochs + away_steps * min(max_epochs, epochs), anneal)
-    retained = feed.endless(material.retain, batch=batch)
+    if rewind and not len(data.public):
+        raise InputError(
+            "scrub: rewind compares with public faces, and there are none: set split.public, or rewind = false"
+        )
+    teacher = teacher_of(model, data, loader)
+    away_steps, back_steps = (batches_of(len(faces), batch) for faces in (data.forget, getattr(data, epoch_of)))
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, back_steps * epochs + away_steps * min(max_epochs, epochs), anneal)
+    retained = loader.endless(data.retain, batch=batch)
     passed: list[nn.Module] = []
 
     def leave() -> None:
-        for faces in feed(material.forget, batch=batch):
+        for faces in loader(data.forget, batch=batch):
             out = model(faces.images) / temperature
             away = temperature**2 * task.divergence(out, teacher.of_forgotten(faces) / temperature)
-            descend(steps, -away.mean(), clip)
-            fall.step()
+            training_step(optimizer, -away.mean(), clip)
+            scheduler.step()
 
     def come_back() -> None:
         for faces in itertools.islice(retained, back_steps):
@@ -64,10 +77,10 @@ def scrub(
             loss = alpha * temperature**2 * task.divergence(out, teacher.of_retained(faces) / temperature).mean()
             if gamma:
                 loss = loss + gamma * task.loss(model, faces).mean()
-            descend(steps, loss)
-            fall.step()
+            training_step(optimizer, loss)
+            scheduler.step()
 
-    nudge(model, derive(feed.seed, "nudge"))
+    perturb(model, derive(loader.seed, "nudge"))
     for epoch in range(epochs):
         model.train()
         leaving = [leave] if epoch < max_epochs else []
@@ -75,18 +88,18 @@ def scrub(
             part()
         if rewind:
             passed.append(copy.deepcopy(model))
-    return rewound(passed, task, material, feed) if rewind else model
+    return rewound(passed, task, data, loader) if rewind else model
 
 
-def rewound(passed: list[nn.Module], task: Task, material: Material, feed: Feed) -> nn.Module:
+def rewound(passed: list[nn.Module], task: Task, data: MethodData, loader: BatchLoader) -> nn.Module:
     """The model among those passed through whose loss on the forgotten is nearest to the last one's on public faces."""
-    held_out = like_the_forgotten(material)
-    goal = float(losses(passed[-1], task, held_out, feed).mean())
-    return min(passed, key=lambda one: abs(float(losses(one, task, material.forget, feed).mean()) - goal))
+    held_out = matched_public(data)
+    goal = float(losses(passed[-1], task, held_out, loader).mean())
+    return min(passed, key=lambda one: abs(float(losses(one, task, data.forget, loader).mean()) - goal))
 
 
 @torch.no_grad()
-def losses(model: nn.Module, task: Task, faces: Faces, feed: Feed) -> torch.Tensor:
+def losses(model: nn.Module, task: Task, faces: Faces, loader: BatchLoader) -> torch.Tensor:
     """(n,) what a model in evaluation mode loses on each face."""
     model.eval()
-    return torch.cat([task.loss(model, one) for one in feed(faces, batch=256)])
+    return torch.cat([task.loss(model, one) for one in loader(faces, batch=256)])

@@ -17,49 +17,67 @@ import torch
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed, batches_of
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader, batches_of
+from efface.data.faces import MethodData
 from efface.methods.gradients import mean_squares
-from efface.settings import Bound, Count, Positive, Strength
+from efface.settings import Count, Limit, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def sfr_on(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 0.01, epochs: Count = 5, batch: Count = 64, optimiser: Optimiser = "sgd",
-    weight_decay: Strength = 5e-4, anneal: bool = True, every: Count = 5, ascent: Strength = 25.0,
-    power: Strength = 0.5, clip: Bound = 7.0, augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 0.01,
+    epochs: Count = 5,
+    batch: Count = 64,
+    optimiser: Optimiser = "sgd",
+    weight_decay: Strength = 5e-4,
+    anneal: bool = True,
+    every: Count = 5,
+    ascent: Strength = 25.0,
+    power: Strength = 0.5,
+    clip: Limit = 7.0,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Train on the retained, and every few steps climb the forgotten's loss through the weights that are theirs. Needs:
     both, with labels."""
-    theirs = mean_squares(model, task, material.forget, feed, batch)
-    others = mean_squares(model, task, material.retain, feed, batch)
+    theirs = mean_squares(model, task, data.forget, loader, batch)
+    others = mean_squares(model, task, data.retain, loader, batch)
     owned = {name: theirs[name] >= others[name] for name in theirs}
-    length = epochs * batches_of(len(material.retain), batch)
-    steps = make_optimiser(optimiser, model, lr, weight_decay)
-    fall = falling(steps, length, anneal)
-    forgotten = feed.endless(material.forget, batch=batch, augment=augment)
+    length = epochs * batches_of(len(data.retain), batch)
+    optimizer = make_optimizer(optimiser, model, lr, weight_decay)
+    scheduler = linear_decay(optimizer, length, anneal)
+    forgotten = loader.endless(data.forget, batch=batch, augment=augment)
     model.train()
-    for step, retained in zip(range(length), feed.endless(material.retain, batch=batch, augment=augment), strict=False):
+    for step, retained in zip(range(length), loader.endless(data.retain, batch=batch, augment=augment), strict=False):
         if step % every == 0:
             loss = task.loss(model, next(forgotten))
             share = (-power * loss.detach().clamp_min(1e-6).log()).softmax(0)
             strength = ascent * (1 + math.cos(math.pi * step / length)) / 2
-            climb(model, (share * loss).sum(), strength, float(fall.get_last_lr()[0]), clip, owned)
-        descend(steps, task.loss(model, retained).mean())
-        fall.step()
+            climb(model, (share * loss).sum(), strength, float(scheduler.get_last_lr()[0]), clip, owned)
+        training_step(optimizer, task.loss(model, retained).mean())
+        scheduler.step()
     return model
 
 
 def climb(
-    model: nn.Module, loss: torch.Tensor, strength: float, lr: float, clip: float, mask: dict[str, torch.Tensor],
+    model: nn.Module,
+    loss: torch.Tensor,
+    strength: float,
+    lr: float,
+    clip: float,
+    mask: dict[str, torch.Tensor],
 ) -> None:
     """A plain step up the loss by the masked weights, its gradient no longer than `clip`."""
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     gradients = torch.autograd.grad(strength * loss, list(weights.values()), allow_unused=True)
-    masked = {name: gradient * mask[name] for (name, gradient) in zip(weights, gradients, strict=True)
-              if gradient is not None}
+    masked = {
+        name: gradient * mask[name] for (name, gradient) in zip(weights, gradients, strict=True) if gradient is not None
+    }
     norm = float(torch.stack([gradient.square().sum() for gradient in masked.values()]).sum().sqrt())
     with torch.no_grad():
         for name, gradient in masked.items():

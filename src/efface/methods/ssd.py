@@ -11,21 +11,27 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from efface.data.batches import Feed
-from efface.data.faces import Material, together
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData, together
 from efface.methods.gradients import mean_squares
 from efface.settings import Count, Positive
 from efface.tasks import Task
 
 
 def ssd(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    alpha: Positive = 1.5, strength: Positive = 1.0, batch: Count = 16,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    alpha: Positive = 1.5,
+    strength: Positive = 1.0,
+    batch: Count = 16,
 ) -> nn.Module:
     """Scale each weight whose importance to the forgotten is over `alpha` times that to all trained faces by `strength`
     times the ratio of the two (at most 1). Needs: both, once, with labels."""
-    forgotten = mean_squares(model, task, material.forget, feed, batch)
-    everybody = mean_squares(model, task, together(material.forget, material.retain), feed, batch)
+    forgotten = mean_squares(model, task, data.forget, loader, batch)
+    everybody = mean_squares(model, task, together(data.forget, data.retain), loader, batch)
     with torch.no_grad():
         weights = dict(model.named_parameters())
         for name, mine in forgotten.items():

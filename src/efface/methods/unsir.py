@@ -14,47 +14,64 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import Feed, derive
-from efface.data.faces import Material
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import MethodData
 from efface.methods.clusters import cluster
-from efface.methods.teaching import steps_of, teacher_of
+from efface.methods.distillation import steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, falling, make_optimiser
+from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
 
 
 def unsir(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 2e-3, epochs: Count = 15, batch: Count = 64, optimiser: Optimiser = "adamw", clusters: Count = 10,
-    noises: Count = 8, noise_steps: Count = 40, noise_lr: Positive = 0.1, weight: Strength = 0.1,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 2e-3,
+    epochs: Count = 15,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
+    clusters: Count = 10,
+    noises: Count = 8,
+    noise_steps: Count = 40,
+    noise_lr: Positive = 0.1,
+    weight: Strength = 0.1,
     repair: Strength = 0.5,
 ) -> nn.Module:
     """Learn noise far from each cluster of the forgotten, pull it there, then repair for a `repair` share of the
     epochs. Needs: both, without labels."""
-    teacher = teacher_of(model, material, feed)
-    _, centroids = cluster(teacher.forget, "kmeans", clusters, derive(feed.seed, "clusters"))
-    centre = functional.normalize(torch.from_numpy(centroids).to(feed.device)).repeat_interleave(noises, 0)
-    noise = far_noise(model, centre, material.forget.shape, noise_steps, noise_lr, weight)
-    total = steps_of(material, epochs=epochs, batch=batch)
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    fall = falling(steps, total)
-    rng = torch.Generator().manual_seed(feed.seed)
+    teacher = teacher_of(model, data, loader)
+    _, centroids = cluster(teacher.forget, "kmeans", clusters, derive(loader.seed, "clusters"))
+    centre = functional.normalize(torch.from_numpy(centroids).to(loader.device)).repeat_interleave(noises, 0)
+    noise = far_noise(model, centre, data.forget.shape, noise_steps, noise_lr, weight)
+    total = steps_of(data, epochs=epochs, batch=batch)
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    scheduler = linear_decay(optimizer, total)
+    rng = torch.Generator().manual_seed(loader.seed)
     model.train()
-    for step, retained in zip(range(total), feed.endless(material.retain, batch=batch), strict=False):
+    for step, retained in zip(range(total), loader.endless(data.retain, batch=batch), strict=False):
         if step < (1 - repair) * total:
-            some = torch.randperm(len(noise), generator=rng)[:batch].to(feed.device)
+            some = torch.randperm(len(noise), generator=rng)[:batch].to(loader.device)
             out = model(torch.cat([noise[some], retained.images]).contiguous(memory_format=torch.channels_last))
-            impaired = (1 - functional.cosine_similarity(out[:len(some)], centre[some])).mean()
-            held = out[len(some):]
+            impaired = (1 - functional.cosine_similarity(out[: len(some)], centre[some])).mean()
+            held = out[len(some) :]
         else:
-            held, impaired = model(retained.images), torch.zeros((), device=feed.device)
-        descend(steps, impaired + task.divergence(held, teacher.of_retained(retained)).mean())
-        fall.step()
+            held, impaired = model(retained.images), torch.zeros((), device=loader.device)
+        training_step(optimizer, impaired + task.divergence(held, teacher.of_retained(retained)).mean())
+        scheduler.step()
     return model
 
 
-def far_noise(model: nn.Module, centre: Tensor, shape: tuple[int, int, int], steps: int, lr: float, weight: float,
-              ) -> Tensor:
+def far_noise(
+    model: nn.Module,
+    centre: Tensor,
+    shape: tuple[int, int, int],
+    steps: int,
+    lr: float,
+    weight: float,
+) -> Tensor:
     """(n, c, h, w) images whose embeddings lie far from their centre (n, d), from N(0, 1); the model stays as it is."""
     model.eval()
     noise = torch.randn(len(centre), *shape, device=centre.device, requires_grad=True)

@@ -11,40 +11,47 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from efface.data.batches import Batch, Feed
-from efface.data.faces import Material
+from efface.data.batches import Batch, BatchLoader
+from efface.data.faces import MethodData
 from efface.settings import Count, Positive
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, make_optimiser
+from efface.training.train import Optimiser, make_optimizer, training_step
 
 
 def unsir_benchmark(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    lr: Positive = 1e-3, epochs: Count = 2, batch: Count = 64, optimiser: Optimiser = "plain_sgd",
-    noise_steps: Count = 5, noise_lr: Positive = 0.01,
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    lr: Positive = 1e-3,
+    epochs: Count = 2,
+    batch: Count = 64,
+    optimiser: Optimiser = "plain_sgd",
+    noise_steps: Count = 5,
+    noise_lr: Positive = 0.01,
 ) -> nn.Module:
     """Learn retained labels on noise unlike the forgotten, beside the retained. Needs: both, labels of the retained."""
-    steps = make_optimiser(optimiser, model, lr, 0.0)
-    size = min(batch, len(material.forget), len(material.retain))
+    optimizer = make_optimizer(optimiser, model, lr, 0.0)
+    size = min(batch, len(data.forget), len(data.retain))
     model.train()
     for _ in range(epochs):
-        for retained, forgotten in zip(feed(material.retain, batch=size), feed(material.forget, batch=size),
-                                       strict=False):
+        for retained, forgotten in zip(loader(data.retain, batch=size), loader(data.forget, batch=size), strict=False):
             if len(retained.rows) == len(forgotten.rows) == size:
                 noise = unlike(model, forgotten, noise_steps, noise_lr)
                 as_retained = Batch(noise, retained.targets, retained.rows)
-                descend(steps, task.loss(model, as_retained).mean() + task.loss(model, retained).mean())
+                training_step(optimizer, task.loss(model, as_retained).mean() + task.loss(model, retained).mean())
     return model
 
 
 def unlike(model: nn.Module, forgotten: Batch, steps: int, lr: float) -> Tensor:
     """(b, c, h, w) noise, a pixel in 0 to 1 while it is learned, that the model answers unlike the forgotten."""
     with torch.no_grad():
-        answers = model(forgotten.images)
+        outputs = model(forgotten.images)
     noise = torch.randn_like(forgotten.images).requires_grad_(True)
     learner = torch.optim.Adam([noise], lr)
     for _ in range(steps):
-        alike = -(model(2 * noise - 1) - answers).square().mean()
+        alike = -(model(2 * noise - 1) - outputs).square().mean()
         (noise.grad,) = torch.autograd.grad(alike, noise)
         learner.step()
     return (2 * noise.detach().clamp(0, 1) - 1).contiguous(memory_format=torch.channels_last)

@@ -15,40 +15,59 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from efface.data.batches import Batch, Feed, batches_of
-from efface.data.faces import Array, Material
+from efface.data.batches import Batch, BatchLoader, batches_of
+from efface.data.faces import Array, MethodData
 from efface.settings import Count, Number, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, descend, make_optimiser
+from efface.training.train import Optimiser, make_optimizer, training_step
 
 
 def unsir_official(
-    model: nn.Module, task: Task, material: Material, feed: Feed, *,
-    noises: Count = 32, noise_steps: Count = 40, noise_lr: Positive = 0.1, weight: Strength = 0.1,
-    impair_lr: Positive = 0.02, impair_steps: Count = 20, repair_lr: Positive = 0.01, repair_epochs: Number = 1,
-    batch: Count = 64, optimiser: Optimiser = "adamw",
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    noises: Count = 32,
+    noise_steps: Count = 40,
+    noise_lr: Positive = 0.1,
+    weight: Strength = 0.1,
+    impair_lr: Positive = 0.02,
+    impair_steps: Count = 20,
+    repair_lr: Positive = 0.01,
+    repair_epochs: Number = 1,
+    batch: Count = 64,
+    optimiser: Optimiser = "adamw",
 ) -> nn.Module:
     """Learn hard noise for the classes of the forgotten, train on it beside retained faces, then repair on those.
     Needs: the classes of the forgotten (no face of them), retained faces with labels."""
-    classes = np.unique(material.forget.targets, axis=0).repeat(noises, 0)
-    labels = torch.from_numpy(classes).to(feed.device)
-    noise = hard_noise(model, task, labels, material.retain.shape, noise_steps, noise_lr, weight)
-    rng = np.random.default_rng(feed.seed)
-    retained = feed.endless(material.retain, batch=batch)
-    steps = make_optimiser(optimiser, model, impair_lr, 0.0)
+    classes = np.unique(data.forget.targets, axis=0).repeat(noises, 0)
+    labels = torch.from_numpy(classes).to(loader.device)
+    noise = hard_noise(model, task, labels, data.retain.shape, noise_steps, noise_lr, weight)
+    rng = np.random.default_rng(loader.seed)
+    retained = loader.endless(data.retain, batch=batch)
+    optimizer = make_optimizer(optimiser, model, impair_lr, 0.0)
     model.train()
     for faces in itertools.islice(retained, impair_steps):
         some = rng.permutation(len(classes))[:batch]
         images = torch.cat([noise[some], faces.images]).contiguous(memory_format=torch.channels_last)
-        descend(steps, task.loss(model, Batch(images, torch.cat([labels[some], faces.targets]), faces.rows)).mean())
-    steps = make_optimiser(optimiser, model, repair_lr, 0.0)
-    for faces in itertools.islice(retained, repair_epochs * batches_of(len(material.retain), batch)):
-        descend(steps, task.loss(model, faces).mean())
+        training_step(
+            optimizer, task.loss(model, Batch(images, torch.cat([labels[some], faces.targets]), faces.rows)).mean()
+        )
+    optimizer = make_optimizer(optimiser, model, repair_lr, 0.0)
+    for faces in itertools.islice(retained, repair_epochs * batches_of(len(data.retain), batch)):
+        training_step(optimizer, task.loss(model, faces).mean())
     return model
 
 
 def hard_noise(
-    model: nn.Module, task: Task, labels: Tensor, shape: tuple[int, int, int], steps: int, lr: float, weight: float,
+    model: nn.Module,
+    task: Task,
+    labels: Tensor,
+    shape: tuple[int, int, int],
+    steps: int,
+    lr: float,
+    weight: float,
 ) -> Tensor:
     """(n, c, h, w) images from N(0, 1) that the model, as it is, finds hard to take for their labels (n, ...)."""
     model.eval()

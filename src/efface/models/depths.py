@@ -42,8 +42,10 @@ def depth(model: nn.Module, name: str) -> nn.Module:
     parts = depths(model)
     names = list(parts)
     if not names:
-        raise InputError(f"{type(model).__name__} has no parts to take features from: give it `depths`, a dict from "
-                         "names to the paths of its submodules, early to late")
+        raise InputError(
+            f"{type(model).__name__} has no parts to take features from: give it `depths`, a dict from "
+            "names to the paths of its submodules, early to late"
+        )
     shorthand = {"early": names[0], "middle": names[len(names) // 2], "last": names[-1]}
     if (wanted := shorthand.get(name, name)) not in parts:
         raise InputError(f"layer '{name}': {type(model).__name__} has {', '.join(names)}{nearest(name, names)}")
@@ -89,8 +91,10 @@ def grafted(model: nn.Module, name: str) -> tuple[nn.Module, list[nn.Module]]:
     for path, module in new.named_modules():
         if before or any(module is part for part in head):
             own = model.get_submodule(path)
-            for restored, was in ((module.parameters(recurse=False), own.parameters(recurse=False)),
-                                  (module.buffers(recurse=False), own.buffers(recurse=False))):
+            for restored, was in (
+                (module.parameters(recurse=False), own.parameters(recurse=False)),
+                (module.buffers(recurse=False), own.buffers(recurse=False)),
+            ):
                 for ours, theirs in zip(restored, was, strict=True):
                     ours.copy_(theirs)
                     ours.requires_grad_(False)

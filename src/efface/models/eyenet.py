@@ -26,11 +26,13 @@ class EyeNet(nn.Module):
     def __init__(self, channels: int, widths: tuple[int, int, int], hidden: int) -> None:
         super().__init__()
         sizes = (channels, *widths)
-        self.features = nn.Sequential(*(
-            layer
-            for before, after in pairwise(sizes)
-            for layer in (nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-        ))
+        self.features = nn.Sequential(
+            *(
+                layer
+                for before, after in pairwise(sizes)
+                for layer in (nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+            )
+        )
         self.pool = nn.AdaptiveAvgPool2d((4, 6))
         self.head = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1] * 24, hidden), nn.ReLU(), nn.Linear(hidden, 4))
 
@@ -38,11 +40,16 @@ class EyeNet(nn.Module):
         height, width = images.shape[-2:]
         fractions = 0.5 + self.head(self.pool(self.features(images))).view(-1, 2, 2)
         return fractions * torch.tensor(  # type: ignore[no-any-return]
-            [width, height], dtype=images.dtype, device=images.device)
+            [width, height], dtype=images.dtype, device=images.device
+        )
 
 
 def eyenet(
-    shape: tuple[int, int, int], _classes: int = 0, *, widths: tuple[int, int, int] = (32, 64, 128), hidden: int = 256,
+    shape: tuple[int, int, int],
+    _classes: int = 0,
+    *,
+    widths: tuple[int, int, int] = (32, 64, 128),
+    hidden: int = 256,
 ) -> EyeNet:
     """Eye centres in pixels from grey or colour faces of any size from 8x8 up."""
     return EyeNet(shape[0], widths, hidden)

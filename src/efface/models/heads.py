@@ -83,7 +83,13 @@ class AdaFace(Head):
     """The margin follows the length of the embedding, which stands for the quality of the photo (eq. 8 to 11)."""
 
     def __init__(
-        self, classes: int, dimensions: int, margin: float, scale: float, spread: float = 0.333, pace: float = 0.01,
+        self,
+        classes: int,
+        dimensions: int,
+        margin: float,
+        scale: float,
+        spread: float = 0.333,
+        pace: float = 0.01,
     ) -> None:
         super().__init__(classes, dimensions, margin, scale)
         self.spread, self.pace = spread, pace
@@ -112,8 +118,15 @@ class MagFace(Head):
     """The margin grows with the length of the embedding, and long ones are rewarded (eq. 4 and 5)."""
 
     def __init__(
-        self, classes: int, dimensions: int, margin: float, scale: float, low: float = 10, high: float = 110,
-        most: float = 0.8, reward: float = 35,
+        self,
+        classes: int,
+        dimensions: int,
+        margin: float,
+        scale: float,
+        low: float = 10,
+        high: float = 110,
+        most: float = 0.8,
+        reward: float = 35,
     ) -> None:
         if margin > most:
             raise InputError(f"model.margin {margin:g} is too large: MagFace's grows from it to {most:g}; give less")

@@ -16,8 +16,14 @@ from torch import Tensor, nn
 from efface.models.pointwise import Pointwise
 from efface.models.reset import draw
 
-BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3),
-          200: (6, 26, 60, 6)}
+BLOCKS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 14, 3),
+    100: (3, 13, 30, 3),
+    200: (6, 26, 60, 6),
+}
 """Blocks of each stage, by depth."""
 
 
@@ -32,8 +38,11 @@ class Block(nn.Module):
         self.prelu = nn.PReLU(after)
         self.conv2 = nn.Conv2d(after, after, 3, stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(after)
-        self.downsample = (nn.Sequential(Pointwise(before, after, stride), nn.BatchNorm2d(after))
-                           if stride > 1 or before != after else None)
+        self.downsample = (
+            nn.Sequential(Pointwise(before, after, stride), nn.BatchNorm2d(after))
+            if stride > 1 or before != after
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         beside = x if self.downsample is None else self.downsample(x)
@@ -47,7 +56,11 @@ class IResNet(nn.Module):
     depths: ClassVar = {"stem": "prelu", **{f"stage {number}": f"layer{number}" for number in range(1, 5)}}
 
     def __init__(
-        self, shape: tuple[int, int, int], depth: int = 18, width: int = 64, dimensions: int = 512,
+        self,
+        shape: tuple[int, int, int],
+        depth: int = 18,
+        width: int = 64,
+        dimensions: int = 512,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()

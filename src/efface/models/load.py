@@ -45,17 +45,30 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise InputError(f"{path} is not a whole safetensors file: {error}") from None
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError,
-            AssertionError, struct.error) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        struct.error,
+    ) as error:
         reason = str(error).splitlines() or [type(error).__name__]
-        raise InputError(f"{path} is no file of weights: expected a state dict saved by torch.save, or safetensors "
-                         f"({reason[0][:120]})") from None
+        raise InputError(
+            f"{path} is no file of weights: expected a state dict saved by torch.save, or safetensors "
+            f"({reason[0][:120]})"
+        ) from None
     for wrapper in WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
             found = found[wrapper]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{path} holds {type(found).__name__}, not a state dict: expected names with tensors; "
-                         "save model.state_dict()")
+        raise InputError(
+            f"{path} holds {type(found).__name__}, not a state dict: expected names with tensors; "
+            "save model.state_dict()"
+        )
     return {str(name).removeprefix("module."): value for name, value in found.items()}, {}
 
 
@@ -77,8 +90,11 @@ def start_from(model: nn.Module, path: Path) -> nn.Module:
     """
     weights, wanted = read_weights(path)[0], model.state_dict()
     last = list(wanted)[-1].rpartition(".")[0]
-    fitting = {name: tensor for name, tensor in weights.items()
-               if not (name.startswith(f"{last}.") and name in wanted and tensor.shape != wanted[name].shape)}
+    fitting = {
+        name: tensor
+        for name, tensor in weights.items()
+        if not (name.startswith(f"{last}.") and name in wanted and tensor.shape != wanted[name].shape)
+    }
     own = {name: tensor for name, tensor in wanted.items() if name not in fitting and name.startswith(f"{last}.")}
     put({**fitting, **own}, model, path)
     return model
@@ -90,17 +106,18 @@ def is_backbone(names: Iterable[str]) -> bool:
 
 
 def put(weights: Mapping[str, Tensor], model: nn.Module, path: Path) -> None:
-    """Weights into the network they fit; InputError, and no weight changed, if they do not. `path` is for the message.
-    """
+    """Weights into the network they fit; InputError, and no weight changed, if they do not. path: for the message."""
     wanted = model.state_dict()
     missing, unknown = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     if missing or unknown:
         raise InputError(f"{path} is of another network: it lacks {_few(missing)} and has {_few(unknown)} too many")
     for name, tensor in wanted.items():
         if tensor.shape != weights[name].shape:
-            raise InputError(f"{path} is of another network: {name} is {tuple(weights[name].shape)}, "
-                             f"expected {tuple(tensor.shape)}; give the model the settings and the size of picture it "
-                             "was trained with")
+            raise InputError(
+                f"{path} is of another network: {name} is {tuple(weights[name].shape)}, "
+                f"expected {tuple(tensor.shape)}; give the model the settings and the size of picture it "
+                "was trained with"
+            )
     model.load_state_dict(weights)
 
 

@@ -16,8 +16,9 @@ BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2
 """(expansion, channels, how often, stride of the first) as published."""
 
 
-def layer(before: int, after: int, size: int | tuple[int, int], stride: int = 1, groups: int = 1,
-          active: bool = True) -> nn.Sequential:
+def layer(
+    before: int, after: int, size: int | tuple[int, int], stride: int = 1, groups: int = 1, active: bool = True
+) -> nn.Sequential:
     """Convolution, batch normalisation and, if active, PReLU; without padding for a kernel as large as the picture."""
     padding = size // 2 if isinstance(size, int) else 0
     convolution = nn.Conv2d(before, after, size, stride, padding, groups=groups, bias=False)
@@ -30,8 +31,9 @@ class Bottleneck(nn.Module):
     def __init__(self, before: int, after: int, expansion: int, stride: int) -> None:
         super().__init__()
         wide = before * expansion
-        self.layers = nn.Sequential(layer(before, wide, 1), layer(wide, wide, 3, stride, groups=wide),
-                                    layer(wide, after, 1, active=False))
+        self.layers = nn.Sequential(
+            layer(before, wide, 1), layer(wide, wide, 3, stride, groups=wide), layer(wide, after, 1, active=False)
+        )
         self.adds = stride == 1 and before == after
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,48 +31,72 @@ class Recogniser(nn.Module):
 
 
 def iresnet(
-    shape: tuple[int, int, int], classes: int, *,
-    depth: Literal[10, 18, 34, 50, 100, 200] = 18, width: Count = 64, dimensions: Count = 512, dropout: Share = 0.0,
-    head: HeadName = "arcface", margin: Strength | None = None, scale: Positive = 64.0,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    depth: Literal[10, 18, 34, 50, 100, 200] = 18,
+    width: Count = 64,
+    dimensions: Count = 512,
+    dropout: Share = 0.0,
+    head: HeadName = "arcface",
+    margin: Strength | None = None,
+    scale: Positive = 64.0,
 ) -> Recogniser:
     """IResNet of a depth; `width` is the number of channels of its first stage (64 as published)."""
-    return Recogniser(IResNet(shape, depth, width, dimensions, dropout),
-                      make_head(head, classes, dimensions, margin, scale))
+    return Recogniser(
+        IResNet(shape, depth, width, dimensions, dropout), make_head(head, classes, dimensions, margin, scale)
+    )
 
 
 def mobilefacenet(
-    shape: tuple[int, int, int], classes: int, *,
-    width: Count = 64, dimensions: Count = 512,
-    head: HeadName = "arcface", margin: Strength | None = None, scale: Positive = 64.0,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: Count = 64,
+    dimensions: Count = 512,
+    head: HeadName = "arcface",
+    margin: Strength | None = None,
+    scale: Positive = 64.0,
 ) -> Recogniser:
     """MobileFaceNet; `width` is the number of channels of its first layer (64 as published)."""
     return Recogniser(MobileFaceNet(shape, width, dimensions), make_head(head, classes, dimensions, margin, scale))
 
 
 def own_backbone(
-    shape: tuple[int, int, int], classes: int, *,
-    factory: str, dimensions: Count = 512,
-    head: HeadName = "arcface", margin: Strength | None = None, scale: Positive = 64.0,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    factory: str,
+    dimensions: Count = 512,
+    head: HeadName = "arcface",
+    margin: Strength | None = None,
+    scale: Positive = 64.0,
 ) -> Recogniser:
     """A backbone of yours: `factory` = "module:function", called with the shape (c, h, w) of one image."""
     try:
         backbone = function_named(factory)(shape)
     except TypeError as error:
-        raise InputError(f"model.factory '{factory}' cannot be called with the shape {shape} of an image: "
-                         f"{first_line(error)}") from error
+        raise InputError(
+            f"model.factory '{factory}' cannot be called with the shape {shape} of an image: {first_line(error)}"
+        ) from error
     if not isinstance(backbone, nn.Module):
         raise InputError(f"model.factory '{factory}' gives {type(backbone).__name__}: expected a torch.nn.Module")
     try:
         answer = untrained_answer(backbone, shape)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"model.factory '{factory}' gives a network that cannot embed images of shape {shape}: "
-                         f"{first_line(error)}") from error
+        raise InputError(
+            f"model.factory '{factory}' gives a network that cannot embed images of shape {shape}: {first_line(error)}"
+        ) from error
     if not isinstance(answer, Tensor):
-        raise InputError(f"model.factory '{factory}' gives a network that answers with a {type(answer).__name__}: "
-                         f"expected embeddings (2, {dimensions}) for two images")
+        raise InputError(
+            f"model.factory '{factory}' gives a network that answers with a {type(answer).__name__}: "
+            f"expected embeddings (2, {dimensions}) for two images"
+        )
     if answer.shape != (2, dimensions):
-        raise InputError(f"model.factory '{factory}' gives {tuple(answer.shape)} for two images: expected "
-                         f"(2, {dimensions}); set model.dimensions to the width of its embeddings")
+        raise InputError(
+            f"model.factory '{factory}' gives {tuple(answer.shape)} for two images: expected "
+            f"(2, {dimensions}); set model.dimensions to the width of its embeddings"
+        )
     return Recogniser(backbone, make_head(head, classes, dimensions, margin, scale))
 
 
@@ -97,6 +121,8 @@ def function_named(factory: str, where: str = "model.factory") -> Callable[..., 
         function: Callable[..., Any] = getattr(import_module(module), name)
         inspect.getsource(import_module(module))  # what a run is signed with
     except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
-        raise InputError(f"{where} '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
-                         "imported from where you stand") from None
+        raise InputError(
+            f"{where} '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
+            "imported from where you stand"
+        ) from None
     return function

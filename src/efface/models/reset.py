@@ -15,11 +15,16 @@ def reinitialise(model: nn.Module) -> nn.Module:
     """
     before = {name: (weight._version, weight.detach().clone()) for name, weight in model.named_parameters()}
     draw(model)
-    kept = [name for name, weight in model.named_parameters()
-            if name in before and weight._version == before[name][0] and torch.equal(weight, before[name][1])]
+    kept = [
+        name
+        for name, weight in model.named_parameters()
+        if name in before and weight._version == before[name][0] and torch.equal(weight, before[name][1])
+    ]
     if kept:
-        raise InputError(f"{type(model).__name__} cannot start afresh: {', '.join(kept[:3])} ({len(kept)} in all) kept "
-                         "their trained values; give the module that holds them a reset_parameters() method")
+        raise InputError(
+            f"{type(model).__name__} cannot start afresh: {', '.join(kept[:3])} ({len(kept)} in all) kept "
+            "their trained values; give the module that holds them a reset_parameters() method"
+        )
     return model
 
 

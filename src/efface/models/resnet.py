@@ -30,8 +30,11 @@ class Block(nn.Module):
         self.relu = nn.ReLU()
         self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(after)
-        self.downsample = None if stride == 1 and before == after else nn.Sequential(
-            Pointwise(before, after, stride), nn.BatchNorm2d(after))
+        self.downsample = (
+            None
+            if stride == 1 and before == after
+            else nn.Sequential(Pointwise(before, after, stride), nn.BatchNorm2d(after))
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         around = features if self.downsample is None else self.downsample(features)
@@ -92,8 +95,12 @@ def as_wanted(normalise: Normalise, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def resnet18(
-    shape: tuple[int, int, int], classes: int, *,
-    width: Count = 64, stem: Stem = "imagenet", normalise: Normalise = "none",
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    width: Count = 64,
+    stem: Stem = "imagenet",
+    normalise: Normalise = "none",
 ) -> ResNet18:
     """ResNet-18; `width` is the number of channels of its first stage (64 as published)."""
     return ResNet18(shape[0], classes, width, stem, normalise)

@@ -30,9 +30,11 @@ def read_plan(path: Path) -> dict[str, Plan]:
         raise InputError(f"plan {path} is not valid TOML: {error}") from None
     arms = raw.pop("arms", {})
     if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
-        raise InputError(f"plan {path}: arms must be tables, each laid over the plan: [arms.\"a name\"]")
-    plans = {name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
-             for name, arm in (arms or {"": {}}).items()}
+        raise InputError(f'plan {path}: arms must be tables, each laid over the plan: [arms."a name"]')
+    plans = {
+        name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
+        for name, arm in (arms or {"": {}}).items()
+    }
     skewed = {title: one for name, plan in plans.items() for title, one in at_each_skew(name, plan).items()}
     return {title: one for name, plan in skewed.items() for title, one in in_rounds(name, plan).items()}
 
@@ -41,18 +43,24 @@ def at_each_skew(name: str, plan: Plan) -> dict[str, Plan]:
     """An arm per skew of a request that has several."""
     if not isinstance(plan.forget.skew, tuple):
         return {name: plan}
-    return {f"{name}, skew {skew:.0%}".removeprefix(", "):
-            plan.model_copy(update={"forget": plan.forget.model_copy(update={"skew": skew})})
-            for skew in plan.forget.skew}
+    return {
+        f"{name}, skew {skew:.0%}".removeprefix(", "): plan.model_copy(
+            update={"forget": plan.forget.model_copy(update={"skew": skew})}
+        )
+        for skew in plan.forget.skew
+    }
 
 
 def in_rounds(name: str, plan: Plan) -> dict[str, Plan]:
     """An arm per round of a request that comes in several."""
     if plan.forget.rounds == 1 or plan.forget.round is not None:
         return {name: plan}
-    return {f"{name}, round {number}".removeprefix(", "):
-            plan.model_copy(update={"forget": plan.forget.model_copy(update={"round": number})})
-            for number in range(1, plan.forget.rounds + 1)}
+    return {
+        f"{name}, round {number}".removeprefix(", "): plan.model_copy(
+            update={"forget": plan.forget.model_copy(update={"round": number})}
+        )
+        for number in range(1, plan.forget.rounds + 1)
+    }
 
 
 def parse_plan(raw: dict[str, Any], where: str) -> Plan:
@@ -70,7 +78,3 @@ def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         under = merged.get(key)
         merged[key] = overlaid(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return merged
-
-
-
-

@@ -209,7 +209,7 @@ class Stage(Named):
     """... among what leaves the attack, the forgotten against `val`, within so much of one half."""
     public: Literal["public", "strangers"] = "public"
     """The faces handed to the method as free to use. "strangers" are those that the attack is scored with: some have
-    published such numbers; the row says that it has seen its judges."""
+    published such numbers; the row says that it was trained on the attack's non-members."""
 
 
 class Audit(Strict):
@@ -234,8 +234,10 @@ class Audit(Strict):
     @model_validator(mode="after")
     def _pairs(self) -> Audit:
         if self.shadows % 2:
-            raise ValueError(f"shadows = {self.shadows} is odd: they come in pairs, each with the people that the "
-                             f"other lacks; give {self.shadows + 1}")
+            raise ValueError(
+                f"shadows = {self.shadows} is odd: they come in pairs, each with the people that the "
+                f"other lacks; give {self.shadows + 1}"
+            )
         if self.unlearn and self.shadows < 4:
             raise ValueError(f"unlearn needs shadows to make forget, and shadows = {self.shadows}: give at least 4")
         return self
@@ -302,8 +304,10 @@ class Plan(Strict):
             if name in RESERVED:
                 raise ValueError(f"method name '{name}' is taken by a row every report has: choose another")
             if stage.after is not None and stage.after not in earlier:
-                raise ValueError(f"methods.{name}: after = '{stage.after}' must name a method that stands above it"
-                                 f"{nearest(stage.after, earlier) if earlier else ''}")
+                raise ValueError(
+                    f"methods.{name}: after = '{stage.after}' must name a method that stands above it"
+                    f"{nearest(stage.after, earlier) if earlier else ''}"
+                )
             earlier.append(name)
         for name in self.audit.unlearn if self.audit else ():
             if name not in self.methods:
@@ -313,19 +317,28 @@ class Plan(Strict):
             while (after := self.methods[line[-1]].after) is not None:
                 line.append(after)
             if searched := [one for one in line if self.methods[one].search]:
-                raise ValueError(f"audit.unlearn: '{searched[0]}' is searched, and shadows have nobody of val to "
-                                 "choose by: set what was chosen, and leave out search")
+                raise ValueError(
+                    f"audit.unlearn: '{searched[0]}' is searched, and shadows have nobody of val to "
+                    "choose by: set what was chosen, and leave out search"
+                )
         for name in self.accept:
             if name.startswith("epsilon/") or "of the way" in name:
-                raise ValueError(f"accept: '{name}' is measured of the original and of audit.unlearn alone, so its "
-                                 "verdict would have no controls; take an attack's auc")
+                raise ValueError(
+                    f"accept: '{name}' is measured of the original and of audit.unlearn alone, so its "
+                    "verdict would have no controls; take an attack's auc"
+                )
         if self.audit and self.audit.unlearn and self.forget.rounds > 1:
             raise ValueError("audit.unlearn: shadows forget at once, not in rounds; leave out forget.rounds")
         return self
 
 
 ORIGINAL, REFERENCE, OTHER_SEED, NOBODY, CONSTANT = (
-    "original", "reference", "reference, other seed", "nobody was trained on these", "one answer for everybody")
+    "original",
+    "reference",
+    "reference, other seed",
+    "nobody was trained on these",
+    "one answer for everybody",
+)
 RESERVED = (ORIGINAL, REFERENCE, OTHER_SEED, NOBODY, CONSTANT)
 """Rows that reports have of themselves: the last three are controls, another retrained model, strangers in the place of
 the forgotten, and an answer that does not look at the picture."""

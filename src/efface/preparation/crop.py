@@ -28,7 +28,10 @@ of LFW), so that a box drawn from annotated eyes is the one a detector would hav
 
 
 def whole(
-    photo_size: tuple[int, int], eyes: Floats | None, size: tuple[int, int], jitter: float,
+    photo_size: tuple[int, int],
+    eyes: Floats | None,
+    size: tuple[int, int],
+    jitter: float,
     generator: np.random.Generator,
 ) -> Floats:
     """The place of a photo's window: all of it, or smaller by up to `jitter`, anywhere that keeps the eyes (2, 2)."""
@@ -42,7 +45,11 @@ def whole(
 
 
 def box(
-    face: Floats, eyes: Floats | None, size: tuple[int, int], margin: float, jitter: float,
+    face: Floats,
+    eyes: Floats | None,
+    size: tuple[int, int],
+    margin: float,
+    jitter: float,
     generator: np.random.Generator,
 ) -> Floats:
     """The place of a face's box (left, top, width, height) with its margin, in the shape of `size`.

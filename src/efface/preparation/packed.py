@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface import __version__
-from efface.data.faces import Album
+from efface.data.faces import FaceTable
 from efface.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def write_packed(
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def open_packed(folder: Path) -> Album:
+def open_packed(folder: Path) -> FaceTable:
     """The faces of a packed folder, memory-mapped. Checksums are left to `verify_packed`."""
     manifest = read_manifest(folder)
     try:
@@ -71,7 +71,7 @@ def open_packed(folder: Path) -> Album:
     table = _read_labels(folder / LABELS, manifest["columns"])
     if len(table) != len(images):
         raise InputError(f"{folder} has {len(images)} images but {len(table)} rows of labels: prepare it again")
-    return Album(images, table)
+    return FaceTable(images, table)
 
 
 def verify_packed(folder: Path) -> None:

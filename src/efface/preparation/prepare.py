@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.data.faces import EYES, Album
+from efface.data.faces import EYES, FaceTable
 from efface.datasets.bioid import HEADER
 from efface.datasets.card import Card
 from efface.errors import InputError
@@ -34,8 +34,24 @@ from efface.preparation.photos import check_photos, difference_hash, file_size, 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TEMPLATE", "Detector", "Face", "Prepared", "Settings", "box_around", "difference_hash", "export_eyes",
-           "find_face", "load", "near_duplicates", "placement", "prepare", "render", "similarity", "summary"]
+__all__ = [
+    "TEMPLATE",
+    "Detector",
+    "Face",
+    "Prepared",
+    "Settings",
+    "box_around",
+    "difference_hash",
+    "export_eyes",
+    "find_face",
+    "load",
+    "near_duplicates",
+    "placement",
+    "prepare",
+    "render",
+    "similarity",
+    "summary",
+]
 
 Crop = Literal["whole", "box", "align"]
 Eyes = Literal["annotated", "detected", "none"]
@@ -173,22 +189,22 @@ def summary(folder: Path) -> Prepared:
     return Prepared(folder, manifest["shape"][0], near_duplicates=manifest["near_duplicates"]["pairs"], **counts)
 
 
-def export_eyes(album: Album, folder: Path, *, stem: str = "face") -> None:
-    """Write an album as BioID does: `face_0000.pgm` and `face_0000.eye` per image, grey, eyes in whole pixels.
+def export_eyes(face_table: FaceTable, folder: Path, *, stem: str = "face") -> None:
+    """Write a face table as BioID does: `face_0000.pgm` and `face_0000.eye` per image, grey, eyes in whole pixels.
 
     `efface.datasets.bioid.read` reads it back. Identities do not survive, because the layout has no place for them.
     """
     from PIL import Image
 
-    missing = [column for column in EYES if column not in album.table]
+    missing = [column for column in EYES if column not in face_table.table]
     if missing:
         raise InputError(f"the faces have no {', '.join(missing)}: only annotated faces can be exported")
-    eyes = album.table[EYES].to_numpy(dtype=float)
+    eyes = face_table.table[EYES].to_numpy(dtype=float)
     if not np.isfinite(eyes).all():
         raise InputError("some faces have no eye centres: only annotated faces can be exported")
     with new_folder(folder) as unfinished:
         for row, marks in enumerate(np.rint(eyes).astype(int)):
-            pixels = np.asarray(album.images[row]).transpose(1, 2, 0)
+            pixels = np.asarray(face_table.images[row]).transpose(1, 2, 0)
             picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
             picture.convert("L").save(unfinished / f"{stem}_{row:04d}.pgm")
             lines = ["\t".join(HEADER), "\t".join(map(str, marks))]
@@ -217,7 +233,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def sign(photos: pd.DataFrame, settings: Settings, card: Card) -> str:
-    """A checksum of all that decides the outcome: settings, labels, and the size of every file, wherever it lies."""
+    """A checksum of all that decides the result: settings, labels, and the size of every file, wherever it lies."""
     sizes = [file_size(path, key) for path, key in zip(photos["path"], photos["key"], strict=True)]
     labels = photos.drop(columns="path").assign(bytes=sizes).to_csv(index=False)
     head = json.dumps([asdict(settings), card.name, FORMAT])

@@ -52,7 +52,12 @@ class Scored:
 
 
 def quality(
-    folder: Path, out: Path, *, weights: Path | None = None, by: str | None = None, pairs: Path | None = None,
+    folder: Path,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    by: str | None = None,
+    pairs: Path | None = None,
 ) -> Scored:
     """Score every photo of a folder, or of a packed one, into `out/quality.csv` (a row per photo, worst first) and
     `out/quality.png` (from worst to best).
@@ -91,8 +96,11 @@ def quality(
         unit = np.concatenate([embeddings for _, embeddings in seen])
         first, second, same = compared
         alike = np.einsum("pd,pd->p", unit[first], unit[second])
-        falling = {name: error_versus_discard(alike, same, worse(table[name].to_numpy(), first, second))
-                   for name in names if table[name].notna().all()}
+        falling = {
+            name: error_versus_discard(alike, same, worse(table[name].to_numpy(), first, second))
+            for name in names
+            if table[name].notna().all()
+        }
         curves = draw_discard(falling, out)
     return Scored(out / "quality.csv", out / "quality.png", curves, len(table), by)
 
@@ -108,8 +116,10 @@ def among(pairs: Pairs, keys: list[str]) -> tuple[Array, Array, Array]:
     rows = places(pairs, keys)
     here: Array = np.all(rows >= 0, axis=0)
     if not here.any() or pairs.same[here].all() or not pairs.same[here].any():
-        raise InputError(f"{int(here.sum())} of the {len(here)} pairs name two photos that are in the folder: pairs of "
-                         "one person and of two are needed")
+        raise InputError(
+            f"{int(here.sum())} of the {len(here)} pairs name two photos that are in the folder: pairs of "
+            "one person and of two are needed"
+        )
     return rows[0, here], rows[1, here], pairs.same[here]
 
 
@@ -138,8 +148,10 @@ def loaded(weights: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures."""
     _, record = read_weights(weights)
     if record.get("task") != "recognition":
-        raise InputError(f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
-                         "of a run with task = \"recognition\"")
+        raise InputError(
+            f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
+            'of a run with task = "recognition"'
+        )
     channels, height, width = record["shape"]
     untrained = MODELS[record["model"]]((channels, height, width), record["classes"], **record["model_settings"])
     backbone = load_weights(untrained, weights).eval().requires_grad_(False).get_submodule("backbone")
@@ -166,14 +178,22 @@ def opened(folder: Path, shape: tuple[int, int, int]) -> Photos:
     if not (folder / MANIFEST).is_file():
         table = any_folder.read(folder)
         paths = table["path"].tolist()
-        return Photos(table["key"].tolist(), table["person"].tolist(),
-                      lambda rows: np.stack([decoded(paths[row], shape) for row in rows]))
-    album = open_packed(folder)
-    if album.images.shape[1:] != shape:
-        raise InputError(f"{folder} holds faces of {album.images.shape[1:]} but the network was trained on {shape} "
-                         "(channels, height, width): prepare them alike")
-    return Photos(album.table["key"].tolist(), album.table["person"].tolist(),
-                  lambda rows: np.array(album.images[list(rows)]))
+        return Photos(
+            table["key"].tolist(),
+            table["person"].tolist(),
+            lambda rows: np.stack([decoded(paths[row], shape) for row in rows]),
+        )
+    face_table = open_packed(folder)
+    if face_table.images.shape[1:] != shape:
+        raise InputError(
+            f"{folder} holds faces of {face_table.images.shape[1:]} but the network was trained on {shape} "
+            "(channels, height, width): prepare them alike"
+        )
+    return Photos(
+        face_table.table["key"].tolist(),
+        face_table.table["person"].tolist(),
+        lambda rows: np.array(face_table.images[list(rows)]),
+    )
 
 
 def decoded(path: str, shape: tuple[int, int, int]) -> Array:

@@ -27,8 +27,14 @@ def draw_discard(curves: Mapping[str, tuple[Array, Array]], out: Path) -> Path:
     axis = figure.subplots()
     axis.axhline(100 * curves[best_first[0]][1][0], color="#bbbbbb", linewidth=1, linestyle=":")
     for place, name in enumerate(best_first):
-        axis.plot(100 * shares, 100 * curves[name][1], color=f"C{place % 10}", linewidth=2.2 if place < 3 else 1.1,
-                  linestyle="-" if place < 10 else "--", label=f"{name} ({areas[name]:.2f})")
+        axis.plot(
+            100 * shares,
+            100 * curves[name][1],
+            color=f"C{place % 10}",
+            linewidth=2.2 if place < 3 else 1.1,
+            linestyle="-" if place < 10 else "--",
+            label=f"{name} ({areas[name]:.2f})",
+        )
     axis.set_xlabel("pairs left out, those with the worst photo first, %")
     axis.set_ylabel("same-person pairs refused, %")
     axis.set_title("The more a curve falls, the better its score foretells errors", fontsize=11)

@@ -34,8 +34,7 @@ def grafiqs(backbone: nn.Module, images: Tensor) -> Tensor:
 def misfit(layer: nn.Module, x: Tensor) -> Tensor:
     """How far the mean and variance of each picture (b, c, h, w) are from a layer's running ones, summed over all."""
     mean, variance = (layer.get_buffer(name) for name in ("running_mean", "running_var"))
-    return ((x.mean((2, 3)) - mean).square().mean(1)
-            + (x.var((2, 3), correction=0) - variance).square().mean(1)).sum()
+    return ((x.mean((2, 3)) - mean).square().mean(1) + (x.var((2, 3), correction=0) - variance).square().mean(1)).sum()
 
 
 def stability(backbone: nn.Module, images: Tensor, *, passes: int = 32, rate: float = 0.5) -> Tensor:
@@ -51,9 +50,13 @@ def stability(backbone: nn.Module, images: Tensor, *, passes: int = 32, rate: fl
     with inputs_of(backbone, layers[-1:]) as seen:
         backbone(images)
     (layer, x), rng = seen[0], torch.Generator().manual_seed(0)
-    embeddings = torch.stack([
-        functional.normalize(layer(x * (torch.rand(x.shape[1], generator=rng) >= rate).to(x) / (1 - rate)))
-        for _ in range(passes)], dim=1)
+    embeddings = torch.stack(
+        [
+            functional.normalize(layer(x * (torch.rand(x.shape[1], generator=rng) >= rate).to(x) / (1 - rate)))
+            for _ in range(passes)
+        ],
+        dim=1,
+    )
     apart = torch.cdist(embeddings, embeddings).sum((1, 2)) / (passes * (passes - 1))
     return 2 * torch.sigmoid(-apart)
 

@@ -90,16 +90,18 @@ def natural_colour(images: Array) -> Scores:
     xyz = np.einsum("dc,nchw->ndhw", to_xyz / to_xyz.sum(1, keepdims=True), linear(images))
     roots = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     a, b = (500 * (roots[:, 0] - roots[:, 1])).mean((1, 2)), (200 * (roots[:, 1] - roots[:, 2])).mean((1, 2))
-    away: Scores = -np.hypot(*(np.maximum(0, np.maximum(low - value, value - high))
-                               for value, low, high in ((a, 5, 25), (b, 5, 35))))
+    away: Scores = -np.hypot(
+        *(np.maximum(0, np.maximum(low - value, value - high)) for value, low, high in ((a, 5, 25), (b, 5, 35)))
+    )
     return away
 
 
 def sharpness(images: Array) -> Scores:
     """Logarithm of the variance of the Laplacian of the grey levels. A plain stand-in: OFIQ's needs trained weights."""
     grey = images.astype(np.float64).mean(1)
-    laplacian = (grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1]
-                 - 4 * grey[:, 1:-1, 1:-1])
+    laplacian = (
+        grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * grey[:, 1:-1, 1:-1]
+    )
     sharp: Scores = np.log(laplacian.var((1, 2)) + 1e-3)
     return sharp
 

@@ -42,6 +42,7 @@ def contact_sheet(scores: Array, picture: Callable[[int], Array], name: str) -> 
         for place in range(across):
             face = np.asarray(picture(start + place))
             image = Image.fromarray(face[0] if len(face) == 1 else np.ascontiguousarray(face.transpose(1, 2, 0)))
-            sheet.paste(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC),
-                        (LABEL + place * (SIDE + GAP), top))
+            sheet.paste(
+                image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BICUBIC), (LABEL + place * (SIDE + GAP), top)
+            )
     return sheet

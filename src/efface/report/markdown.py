@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from efface.report import fairness, proof, words
+from efface.report import audit, fairness, wording
 from efface.report.page import faster, group_names, headline_of
 from efface.results import Results
 from efface.tasks import TASKS
@@ -15,40 +15,69 @@ def markdown(results: Results) -> str:
         score, groups = TASKS[request.task].error, group_names(request)
         bills = {row.method: row.cost for row in results.evaluations if row.arm == request.arm}
         what = score.replace("_", " ")
-        head = ["model", "forgotten, %", "attack AUC", *(f"{what}, {group}" for group in groups),
-                *(f"change, {group}" for group in groups), "faces, of retraining"]
+        head = [
+            "model",
+            "forgotten, %",
+            "attack AUC",
+            *(f"{what}, {group}" for group in groups),
+            *(f"change, {group}" for group in groups),
+            "faces, of retraining",
+        ]
         lines = [f"**{request.arm}**\n"] if request.arm else []
         lines += [_row(head), _row(["---"] * len(head))]
         for one in results.summaries:
             if one.arm != request.arm:
                 continue
             measures, share = one.measures, bills[one.method].faces_of_retraining
-            lines.append(_row([
-                one.method, words.interval(measures.get("forgotten/percent")),
-                words.interval(measures.get("membership/auc/photo")),
-                *(words.interval(measures.get(f"{score}/test/{group}")) for group in groups),
-                *(words.interval(measures.get(f"increase/{score}/against original/{group}"), percent=True)
-                  for group in groups),
-                "–" if share is None else f"{100 * share:.0f}%",
-            ]))
+            lines.append(
+                _row(
+                    [
+                        one.method,
+                        wording.interval(measures.get("forgotten/percent")),
+                        wording.interval(measures.get("membership/auc/photo")),
+                        *(wording.interval(measures.get(f"{score}/test/{group}")) for group in groups),
+                        *(
+                            wording.interval(measures.get(f"increase/{score}/against original/{group}"), percent=True)
+                            for group in groups
+                        ),
+                        "–" if share is None else f"{100 * share:.0f}%",
+                    ]
+                )
+            )
         parts.append("\n".join(lines))
         if headline := headline_of(TASKS[request.task], request):
-            head = ["model", *(title for _, title in headline), *([words.FASTER] if request.classes else [])]
+            head = ["model", *(title for _, title in headline), *([wording.FASTER] if request.classes else [])]
             table = [_row(head), _row(["---"] * len(head))]
-            table += [_row([one.method, *(words.interval(one.measures.get(name)) for name, _ in headline),
-                            *([words.times_faster(faster(results, request.arm, one.method))]
-                              if request.classes else [])])
-                      for one in results.summaries if one.arm == request.arm]
+            table += [
+                _row(
+                    [
+                        one.method,
+                        *(wording.interval(one.measures.get(name)) for name, _ in headline),
+                        *([wording.times_faster(faster(results, request.arm, one.method))] if request.classes else []),
+                    ]
+                )
+                for one in results.summaries
+                if one.arm == request.arm
+            ]
             parts.append("\n".join(table))
         summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
-        if found := proof.matrix(summaries):
+        if found := audit.matrix(summaries):
             table = [_row(["model", *(title for title, _ in found.head)]), _row(["---"] * (len(found.head) + 1))]
             parts.append("\n".join([*table, *(_row([name, *map(_cell, cells)]) for name, cells in found.rows)]))
-        if ruled := proof.rulings(results, request.arm):
-            criteria = [f"{measure} {asked}" for measure, asked, *_ in ruled[0].criteria]
+        if verdicts := audit.verdict_rows(results, request.arm):
+            criteria = [f"{measure} {asked}" for measure, asked, *_ in verdicts[0].criteria]
             table = [_row(["model", "verdict", *criteria]), _row(["---"] * (len(criteria) + 2))]
-            parts.append("\n".join([*table, *(_row([one.name, one.said, *(f"{value}: {said}" for _, _, value, said, _ in
-                                                                         one.criteria)]) for one in ruled)]))
+            parts.append(
+                "\n".join(
+                    [
+                        *table,
+                        *(
+                            _row([one.name, one.said, *(f"{value}: {said}" for _, _, value, said, _ in one.criteria)])
+                            for one in verdicts
+                        ),
+                    ]
+                )
+            )
     for name, requests in fairness.skewed(results).items():
         told = fairness.by_skew(results, requests)
         table = [_row(["model", *told.head]), _row(["---"] * (len(told.head) + 1))]
@@ -57,7 +86,7 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def _cell(cell: proof.Cell) -> str:
+def _cell(cell: audit.Cell) -> str:
     """A value with its interval, bold where it can be told from what it is compared with."""
     text = f"{cell.value} {cell.span}".strip()
     return f"**{text}**" if cell.told else text

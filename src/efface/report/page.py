@@ -16,12 +16,12 @@ from efface.evaluation.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
 from efface.measures.utility import ALL
 from efface.plan.tables import ORIGINAL, OTHER_SEED, REFERENCE
-from efface.report import fairness, pictures, plots, proof, words
-from efface.report.marks import COLOURS, Mark, Ruler, strip
+from efface.report import audit, fairness, pictures, plots, wording
+from efface.report.strips import COLOURS, Axis, IntervalMark, strip
 from efface.results import Evaluation, Request, Results, Summary
 from efface.tasks import TASKS, Task
 
-FORGOTTEN = Ruler(-40, 160, ((0, "origin"), (100, "goal")))
+FORGOTTEN = Axis(-40, 160, ((0, "origin"), (100, "goal")))
 OTHERS = ("original", "reference", OTHER_SEED)
 OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
 
@@ -35,13 +35,13 @@ class Row:
     """The name, less what it repeats of the stage before it."""
     depth: int
     """How many stages came before it."""
-    standing: words.Standing
+    status: wording.ForgettingStatus
     forgotten: str
     forgotten_strip: Markup
     attack: str
-    paid: list[tuple[str, str, str]]
+    harm: list[tuple[str, str, str]]
     """(group, colour, change of error)"""
-    paid_strip: Markup
+    harm_strip: Markup
     faces: str
     seconds: str
 
@@ -52,9 +52,9 @@ class ArmView:
 
     name: str
     request: Request
-    asked: str
+    request_sentence: str
     signal: str
-    happened: list[str]
+    findings: list[str]
     groups: list[tuple[str, str]]
     rows: list[Row]
     headline: list[tuple[str, list[tuple[str, str]]]]
@@ -68,11 +68,11 @@ class ArmView:
     overlay_models: list[tuple[str, str, str]]
     anonymised: list[tuple[str, list[pictures.Picture]]]
     styles: list[pictures.Picture]
-    matrix: proof.Matrix | None
-    rulings: list[proof.Ruling]
+    matrix: audit.Matrix | None
+    verdict_rows: list[audit.VerdictRow]
     doubts: list[str]
     models: list[str]
-    people: list[proof.Person]
+    people: list[audit.Person]
     exposed: list[pictures.Picture]
     roc: Markup
     errors: Markup
@@ -81,7 +81,7 @@ class ArmView:
     by_class: Markup
     between_groups: fairness.Table | None
     error_rates: fairness.Table | None
-    crossings: fairness.Crossings | None
+    intersections: fairness.IntersectionTable | None
     trade_offs: Markup
     memorisation: Markup
     table: list[tuple[str, list[str]]]
@@ -95,19 +95,23 @@ def page(results: Results, out: Path) -> str:
     template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
-        arms=[view(results, request, load_columns(Evidence, evidence_path(out, request.arm)))
-              for request in results.requests],
+        arms=[
+            view(results, request, load_columns(Evidence, evidence_path(out, request.arm)))
+            for request in results.requests
+        ],
         results=results,
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
         thresholds=results.thresholds,
-        changed=proof.changed_thresholds(results),
-        interval=words.interval,
-        curves=[(name, [(told, Markup(plot)) for told, plot in fairness.curves(results, requests)])
-                for name, requests in fairness.skewed(results).items()],
+        changed=audit.changed_thresholds(results),
+        interval=wording.interval,
+        curves=[
+            (name, [(told, Markup(plot)) for told, plot in fairness.curves(results, requests)])
+            for name, requests in fairness.skewed(results).items()
+        ],
         drifts=[(name, Markup(drift(results, requests))) for name, requests in in_rounds(results).items()],
         plan=json.dumps(results.plan, indent=2),
-        words=words.STANDING_WORDS,
+        status_words=wording.FORGETTING_STATUS,
     )
 
 
@@ -117,43 +121,68 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
     made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
     coloured = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
-    ruler = price_ruler(summaries, task.error, [group for group, _ in coloured])
-    rows = [glance(one, made, summaries["reference"], task.error, coloured, ruler) for one in summaries.values()
-            if one.method != "original"]
+    axis = harm_axis(summaries, task.error, [group for group, _ in coloured])
+    rows = [
+        overview_row(one, made, summaries["reference"], task.error, coloured, axis)
+        for one in summaries.values()
+        if one.method != "original"
+    ]
     chain = chain_of(list(made.values()))
     shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
     picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
     headline = headline_of(task, request)
     return ArmView(
-        headline=[(name, [*(words.value_and_span(one.measures.get(measure)) for measure, _ in headline),
-                          *([(words.times_faster(faster(results, request.arm, name)), "")] if request.classes else [])])
-                  for name, one in summaries.items()] if headline else [],
-        headline_head=[*(title for _, title in headline), *([words.FASTER] if request.classes else [])],
-        headline_title=task.headline_title, headline_about=task.headline_about,
+        headline=[
+            (
+                name,
+                [
+                    *(wording.value_and_span(one.measures.get(measure)) for measure, _ in headline),
+                    *([(wording.times_faster(faster(results, request.arm, name)), "")] if request.classes else []),
+                ],
+            )
+            for name, one in summaries.items()
+        ]
+        if headline
+        else [],
+        headline_head=[*(title for _, title in headline), *([wording.FASTER] if request.classes else [])],
+        headline_title=task.headline_title,
+        headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
-        name=request.arm, request=request, asked=asked(request, task.about), signal=task.signal.about,
-        happened=happened(summaries, task.error, request, [group for group, _ in coloured]), groups=coloured, rows=rows,
+        name=request.arm,
+        request=request,
+        request_sentence=request_sentence(request, task.about),
+        signal=task.signal.about,
+        findings=findings(summaries, task.error, request, [group for group, _ in coloured]),
+        groups=coloured,
+        rows=rows,
         labelled=pictures.labelled(evidence, shown, request.classes) if request.classes else [],
         overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
-        overlay_models=[(role, name, colour) for (role, colour), name in
-                        zip(OVERLAY.items(), shown, strict=False)],
-        anonymised=[(pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist()))
-                    for k in faces] if request.task == "eyes" else [],
+        overlay_models=[(role, name, colour) for (role, colour), name in zip(OVERLAY.items(), shown, strict=False)],
+        anonymised=[
+            (pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist())) for k in faces
+        ]
+        if request.task == "eyes"
+        else [],
         styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
-        matrix=proof.matrix(summaries), rulings=proof.rulings(results, request.arm),
-        doubts=proof.doubts(proof.rulings(results, request.arm)),
-        models=evidence.models.tolist(), people=proof.people(evidence),
-        exposed=proof.exposed(evidence, list(shown), shown), roc=Markup(plots.receiver_operating(evidence)),
-        errors=Markup(plots.error_distributions(evidence, task.spread.replace("_", " "))),
-        spread=task.spread.replace("_", " "),
+        matrix=audit.matrix(summaries),
+        verdict_rows=audit.verdict_rows(results, request.arm),
+        doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
+        models=evidence.models.tolist(),
+        people=audit.people(evidence),
+        exposed=audit.exposed(evidence, list(shown), shown),
+        roc=Markup(plots.receiver_operating(evidence)),
+        errors=Markup(plots.error_distributions(evidence, task.distribution_score.replace("_", " "))),
+        spread=task.distribution_score.replace("_", " "),
         by_class=Markup(plots.losses_by_class(evidence) if request.classes else ""),
         losses=Markup(plots.signal_distributions(evidence, task.signal.about)),
-        between_groups=fairness.between(summaries, task), error_rates=fairness.error_rates(summaries),
-        crossings=fairness.crossings(summaries, task),
+        between_groups=fairness.between(summaries, task),
+        error_rates=fairness.error_rates(summaries),
+        intersections=fairness.intersection_table(summaries, task),
         trade_offs=Markup(fairness.trade_offs(results, request.arm, task)),
         memorisation=Markup(memorised_where(summaries)),
-        table_head=list(summaries), table=everything(summaries, made),
+        table_head=list(summaries),
+        table=everything(summaries, made),
     )
 
 
@@ -161,8 +190,13 @@ def memorised_where(summaries: Mapping[str, Summary]) -> str:
     """The curve of memorisation by layer, original beside reference; "" where it was not measured."""
     prefix = "memorisation/"
     curves: dict[str, dict[str, plots.Span]] = {
-        model: {name.removeprefix(prefix): record.span for name, record in summaries[model].measures.items()
-                if name.startswith(prefix)} for model in (ORIGINAL, REFERENCE)}
+        model: {
+            name.removeprefix(prefix): record.span
+            for name, record in summaries[model].measures.items()
+            if name.startswith(prefix)
+        }
+        for model in (ORIGINAL, REFERENCE)
+    }
     return plots.memorisation(curves) if curves[ORIGINAL] and curves[REFERENCE] else ""
 
 
@@ -178,20 +212,27 @@ def in_rounds(results: Results) -> dict[str, list[Request]]:
 def drift(results: Results, requests: Sequence[Request]) -> str:
     """What became of everything, round by round."""
     error = TASKS[requests[0].task].error
-    told = {f"{error.replace('_', ' ')} on test faces": f"{error}/test/all",
-            f"{error.replace('_', ' ')} on all forgotten so far": f"{error}/forget/all",
-            "attack AUC on all forgotten so far": "membership/auc/photo"}
-    rows = {request.arm: {one.method: one for one in results.summaries if one.arm == request.arm}
-            for request in requests}
+    told = {
+        f"{error.replace('_', ' ')} on test faces": f"{error}/test/all",
+        f"{error.replace('_', ' ')} on all forgotten so far": f"{error}/forget/all",
+        "attack AUC on all forgotten so far": "membership/auc/photo",
+    }
+    rows = {
+        request.arm: {one.method: one for one in results.summaries if one.arm == request.arm} for request in requests
+    }
     models = [name for name in rows[requests[0].arm] if name != OTHER_SEED]
 
     def value(arm: str, model: str, measure: str) -> float | None:
         record = rows[arm][model].measures.get(measure)
         return record.value if record else None
 
-    return plots.drift([request.round or 0 for request in requests], {
-        title: {model: [value(request.arm, model, measure) for request in requests] for model in models}
-        for title, measure in told.items()})
+    return plots.drift(
+        [request.round or 0 for request in requests],
+        {
+            title: {model: [value(request.arm, model, measure) for request in requests] for model in models}
+            for title, measure in told.items()
+        },
+    )
 
 
 def faster(results: Results, arm: str, method: str) -> float | None:
@@ -212,47 +253,54 @@ def group_names(request: Request) -> list[str]:
     return sorted(group for group in request.faces["test"] if group) or [ALL]
 
 
-def asked(request: Request, about: str) -> str:
+def request_sentence(request: Request, about: str) -> str:
     """The request in a sentence."""
     people = {name: sum(counts.values()) for name, counts in request.people.items()}
     photos = sum(request.faces["forget"].values())
     group = request.forgotten_group
     same = request.people["retain"].get(group, 0) + request.people["forget"].get(group, 0)
     whose = f" of group {group}" if set(request.people["forget"]) == {group} and group else ""
-    of = f"{request.people['forget'][group]:,} of {same:,} trained people{whose}" if whose else (
-        f"{people['forget']:,} of {people['forget'] + people['retain']:,} trained people")
+    of = (
+        f"{request.people['forget'][group]:,} of {same:,} trained people{whose}"
+        if whose
+        else (f"{people['forget']:,} of {people['forget'] + people['retain']:,} trained people")
+    )
     if request.skew is not None:
         of += f", {request.people['forget'].get(group, 0):,} of them of group {group},"
-    return f"{of} ({words.counted(photos, 'photo')}) were to be forgotten by a model that was trained to {about}."
+    return f"{of} ({wording.counted(photos, 'photo')}) were to be forgotten by a model that was trained to {about}."
 
 
-def happened(summaries: Mapping[str, Summary], score: str, request: Request, groups: Sequence[str]) -> list[str]:
+def findings(summaries: Mapping[str, Summary], score: str, request: Request, groups: Sequence[str]) -> list[str]:
     """What happened and who paid, a sentence for each thing worth one."""
     reference, what = summaries["reference"].measures, score.replace("_", " ")
-    costs = words.listed([f"{group} {words.paid(reference, score, group)}" for group in groups])
+    costs = wording.listed([f"{group} {wording.harm(reference, score, group)}" for group in groups])
     doubt = [f"Beware: {DOUBT[REFERENCE]['fail']}. Nothing that is compared with it means what it says."]
     return [
         *(doubt if under_trained(summaries, score) else []),
         f"What forgetting truly costs, by a model retrained without them: {what} of {costs}.",
-        *who_forgot(summaries), *most_unequal(summaries, score, request.forgotten_group),
-        *last_steps(summaries, score, groups),
+        *forgetting_sentences(summaries),
+        *disparity_sentences(summaries, score, request.forgotten_group),
+        *stage_sentences(summaries, score, groups),
     ]
 
 
-def who_forgot(summaries: Mapping[str, Summary]) -> list[str]:
+def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
     """Which methods fell short, arrived, or overshot."""
-    standing = {name: words.standing(one.measures) for name, one in summaries.items() if name not in OTHERS}
-    sentences: dict[words.Standing, str] = {
+    status = {name: wording.forgetting_status(one.measures) for name, one in summaries.items() if name not in OTHERS}
+    sentences: dict[wording.ForgettingStatus, str] = {
         "remembered": "Still know part of what the retrained model does not: {}. Little harm there is no merit.",
         "as retrained": "As the retrained model, by what betrays the forgotten: {}.",
         "unknown": "Too uncertain to say whether it forgot: {}. More seeds or people would tell.",
         "overshot": "Overshot, farther from the forgotten than a model that never saw them: {}.",
     }
-    return [sentence.format(words.quoted(names)) for which, sentence in sentences.items()
-            if (names := [name for name in standing if standing[name] == which])]
+    return [
+        sentence.format(wording.quoted(names))
+        for which, sentence in sentences.items()
+        if (names := [name for name in status if status[name] == which])
+    ]
 
 
-def most_unequal(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
+def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
     """The method that hurt the forgotten's group most beyond everyone else, if any did beyond doubt."""
     name = f"disparity_points/{score}/against original"
     gaps = {row: one.measures[name] for row, one in summaries.items() if row not in OTHERS and name in one.measures}
@@ -261,56 +309,70 @@ def most_unequal(summaries: Mapping[str, Summary], score: str, group: str) -> li
         return []
     worst = max(sure, key=lambda row: sure[row].value or 0)
     gap = sure[worst]
-    return [f"Most unequal: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
-            f"everyone else's [{gap.low:.0f}, {gap.high:.0f}]."]
+    return [
+        f"Most unequal: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
+        f"everyone else's [{gap.low:.0f}, {gap.high:.0f}]."
+    ]
 
 
-def last_steps(summaries: Mapping[str, Summary], score: str, groups: Sequence[str]) -> list[str]:
+def stage_sentences(summaries: Mapping[str, Summary], score: str, groups: Sequence[str]) -> list[str]:
     """What each stage that follows another changed."""
     lines = []
     for name, one in summaries.items():
         changes = {group: one.measures.get(f"increase/{score}/against stage before/{group}") for group in groups}
         if any(changes.values()):
-            told = [f"{group} {words.interval(change, percent=True)}" for group, change in changes.items()]
-            lines.append(f"The last step of “{name}” changed the error of {words.listed(told)}.")
+            told = [f"{group} {wording.interval(change, percent=True)}" for group, change in changes.items()]
+            lines.append(f"The last step of “{name}” changed the error of {wording.listed(told)}.")
     return lines
 
 
-def price_ruler(summaries: Mapping[str, Summary], score: str, groups: Sequence[str]) -> Ruler:
+def harm_axis(summaries: Mapping[str, Summary], score: str, groups: Sequence[str]) -> Axis:
     """A scale of changes in percent that holds the reference and all but the wildest rows."""
+
     def ends(rows: Iterable[Summary]) -> list[float]:
         changes = (row.measures.get(f"increase/{score}/against original/{group}") for row in rows for group in groups)
         return sorted(change.high for change in changes if change and change.high is not None) or [0.0]
 
     every = ends(summaries.values())
     high = max(20.0, ends([summaries["reference"]])[-1], min(every[-1], 3 * every[len(every) // 2]))
-    return Ruler(-0.35 * high, high, ((0, "origin"),))
+    return Axis(-0.35 * high, high, ((0, "origin"),))
 
 
-def glance(
-    one: Summary, made: Mapping[str, Evaluation], reference: Summary, score: str, groups: Sequence[tuple[str, str]],
-    ruler: Ruler,
+def overview_row(
+    one: Summary,
+    made: Mapping[str, Evaluation],
+    reference: Summary,
+    score: str,
+    groups: Sequence[tuple[str, str]],
+    axis: Axis,
 ) -> Row:
     """A row of the table at a glance."""
     measures = one.measures
     way = measures["forgotten/percent"]
-    marks, paid = [], []
+    marks, harm = [], []
     for group, colour in groups:
         name = f"increase/{score}/against original/{group}"
         change, without = measures.get(name), reference.measures.get(name)
         if change and change.value is not None and change.low is not None and change.high is not None:
-            marks.append(Mark(change.value, change.low, change.high, colour, without.value if without else None))
-        paid.append((group, colour, words.interval(change, percent=True)))
+            marks.append(
+                IntervalMark(change.value, change.low, change.high, colour, without.value if without else None)
+            )
+        harm.append((group, colour, wording.interval(change, percent=True)))
     cost = made[one.method].cost
     depth = 0 if one.method in OTHERS else len({*made[one.method].stages} - {one.method}) - 1
     drawn = ""
     if way.value is not None and way.low is not None and way.high is not None:
-        drawn = strip([Mark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
+        drawn = strip([IntervalMark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
     return Row(
-        name=one.method, title=title(made[one.method]), depth=depth, standing=words.standing(measures),
+        name=one.method,
+        title=title(made[one.method]),
+        depth=depth,
+        status=wording.forgetting_status(measures),
         forgotten="–" if way.value is None else f"{way.value:.0f}%",
         forgotten_strip=Markup(drawn),
-        attack=words.interval(measures.get("membership/auc/photo")), paid=paid, paid_strip=Markup(strip(marks, ruler)),
+        attack=wording.interval(measures.get("membership/auc/photo")),
+        harm=harm,
+        harm_strip=Markup(strip(marks, axis)),
         faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",
         seconds="–" if cost.seconds_of_retraining is None else f"{100 * cost.seconds_of_retraining:.0f}%",
     )
@@ -335,6 +397,6 @@ def everything(summaries: Mapping[str, Summary], made: Mapping[str, Evaluation])
     bills = [made[name].cost.model_dump() for name in summaries]
     names = list(dict.fromkeys(name for one in summaries.values() for name in one.measures))
     return [
-        *((f"cost/{name}", [words.number(bill[name], 4) for bill in bills]) for name in bills[0]),
-        *((name, [words.interval(one.measures.get(name)) for one in summaries.values()]) for name in names),
+        *((f"cost/{name}", [wording.number(bill[name], 4) for bill in bills]) for name in bills[0]),
+        *((name, [wording.interval(one.measures.get(name)) for one in summaries.values()]) for name in names),
     ]

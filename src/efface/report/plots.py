@@ -11,15 +11,21 @@ import numpy as np
 
 from efface.data.faces import Array
 from efface.evaluation.evidence import Evidence
-from efface.report.marks import COLOURS
+from efface.report.strips import COLOURS
 from efface.results import Search
 from efface.tasks.attributes import in_order
 
 Span = tuple[float, float, float] | None
 
 STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.edgecolor": "#888888", "figure.facecolor": "none", "axes.facecolor": "none",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
 
@@ -64,10 +70,25 @@ def signal_distributions(evidence: Evidence, about: str) -> str:
     def draw(axis: Any, model: int) -> None:
         for rows, colour, label in ((strangers, "#888888", "strangers"), (forgotten, COLOURS[1], "forgotten")):
             axis.hist(evidence.signal[model, rows], bins, density=True, histtype="stepfilled", alpha=0.35, color=colour)
-            axis.hist(evidence.signal[model, rows], bins, density=True, histtype="step", color=colour, linewidth=1.5,
-                      label=label)
-        axis.hist(evidence.signal[model, retained], bins, density=True, histtype="step", color=COLOURS[2],
-                  linewidth=1.2, linestyle="--", label="retained")
+            axis.hist(
+                evidence.signal[model, rows],
+                bins,
+                density=True,
+                histtype="step",
+                color=colour,
+                linewidth=1.5,
+                label=label,
+            )
+        axis.hist(
+            evidence.signal[model, retained],
+            bins,
+            density=True,
+            histtype="step",
+            color=COLOURS[2],
+            linewidth=1.2,
+            linestyle="--",
+            label="retained",
+        )
         axis.set_yticks([])
         axis.spines["left"].set_visible(False)
 
@@ -84,17 +105,27 @@ def receiver_operating(evidence: Evidence, most: int = 8) -> str:
     def draw(axis: Any, place: int) -> None:
         axis.plot([1e-3, 1], [1e-3, 1], color="#aaaaaa", linewidth=1, linestyle=":")
         for model in panels[place]:
-            ours, theirs = (np.sort(evidence.suspicion[model, rows & np.isfinite(evidence.suspicion[model])])
-                            for rows in (forgotten, strangers))
+            ours, theirs = (
+                np.sort(evidence.membership_score[model, rows & np.isfinite(evidence.membership_score[model])])
+                for rows in (forgotten, strangers)
+            )
             if not len(ours) or not len(theirs):
                 continue
             cuts = np.unique(np.concatenate([ours, theirs]))
             wrong, caught = (1 - np.searchsorted(side, cuts, "left") / len(side) for side in (theirs, ours))
             name = str(evidence.models[model])
-            axis.step(np.maximum(wrong, 1e-3), np.maximum(caught, 1e-3), where="post", linewidth=1.6,
-                      label=f"{name} ({evidence.attack[model]})",
-                      color="#222222" if model == 0 else COLOURS[2] if model == 1 else
-                      [COLOURS[place] for place in (0, 1, 3, 4, 5, 6)][(model - 2) % 6])
+            axis.step(
+                np.maximum(wrong, 1e-3),
+                np.maximum(caught, 1e-3),
+                where="post",
+                linewidth=1.6,
+                label=f"{name} ({evidence.attack[model]})",
+                color="#222222"
+                if model == 0
+                else COLOURS[2]
+                if model == 1
+                else [COLOURS[place] for place in (0, 1, 3, 4, 5, 6)][(model - 2) % 6],
+            )
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xlim(1e-3, 1)
@@ -102,12 +133,23 @@ def receiver_operating(evidence: Evidence, most: int = 8) -> str:
         axis.minorticks_off()
         axis.legend(fontsize=7, frameon=False, loc="lower right")
 
-    return _panels(np.array([""] * len(panels)), draw, "strangers wrongly accused", "forgotten caught",
-                   same_height=True, width=4.4, height=3.4, legend=False)
+    return _panels(
+        np.array([""] * len(panels)),
+        draw,
+        "strangers wrongly accused",
+        "forgotten caught",
+        same_height=True,
+        width=4.4,
+        height=3.4,
+        legend=False,
+    )
 
 
 def against_skew(
-    skews: Sequence[float], told: Mapping[str, Mapping[str, Sequence[Span]]], label: str, baseline: float,
+    skews: Sequence[float],
+    told: Mapping[str, Mapping[str, Sequence[Span]]],
+    label: str,
+    baseline: float,
 ) -> str:
     """A panel per family of methods, a line per method over the skew of the request, with intervals; the retrained
     reference pale in each. told: family to method to a (value, low, high) per skew; the reference stands first.
@@ -128,14 +170,27 @@ def against_skew(
         if place:
             line(axis, yardstick, 0, color="#999999", linewidth=4, alpha=0.4, label="retrained")
         for number, (name, spans) in enumerate(told[families[place]].items()):
-            line(axis, spans, 1.2 * (number + bool(place)), linewidth=1.6, label=name,
-                 color=COLOURS[number % len(COLOURS)])
+            line(
+                axis,
+                spans,
+                1.2 * (number + bool(place)),
+                linewidth=1.6,
+                label=name,
+                color=COLOURS[number % len(COLOURS)],
+            )
         axis.set_xticks([100 * skew for skew in skews])
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}%")
         axis.legend(fontsize=7, frameon=False)
 
-    return _panels(np.array(families), draw, "share of the forgotten who are of the group", label, same_height=True,
-                   height=2.6, legend=False)
+    return _panels(
+        np.array(families),
+        draw,
+        "share of the forgotten who are of the group",
+        label,
+        same_height=True,
+        height=2.6,
+        legend=False,
+    )
 
 
 def memorisation(curves: Mapping[str, Mapping[str, Span]]) -> str:
@@ -154,33 +209,60 @@ def memorisation(curves: Mapping[str, Mapping[str, Span]]) -> str:
         axis.set_xticks(range(len(layers)), layers)
         axis.legend(fontsize=8, frameon=False)
 
-    return _panels(np.array([""]), draw, "features by which the neighbours are found, early to late",
-                   "AUC, forgotten against val", same_height=True, width=5.2, height=2.6, legend=False)
+    return _panels(
+        np.array([""]),
+        draw,
+        "features by which the neighbours are found, early to late",
+        "AUC, forgotten against val",
+        same_height=True,
+        width=5.2,
+        height=2.6,
+        legend=False,
+    )
 
 
 def trade_off(searches: Sequence[Search], what: str) -> str:
     """What each candidate of a search left of the attack, and how its worst group fares: a panel per search; filled is
     what was chosen, pale what was not kept. The line joins those that no other beats in both."""
+
     def draw(axis: Any, place: int) -> None:
         tried = [one for one in searches[place].tried if one.attack is not None]
         axis.axvline(0.5, color="#aaaaaa", linewidth=1, linestyle=":")
         points = [(float(one.attack or 0), float(one.worst_error or 0)) for one in tried]
-        front = sorted((attack, error) for attack, error in points if not any(
-            worse < error and abs(other - 0.5) < abs(attack - 0.5) for other, worse in points))
+        front = sorted(
+            (attack, error)
+            for attack, error in points
+            if not any(worse < error and abs(other - 0.5) < abs(attack - 0.5) for other, worse in points)
+        )
         axis.plot(*zip(*front, strict=True), color="#bbbbbb", linewidth=1)
         for one in tried:
             colour = COLOURS[0] if one.kept else "#aaaaaa"
             axis.plot([one.attack_low, one.attack_high], [one.worst_error] * 2, color=colour, linewidth=1, alpha=0.5)
-            axis.plot([one.attack], [one.worst_error], "o", color=colour, markersize=6,
-                      markerfacecolor=colour if one.chosen else "white")
-            said = ", ".join(f"{name} {value:g}" if isinstance(value, (int, float)) else f"{name} {value}"
-                             for name, value in one.settings.items())
+            axis.plot(
+                [one.attack],
+                [one.worst_error],
+                "o",
+                color=colour,
+                markersize=6,
+                markerfacecolor=colour if one.chosen else "white",
+            )
+            said = ", ".join(
+                f"{name} {value:g}" if isinstance(value, (int, float)) else f"{name} {value}"
+                for name, value in one.settings.items()
+            )
             axis.annotate(said, (one.attack, one.worst_error), xytext=(5, 4), textcoords="offset points", fontsize=7)
 
     titles = [f"{search.method}, seed {search.seed}" for search in searches]
-    return _panels(np.array(titles), draw, "attack AUC on the forgotten, against validation people",
-                   f"{what}, worst group", same_height=False, width=3.1 if len(titles) > 2 else 4.4, height=2.6,
-                   legend=False)
+    return _panels(
+        np.array(titles),
+        draw,
+        "attack AUC on the forgotten, against validation people",
+        f"{what}, worst group",
+        same_height=False,
+        width=3.1 if len(titles) > 2 else 4.4,
+        height=2.6,
+        legend=False,
+    )
 
 
 def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
@@ -199,8 +281,15 @@ def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
                 if not len(losses):
                     continue
                 some = rng.permutation(losses)[:shown]
-                axis.scatter(place + shift + rng.uniform(-0.14, 0.14, len(some)), some, s=2, color=colour, alpha=0.5,
-                             linewidths=0, rasterized=True)
+                axis.scatter(
+                    place + shift + rng.uniform(-0.14, 0.14, len(some)),
+                    some,
+                    s=2,
+                    color=colour,
+                    alpha=0.5,
+                    linewidths=0,
+                    rasterized=True,
+                )
                 axis.hlines(np.median(losses), place + shift - 0.17, place + shift + 0.17, color=colour, linewidth=2)
             axis.plot([], [], color=colour, linewidth=2, label="forgotten" if split == "forget" else split)
         axis.set_ylim(0, top)
@@ -215,9 +304,16 @@ def drift(rounds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[floa
     def draw(axis: Any, place: int) -> None:
         for number, (model, values) in enumerate(panels[titles[place]].items()):
             known = [np.nan if value is None else value for value in values]
-            axis.plot(rounds, known, marker="o", markersize=3, linewidth=1.5, label=model,
-                      color="#222222" if model == "original" else COLOURS[number % len(COLOURS)],
-                      linestyle=("-", "--", ":")[number // len(COLOURS) % 3])
+            axis.plot(
+                rounds,
+                known,
+                marker="o",
+                markersize=3,
+                linewidth=1.5,
+                label=model,
+                color="#222222" if model == "original" else COLOURS[number % len(COLOURS)],
+                linestyle=("-", "--", ":")[number // len(COLOURS) % 3],
+            )
         axis.set_xticks(rounds)
 
     titles = list(panels)
@@ -230,8 +326,15 @@ def _cumulative(values: Array) -> tuple[Array, Array]:
 
 
 def _panels(
-    models: Array, draw: Callable[[Any, int], None], x_label: str, y_label: str, same_height: bool, *,
-    width: float = 3.1, height: float = 2.1, legend: bool = True,
+    models: Array,
+    draw: Callable[[Any, int], None],
+    x_label: str,
+    y_label: str,
+    same_height: bool,
+    *,
+    width: float = 3.1,
+    height: float = 2.1,
+    legend: bool = True,
 ) -> str:
     """A panel per model, three in a row, one legend unless each has its own."""
     import matplotlib as mpl
@@ -264,6 +367,6 @@ def _panels(
 
 def _inline(svg: str) -> str:
     """The drawing alone, as wide as the page lets it be, in the page's fonts."""
-    svg = svg[svg.index("<svg"):]
+    svg = svg[svg.index("<svg") :]
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
     return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 sans-serif", svg)

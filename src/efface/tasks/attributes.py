@@ -20,10 +20,10 @@ from torch.nn import functional
 from efface.data.batches import Batch
 from efface.data.faces import Array, Faces, Splits
 from efface.errors import InputError
-from efface.measures import differences
+from efface.measures import distances
 from efface.measures.benchmark import benchmark_measures
-from efface.measures.draws import Draws, Measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Bootstrap, Measure
+from efface.measures.predictions import Predictions
 from efface.tasks.task import Difference, Score, Task, nothing_wrong
 
 if TYPE_CHECKING:
@@ -45,13 +45,16 @@ def yes_or_no(table: pd.DataFrame, columns: Sequence[str]) -> Array:
     words = np.stack([table[name].astype(str).str.strip().str.lower() for name in columns], axis=1)
     yes, no = np.isin(words, YES), np.isin(words, NO)
     for row, column in np.argwhere(~yes & ~no)[:1]:
-        raise InputError(f"face '{table['key'].iloc[row]}': {columns[column]} is '{words[row, column]}', neither yes "
-                         "nor no (1, -1, 0, true, false, yes, no); for a label of several values use task 'classes'")
+        raise InputError(
+            f"face '{table['key'].iloc[row]}': {columns[column]} is '{words[row, column]}', neither yes "
+            "nor no (1, -1, 0, true, false, yes, no); for a label of several values use task 'classes'"
+        )
     return yes.astype(np.float32)
 
 
 def in_order(values: Sequence[str]) -> list[str]:
     """Class names by the first number in each, then by the alphabet: 7-12 before 13-19."""
+
     def place(value: str) -> tuple[float, str]:
         number = re.search(r"\d+", value)
         return (float(number[0]) if number else np.inf, value)
@@ -67,15 +70,19 @@ def number_the_classes(splits: Splits, _columns: Sequence[str]) -> tuple[Splits,
     trained = np.concatenate([splits.forget.targets, splits.retain.targets])
     names = in_order(np.unique(trained).tolist())
     if len(names) < 2:
-        raise InputError(f"every trained face has the label '{names[0]}': there is nothing to tell apart; give another "
-                         "label, or select other faces")
+        raise InputError(
+            f"every trained face has the label '{names[0]}': there is nothing to tell apart; give another "
+            "label, or select other faces"
+        )
     number = {name: place for place, name in enumerate(names)}
 
     def numbered(name: str, faces: Faces) -> Faces:
         for key, label in zip(faces.keys, faces.targets, strict=True):
             if label not in number:
-                raise InputError(f"face '{key}' in {name} has the label '{label}', which no trained face has: leave it "
-                                 "out with data.only, or divide the people otherwise (split.seed)")
+                raise InputError(
+                    f"face '{key}' in {name} has the label '{label}', which no trained face has: leave it "
+                    "out with data.only, or divide the people otherwise (split.seed)"
+                )
         return replace(faces, targets=np.array([number[label] for label in faces.targets.tolist()], np.int64))
 
     return Splits(**{name: numbered(name, faces) for name, faces in splits.items()}), tuple(names)
@@ -109,64 +116,64 @@ def binary_kullback_leibler(outputs: Tensor, others: Tensor) -> Tensor:
     return (theirs.exp() * (theirs - ours)).sum(2).mean(1)
 
 
-def class_loss(outcomes: Outcomes) -> Array:
+def class_loss(predictions: Predictions) -> Array:
     """As `cross_entropy`, on arrays."""
-    logs = special.log_softmax(np.asarray(outcomes.answers, np.float64), axis=1)
-    loss: Array = -logs[np.arange(len(logs)), outcomes.truth]
+    logs = special.log_softmax(np.asarray(predictions.outputs, np.float64), axis=1)
+    loss: Array = -logs[np.arange(len(logs)), predictions.targets]
     return loss
 
 
-def attribute_loss(outcomes: Outcomes) -> Array:
+def attribute_loss(predictions: Predictions) -> Array:
     """As `binary_cross_entropy`, on arrays."""
-    loss: Array = np.logaddexp(0, -signed(outcomes)).mean(1)
+    loss: Array = np.logaddexp(0, -signed(predictions)).mean(1)
     return loss
 
 
-def signed(outcomes: Outcomes) -> Array:
+def signed(predictions: Predictions) -> Array:
     """(n, a) the logits towards what is true."""
-    towards: Array = np.asarray(outcomes.answers, np.float64) * (2 * outcomes.truth - 1)
+    towards: Array = np.asarray(predictions.outputs, np.float64) * (2 * predictions.targets - 1)
     return towards
 
 
-def among_first(outcomes: Outcomes, places: int) -> Array:
+def among_first(predictions: Predictions, places: int) -> Array:
     """(n,) 1.0 where fewer than `places` other classes were found at least as likely as the true one."""
-    answers = np.asarray(outcomes.answers, np.float64)
-    own = answers[np.arange(len(answers)), outcomes.truth]
-    right: Array = ((answers >= own[:, None]).sum(1) <= places).astype(np.float64)
+    outputs = np.asarray(predictions.outputs, np.float64)
+    own = outputs[np.arange(len(outputs)), predictions.targets]
+    right: Array = ((outputs >= own[:, None]).sum(1) <= places).astype(np.float64)
     return right
 
 
-def attributes_right(outcomes: Outcomes) -> Array:
+def attributes_right(predictions: Predictions) -> Array:
     """(n,) share of the attributes answered rightly."""
-    share: Array = (signed(outcomes) > 0).mean(1)
+    share: Array = (signed(predictions) > 0).mean(1)
     return share
 
 
-def unsure_of_class(outcomes: Outcomes) -> Array:
+def unsure_of_class(predictions: Predictions) -> Array:
     """Minus the logit-scaled confidence, log p(true) - log(1 - p(true)) (Carlini et al., S&P 2022, section IV.B)."""
-    answers = np.asarray(outcomes.answers, np.float64)
-    rows = np.arange(len(answers))
-    others = answers.copy()
-    others[rows, outcomes.truth] = -np.inf
-    unsure: Array = special.logsumexp(others, axis=1) - answers[rows, outcomes.truth]
+    outputs = np.asarray(predictions.outputs, np.float64)
+    rows = np.arange(len(outputs))
+    others = outputs.copy()
+    others[rows, predictions.targets] = -np.inf
+    unsure: Array = special.logsumexp(others, axis=1) - outputs[rows, predictions.targets]
     return unsure
 
 
-def unsure_of_attributes(outcomes: Outcomes) -> Array:
+def unsure_of_attributes(predictions: Predictions) -> Array:
     """The same for each attribute, which is minus its logit towards the truth; their mean."""
-    unsure: Array = -signed(outcomes).mean(1)
+    unsure: Array = -signed(predictions).mean(1)
     return unsure
 
 
-def class_chances(outcomes: Outcomes) -> Array:
+def class_chances(predictions: Predictions) -> Array:
     """(n, 1, k) softmax."""
-    chances: Array = special.softmax(np.asarray(outcomes.answers, np.float64), axis=1)[:, None]
+    chances: Array = special.softmax(np.asarray(predictions.outputs, np.float64), axis=1)[:, None]
     return chances
 
 
-def attribute_chances(outcomes: Outcomes) -> Array:
+def attribute_chances(predictions: Predictions) -> Array:
     """(n, a, 2) probabilities of no and yes for each attribute."""
-    yes = special.expit(np.asarray(outcomes.answers, np.float64))
+    yes = special.expit(np.asarray(predictions.outputs, np.float64))
     return np.stack([1 - yes, yes], axis=2)
 
 
@@ -182,10 +189,10 @@ def entropy(chances: Array) -> Array:
     return spread
 
 
-def modified_entropy(chances: Array, truth: Array) -> Array:
+def modified_entropy(chances: Array, targets: Array) -> Array:
     """(n,) entropy that is small only where the *true* answer is sure (Song and Mittal, USENIX Security 2021, section
     3.3); the mean over a. truth (n, a): places of the true ones."""
-    true = np.arange(chances.shape[2]) == truth[..., None]
+    true = np.arange(chances.shape[2]) == targets[..., None]
     kept = np.where(true, 1 - chances, chances)
     with np.errstate(divide="ignore"):
         logs = np.log(np.maximum(np.where(true, chances, 1 - chances), 1e-30))
@@ -193,29 +200,39 @@ def modified_entropy(chances: Array, truth: Array) -> Array:
     return spread
 
 
-def signals_of(chances: Callable[[Outcomes], Array], truth: Callable[[Outcomes], Array]) -> dict[str, Score]:
+def signals_of(chances: Callable[[Predictions], Array], targets: Callable[[Predictions], Array]) -> dict[str, Score]:
     """What an attacker may read off probabilities, with or without the label."""
     return {
-        "confidence": Score(lambda outcomes: unsure_of_itself(chances(outcomes)), "as retrained",
-                            "lack of confidence, whatever is true"),
-        "entropy": Score(lambda outcomes: entropy(chances(outcomes)), "as retrained", "entropy of the answer"),
-        "modified entropy": Score(lambda outcomes: modified_entropy(chances(outcomes), truth(outcomes)), "as retrained",
-                                  "entropy around the true answer"),
+        "confidence": Score(
+            lambda predictions: unsure_of_itself(chances(predictions)),
+            "as retrained",
+            "lack of confidence, whatever is true",
+        ),
+        "entropy": Score(lambda predictions: entropy(chances(predictions)), "as retrained", "entropy of the answer"),
+        "modified entropy": Score(
+            lambda predictions: modified_entropy(chances(predictions), targets(predictions)),
+            "as retrained",
+            "entropy around the true answer",
+        ),
     }
 
 
-def differences_of(chances: Callable[[Outcomes], Array]) -> dict[str, Difference]:
+def differences_of(chances: Callable[[Predictions], Array]) -> dict[str, Difference]:
     """How far two models' probabilities are apart."""
-    def between(measured: Callable[[Array, Array], Array]) -> Callable[[Outcomes, Outcomes], Array]:
+
+    def between(measured: Callable[[Array, Array], Array]) -> Callable[[Predictions, Predictions], Array]:
         return lambda now, other: measured(chances(now), chances(other))
 
     return {
-        "js": Difference(between(differences.jensen_shannon), "Jensen-Shannon divergence of the two models' answers, "
-                                                              "in bits"),
-        "kl": Difference(between(differences.kullback_leibler), "Kullback-Leibler divergence of the answers from the "
-                                                                "other model's, in nats"),
-        "activation": Difference(between(differences.activation_distance), "distance of the two models' probabilities"),
-        "agreement": Difference(between(differences.same_answer), "share of answers that are the same"),
+        "js": Difference(
+            between(distances.jensen_shannon), "Jensen-Shannon divergence of the two models' answers, in bits"
+        ),
+        "kl": Difference(
+            between(distances.kullback_leibler),
+            "Kullback-Leibler divergence of the answers from the other model's, in nats",
+        ),
+        "activation": Difference(between(distances.activation_distance), "distance of the two models' probabilities"),
+        "agreement": Difference(between(distances.same_answer), "share of answers that are the same"),
     }
 
 
@@ -223,28 +240,28 @@ TIE = 1e-6
 """Decides between answers that are equally common; one that does not decide counts as wrong."""
 
 
-def class_rates(outcomes: Outcomes) -> Array:
+def class_rates(predictions: Predictions) -> Array:
     """(k,) how common each class is, as logits; of equally common ones the first."""
-    counts = np.bincount(outcomes.truth[outcomes.rows("retain")], minlength=outcomes.answers.shape[1])
+    counts = np.bincount(predictions.targets[predictions.rows("retain")], minlength=predictions.outputs.shape[1])
     logits: Array = np.log(counts / counts.sum() + 1e-9) - TIE * np.arange(len(counts))
     return logits
 
 
-def attribute_rates(outcomes: Outcomes) -> Array:
+def attribute_rates(predictions: Predictions) -> Array:
     """(a,) how common each attribute is, as logits; yes where it is had as often as not."""
-    rates = outcomes.truth[outcomes.rows("retain")].mean(0)
+    rates = predictions.targets[predictions.rows("retain")].mean(0)
     logits: Array = special.logit(np.clip(rates + TIE, TIE, 1 - TIE))
     return logits
 
 
-def class_measures(now: Outcomes, _original: Outcomes, draws: Draws) -> dict[str, Measure]:
+def class_measures(now: Predictions, _original: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
     """The benchmark's measures of one-of-several."""
-    return benchmark_measures(now, class_loss(now), among_first(now, 1), draws)
+    return benchmark_measures(now, class_loss(now), among_first(now, 1), bootstrap)
 
 
-def attribute_measures(now: Outcomes, _original: Outcomes, draws: Draws) -> dict[str, Measure]:
+def attribute_measures(now: Predictions, _original: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
     """The benchmark's measures of yes-or-no."""
-    return benchmark_measures(now, attribute_loss(now), attributes_right(now), draws)
+    return benchmark_measures(now, attribute_loss(now), attributes_right(now), bootstrap)
 
 
 HEADLINE = (
@@ -276,22 +293,27 @@ CLASSES = Task(
     loss=cross_entropy,
     divergence=kullback_leibler,
     scores={
-        "error": Score(lambda outcomes: 1 - among_first(outcomes, 1), "low",
-                       "share of faces whose class is answered wrongly"),
-        "accuracy": Score(lambda outcomes: among_first(outcomes, 1), "high",
-                          "share of faces whose class is answered rightly"),
-        "top2": Score(lambda outcomes: among_first(outcomes, 2), "high", "share of faces whose class is among the two "
-                                                                         "found most likely"),
+        "error": Score(
+            lambda predictions: 1 - among_first(predictions, 1), "low", "share of faces whose class is answered wrongly"
+        ),
+        "accuracy": Score(
+            lambda predictions: among_first(predictions, 1), "high", "share of faces whose class is answered rightly"
+        ),
+        "top2": Score(
+            lambda predictions: among_first(predictions, 2),
+            "high",
+            "share of faces whose class is among the two found most likely",
+        ),
         "loss": Score(class_loss, "low", "cross-entropy"),
     },
     error="error",
-    spread="loss",
-    price="error",
-    share="accuracy",
+    distribution_score="loss",
+    harm_score="error",
+    accuracy_score="accuracy",
     signal=Score(unsure_of_class, "as retrained", "logit-scaled loss"),
-    signals=signals_of(class_chances, lambda outcomes: outcomes.truth[:, None]),
-    likelihood=lambda outcomes: np.exp(-class_loss(outcomes)),
-    answers="logits",
+    signals=signals_of(class_chances, lambda predictions: predictions.targets[:, None]),
+    likelihood=lambda predictions: np.exp(-class_loss(predictions)),
+    outputs="logits",
     differences=differences_of(class_chances),
     constant=class_rates,
     pictured=("test", "forget"),
@@ -311,13 +333,15 @@ ATTRIBUTES = replace(
     loss=binary_cross_entropy,
     divergence=binary_kullback_leibler,
     scores={
-        "error": Score(lambda outcomes: 1 - attributes_right(outcomes), "low", "share of attributes answered wrongly"),
+        "error": Score(
+            lambda predictions: 1 - attributes_right(predictions), "low", "share of attributes answered wrongly"
+        ),
         "accuracy": Score(attributes_right, "high", "share of attributes answered rightly"),
         "loss": Score(attribute_loss, "low", "mean cross-entropy of the attributes"),
     },
     signal=Score(unsure_of_attributes, "as retrained", "logit-scaled loss"),
-    signals=signals_of(attribute_chances, lambda outcomes: outcomes.truth.astype(np.int64)),
-    likelihood=lambda outcomes: np.exp(-attribute_loss(outcomes)),
+    signals=signals_of(attribute_chances, lambda predictions: predictions.targets.astype(np.int64)),
+    likelihood=lambda predictions: np.exp(-attribute_loss(predictions)),
     differences=differences_of(attribute_chances),
     constant=attribute_rates,
     more=attribute_measures,

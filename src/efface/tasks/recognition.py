@@ -13,12 +13,12 @@ from torch.nn import functional
 from efface.data.batches import Batch
 from efface.data.faces import Array, Faces, Splits
 from efface.data.vectors import units
-from efface.measures import differences
+from efface.measures import distances
+from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.closed_set import closed_set, fresh_head, through_the_head, without_rows
-from efface.measures.draws import Draws, Measure
 from efface.measures.error_rates import error_rates
 from efface.measures.identification import identification
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 from efface.measures.verification import verification
 from efface.tasks.task import Difference, Score, Task, nothing_wrong
 
@@ -53,12 +53,12 @@ def cosine_distance(outputs: Tensor, others: Tensor) -> Tensor:
     return 1 - functional.cosine_similarity(outputs, others)
 
 
-def compactness(outcomes: Outcomes) -> Array:
+def compactness(predictions: Predictions) -> Array:
     """Mean cosine of a photo to the same person's other photos in its split; NaN for an only photo."""
-    own = np.full(len(outcomes), np.nan)
-    for rows in np.split(*by_split(outcomes)):
-        unit = units(outcomes.answers[rows]).astype(np.float64)
-        _, of, counts = np.unique(outcomes.identity[rows], return_inverse=True, return_counts=True)
+    own = np.full(len(predictions), np.nan)
+    for rows in np.split(*by_split(predictions)):
+        unit = units(predictions.outputs[rows]).astype(np.float64)
+        _, of, counts = np.unique(predictions.identity[rows], return_inverse=True, return_counts=True)
         sums = np.zeros((len(counts), unit.shape[1]))
         np.add.at(sums, of, unit)
         others = counts[of] - 1
@@ -66,68 +66,68 @@ def compactness(outcomes: Outcomes) -> Array:
     return own
 
 
-def lookalikes(outcomes: Outcomes, block: int = 1000, most: int = 10_000) -> Array:
+def impostor_rate(predictions: Predictions, block: int = 1000, most: int = 10_000) -> Array:
     """Share of other people's photos, in the same split and group, that look more like this photo than the person's
     own other photos do on average; NaN for an only photo. Of more than `most` photos so many are compared with."""
-    near, own = np.full(len(outcomes), np.nan), compactness(outcomes)
-    strata = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.group)
+    near, own = np.full(len(predictions), np.nan), compactness(predictions)
+    strata = np.char.add(np.char.add(predictions.split, "\x1f"), predictions.group)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         seen = np.random.default_rng(0).permutation(rows)[:most]
-        others = units(outcomes.answers[seen])
+        others = units(predictions.outputs[seen])
         for start in range(0, len(rows), block):
-            some = rows[start:start + block]
-            other = outcomes.identity[some, None] != outcomes.identity[None, seen]
-            nearer = (units(outcomes.answers[some]) @ others.T >= own[some, None]) & other
+            some = rows[start : start + block]
+            other = predictions.identity[some, None] != predictions.identity[None, seen]
+            nearer = (units(predictions.outputs[some]) @ others.T >= own[some, None]) & other
             with np.errstate(invalid="ignore"):
                 near[some] = nearer.sum(1) / other.sum(1)
     return np.where(np.isfinite(own), near, np.nan)
 
 
-def by_split(outcomes: Outcomes) -> tuple[Array, Array]:
+def by_split(predictions: Predictions) -> tuple[Array, Array]:
     """Rows in order of their split, and where each next split begins."""
-    order = np.argsort(outcomes.split, kind="stable")
-    return order, np.flatnonzero(outcomes.split[order][1:] != outcomes.split[order][:-1]) + 1
+    order = np.argsort(predictions.split, kind="stable")
+    return order, np.flatnonzero(predictions.split[order][1:] != predictions.split[order][:-1]) + 1
 
 
-def looseness(outcomes: Outcomes) -> Array:
+def looseness(predictions: Predictions) -> Array:
     """Logarithm of how far a person's photos are from each other: lower on people the model was trained on."""
-    apart: Array = np.log(np.maximum(1 - compactness(outcomes), 0) + 1e-3)
+    apart: Array = np.log(np.maximum(1 - compactness(predictions), 0) + 1e-3)
     return apart
 
 
-def shortness(outcomes: Outcomes) -> Array:
+def shortness(predictions: Predictions) -> Array:
     """Minus the length of the embedding: networks tend to embed what they know farther out."""
-    short: Array = -np.linalg.norm(np.asarray(outcomes.answers, np.float64), axis=1)
+    short: Array = -np.linalg.norm(np.asarray(predictions.outputs, np.float64), axis=1)
     return short
 
 
-def alike_likelihood(outcomes: Outcomes) -> Array:
+def alike_likelihood(predictions: Predictions) -> Array:
     """(1 + compactness) / 2: between 0 and 1, as a likelihood is."""
-    likelihood: Array = (1 + compactness(outcomes)) / 2
+    likelihood: Array = (1 + compactness(predictions)) / 2
     return likelihood
 
 
-def neighbours(now: Outcomes, other: Outcomes) -> Array:
+def neighbours(now: Predictions, other: Predictions) -> Array:
     """(n,) of each photo's ten nearest in its split, the share that both models name: embeddings of two networks
     cannot be compared, who lies near whom can."""
     shared = np.full(len(now), np.nan)
     for rows in np.split(*by_split(now)):
         some = np.random.default_rng(0).permutation(rows)[:2000]
-        shared[some] = differences.shared_neighbours(units(now.answers[some]), units(other.answers[some]))
+        shared[some] = distances.shared_neighbours(units(now.outputs[some]), units(other.outputs[some]))
     return shared
 
 
-def recognition_measures(now: Outcomes, original: Outcomes, draws: Draws) -> dict[str, Measure]:
+def recognition_measures(now: Predictions, original: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
     """What the field measures through the head, the same through a fresh head, and what no head can hide."""
     fresh, before = (replace(one, centres=fresh_head(one)) for one in (now, original))
     return {
-        **closed_set(now, original, draws, head="head"),
-        **closed_set(fresh, before, draws, head="fresh head"),
-        **closed_set(replace(now, centres=without_rows(now)), original, draws, head="rows deleted"),
-        **identification(now, draws),
+        **closed_set(now, original, bootstrap, head="head"),
+        **closed_set(fresh, before, bootstrap, head="fresh head"),
+        **closed_set(replace(now, centres=without_rows(now)), original, bootstrap, head="rows deleted"),
+        **identification(now, bootstrap),
         **verification(now),
-        **error_rates(now, draws),
+        **error_rates(now, bootstrap),
     }
 
 
@@ -163,24 +163,32 @@ RECOGNITION = Task(
     loss=margin_loss,
     divergence=cosine_distance,
     scores={
-        "lookalikes": Score(lookalikes, "low", "share of other people's photos that look more like a photo than the "
-                                               "same person's other photos do on average"),
+        "impostor_rate": Score(
+            impostor_rate,
+            "low",
+            "share of other people's photos that look more like a photo than the "
+            "same person's other photos do on average",
+        ),
         "compactness": Score(compactness, "none", "mean cosine between a photo and the same person's other photos"),
     },
-    error="lookalikes",
-    spread="lookalikes",
-    price="lookalikes",
-    share="lookalikes",
+    error="impostor_rate",
+    distribution_score="impostor_rate",
+    harm_score="impostor_rate",
+    accuracy_score="impostor_rate",
     signal=Score(looseness, "as retrained", "log distance between a person's photos"),
     signals={
-        "confidence": Score(lambda outcomes: 1 - through_the_head(outcomes)[0], "as retrained",
-                            "lack of the head's confidence, whoever it is"),
-        "entropy": Score(lambda outcomes: through_the_head(outcomes)[1], "as retrained",
-                         "entropy of the head's answer"),
+        "confidence": Score(
+            lambda predictions: 1 - through_the_head(predictions)[0],
+            "as retrained",
+            "lack of the head's confidence, whoever it is",
+        ),
+        "entropy": Score(
+            lambda predictions: through_the_head(predictions)[1], "as retrained", "entropy of the head's answer"
+        ),
         "length": Score(shortness, "as retrained", "shortness of the embedding"),
     },
     likelihood=alike_likelihood,
-    answers="embeddings",
+    outputs="embeddings",
     differences={
         "neighbours": Difference(neighbours, "share of a photo's ten nearest that the two models have in common"),
     },

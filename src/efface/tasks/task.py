@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from efface.data.batches import Batch
 from efface.data.faces import Array, Splits
-from efface.measures.draws import Aim, Draws, Measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Aim, Bootstrap, Measure
+from efface.measures.predictions import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Score:
     """How well one face was answered, as a number of the same meaning for every face."""
 
-    of: Callable[[Outcomes], Array]
+    of: Callable[[Predictions], Array]
     """To (n,), NaN for a face of which it cannot be said."""
     aim: Aim
     about: str
@@ -32,7 +32,7 @@ class Score:
 class Difference:
     """How differently two models answered one face, without asking which is right."""
 
-    of: Callable[[Outcomes, Outcomes], Array]
+    of: Callable[[Predictions, Predictions], Array]
     """(model's, another's, the same faces) to (n,)"""
     about: str
 
@@ -41,7 +41,7 @@ def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
     """Any target can be right."""
 
 
-def nothing_more(_now: Outcomes, _original: Outcomes, _draws: Draws) -> dict[str, Measure]:
+def nothing_more(_now: Predictions, _original: Predictions, _draws: Bootstrap) -> dict[str, Measure]:
     """No measure beyond those of every task."""
     return {}
 
@@ -53,11 +53,11 @@ class Task:
     name: str
     about: str
     needs: tuple[str, ...]
-    """Columns an album must have."""
+    """Columns a face table must have."""
     labels: Literal["none", "one", "several"]
     """How many columns a plan's `data.label` names, where what is to be answered is the plan's choice."""
     targets: Callable[[pd.DataFrame, Sequence[str]], Array]
-    """(an album's table, the plan's labels) to what is to be answered for each row."""
+    """(a face table's columns, the plan's labels) to what is to be answered for each row."""
     complaint: Callable[[Array, tuple[int, ...]], tuple[int, str] | None]
     """(targets, shape of the images (n, c, h, w)) to the first row that cannot be right, and why."""
     settle: Callable[[Splits, Sequence[str]], tuple[Splits, tuple[str, ...]]]
@@ -73,31 +73,31 @@ class Task:
     """What is reported, face by face."""
     error: str
     """Name of the score that stands for all: the lower the better."""
-    spread: str
+    distribution_score: str
     """Name of the score whose whole distribution says most; where it grew most is worth a look."""
-    price: str
+    harm_score: str
     """Name of the score whose increase the field reports as harm."""
-    share: str
+    accuracy_score: str
     """Name of the score between 0 and 1 that stands for accuracy where the field compares accuracies."""
     signal: Score
     """What betrays a member to an attacker; lower on members."""
     signals: dict[str, Score]
     """Everything else an attacker may look at, each of the same sign."""
-    likelihood: Callable[[Outcomes], Array]
+    likelihood: Callable[[Predictions], Array]
     """(n,) how likely a model found what is true, between 0 and 1, or what stands for it where answers are no
     probabilities."""
-    answers: Literal["points", "embeddings", "logits"]
+    outputs: Literal["points", "embeddings", "logits"]
     """What a network's outputs are."""
     differences: dict[str, Difference]
     """How far two models' answers are apart, face by face."""
     pictured: tuple[str, ...]
     """Splits from which a report shows faces."""
-    constant: Callable[[Outcomes], Array] | None = None
+    constant: Callable[[Predictions], Array] | None = None
     """The one answer (...) that serves the retained best whatever the picture shows; None where there is none."""
     headline: tuple[tuple[str, str], ...] = ()
     """(measure, what to call it in a table's head): what the field looks at first, beside what every task reports."""
     headline_title: str = ""
     headline_about: str = ""
     """What a reader must know not to be misled by these."""
-    more: Callable[[Outcomes, Outcomes, Draws], dict[str, Measure]] = nothing_more
-    """(model's, original's outcomes, draws) to what else the field measures on this task."""
+    more: Callable[[Predictions, Predictions, Bootstrap], dict[str, Measure]] = nothing_more
+    """(model's, original's predictions, bootstrap) to what else the field measures on this task."""

@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from efface.data.batches import Feed
-from efface.data.faces import Album, Splits
+from efface.data.batches import BatchLoader
+from efface.data.faces import FaceTable, Splits
 from efface.data.groups import grouped
-from efface.data.split import divide
+from efface.data.split import split_faces
 from efface.datasets import GENERATORS
 from efface.errors import InputError
 from efface.experiment.loading import as_faces, selected
 from efface.methods import Method
 from efface.models import MODELS
 from efface.plan.tables import Forget, Source, Split
-from efface.settings import bound
+from efface.settings import validated
 from efface.tasks import TASKS, Task
-from efface.training.environment import held_still
+from efface.training.environment import deterministic_torch
 from efface.training.train import train
 
 SMALLEST_MODEL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -41,19 +41,19 @@ def check_method(method: Method, task: str = "eyes", **settings: Any) -> None:
     """Raise AssertionError, naming the broken promise, unless `method` keeps the contract on a tiny task.
 
     The promises: settings are keyword-only, annotated, and have defaults; unknown ones are refused; the same seed
-    gives the same weights and another seed others; weights move and stay finite; faces come from the feed; the
-    material and the process's random, gradient and determinism state are left as found.
+    gives the same weights and another seed others; weights move and stay finite; faces come from the loader; the
+    data and the process's random, gradient and determinism state are left as found.
     """
     _check_signature(method)
     _check_unknown_refused(method)
     splits, original = tiny_problem(TASKS[task])
-    chosen = bound(method, settings, method.__name__)
+    chosen = validated(method, settings, method.__name__)
     before = _fingerprint(splits)
     state = _global_state()
-    first, handed = _applied(method, original, TASKS[task], splits, 1, chosen)
+    first, faces_used = _applied(method, original, TASKS[task], splits, 1, chosen)
     _require(_global_state() == state, method, "leaves random, gradient or determinism state of the process changed")
     _require(_fingerprint(splits) == before, method, "changes the faces it was given")
-    _require(handed > 0, method, "takes no face from the feed, so its bill cannot be made")
+    _require(faces_used > 0, method, "takes no face from the loader, so its bill cannot be made")
     _require(all(torch.isfinite(value).all() for value in first.values()), method, "leaves weights that are not finite")
     moved = any((first[name] != value).any() for name, value in original.state_dict().items())
     _require(moved, method, "moves no weight")
@@ -67,30 +67,38 @@ def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     """A few synthetic people divided as a request would, and a model trained on them for a moment."""
     name, settings = SMALLEST_MODEL[task.name]
     source = Source(name="synthetic", label=LABELS[task.labels])
-    album: Album = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
-    faces = as_faces(album, grouped(selected(album.table, source), source, album), task, source.label)
-    splits, names = task.settle(divide(faces, Split(), Forget(group="B", share=0.5)), source.label)
-    with held_still(torch.device("cpu"), 1):
+    face_table: FaceTable = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
+    faces = as_faces(face_table, grouped(selected(face_table.table, source), source, face_table), task, source.label)
+    splits, names = task.settle(split_faces(faces, Split(), Forget(group="B", share=0.5)), source.label)
+    with deterministic_torch(torch.device("cpu"), 1):
         untrained = MODELS[name](faces.shape, len(names), **settings)
-        model = train(untrained, task, splits.retain, Feed(torch.device("cpu"), 0), epochs=2)
+        model = train(untrained, task, splits.retain, BatchLoader(torch.device("cpu"), 0), epochs=2)
     return splits, model
 
 
 def _applied(
-    method: Method, original: nn.Module, task: Task, splits: Splits, seed: int, settings: dict[str, Any],
+    method: Method,
+    original: nn.Module,
+    task: Task,
+    splits: Splits,
+    seed: int,
+    settings: dict[str, Any],
 ) -> tuple[dict[str, torch.Tensor], int]:
-    feed = Feed(torch.device("cpu"), seed)
-    with held_still(torch.device("cpu"), 1, seed):
-        model = method(copy.deepcopy(original), task, splits.material, feed, **settings)
-    return model.state_dict(), feed.handed
+    loader = BatchLoader(torch.device("cpu"), seed)
+    with deterministic_torch(torch.device("cpu"), 1, seed):
+        model = method(copy.deepcopy(original), task, splits.data, loader, **settings)
+    return model.state_dict(), loader.faces_used
 
 
 def _check_signature(method: Method) -> None:
     parameters = list(inspect.signature(method).parameters.values())
     positional = [one for one in parameters if one.kind is not one.KEYWORD_ONLY]
-    _require([one.name for one in positional] == ["model", "task", "material", "feed"], method,
-             f"takes {[one.name for one in positional]}: expected model, task, material, feed, then settings after *")
-    for one in parameters[len(positional):]:
+    _require(
+        [one.name for one in positional] == ["model", "task", "data", "loader"],
+        method,
+        f"takes {[one.name for one in positional]}: expected model, task, data, loader, then settings after *",
+    )
+    for one in parameters[len(positional) :]:
         _require(one.default is not one.empty, method, f"has no default for setting '{one.name}'")
         _require(one.annotation is not one.empty, method, f"has no type for setting '{one.name}'")
     _require(bool(inspect.getdoc(method)), method, "has no docstring to list it by")
@@ -98,21 +106,29 @@ def _check_signature(method: Method) -> None:
 
 def _check_unknown_refused(method: Method) -> None:
     try:
-        bound(method, {"no_such_setting": 1}, method.__name__)
+        validated(method, {"no_such_setting": 1}, method.__name__)
     except InputError:
         return
     raise AssertionError(f"{method.__name__} accepts settings it does not have: name each, without **")
 
 
 def _fingerprint(splits: Splits) -> list[bytes]:
-    return [part.tobytes() for _, faces in splits.items()
-            for part in (faces.images[:], np.ascontiguousarray(faces.targets), faces.groups, faces.identities)]
+    return [
+        part.tobytes()
+        for _, faces in splits.items()
+        for part in (faces.images[:], np.ascontiguousarray(faces.targets), faces.groups, faces.identities)
+    ]
 
 
 def _global_state() -> tuple[Any, ...]:
-    legacy = np.random.get_state()[1].tobytes() # type: ignore[index] # noqa: NPY002
-    return (torch.random.get_rng_state().numpy().tobytes(), legacy, torch.is_grad_enabled(),
-            torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
+    legacy = np.random.get_state()[1].tobytes()  # type: ignore[index] # noqa: NPY002
+    return (
+        torch.random.get_rng_state().numpy().tobytes(),
+        legacy,
+        torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.get_default_dtype(),
+    )
 
 
 def _require(kept: bool, method: Method, broken: str) -> None:

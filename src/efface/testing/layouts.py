@@ -27,13 +27,15 @@ def record_bytes(data: bytes) -> bytes:
     """One record of RecordIO, cut in parts where its bytes hold the magic number on a boundary of four."""
     magic, cuts, start = struct.pack("<I", MAGIC), [], 0
     for place in range(0, len(data) - 3, 4):
-        if data[place:place + 4] == magic:
+        if data[place : place + 4] == magic:
             cuts.append(data[start:place])
             start = place + 4
     cuts.append(data[start:])
     kinds = [0] if len(cuts) == 1 else [1, *[2] * (len(cuts) - 2), 3]
-    return b"".join(magic + struct.pack("<I", kind << 29 | len(part)) + part + b"\0" * (-len(part) % 4)
-                    for kind, part in zip(kinds, cuts, strict=True))
+    return b"".join(
+        magic + struct.pack("<I", kind << 29 | len(part)) + part + b"\0" * (-len(part) % 4)
+        for kind, part in zip(kinds, cuts, strict=True)
+    )
 
 
 def write_rec(folder: Path, images: NDArray[np.uint8], people: Sequence[int]) -> None:
@@ -41,8 +43,10 @@ def write_rec(folder: Path, images: NDArray[np.uint8], people: Sequence[int]) ->
     folder.mkdir(parents=True, exist_ok=True)
     count, names = len(images), sorted(set(people))
     data = [struct.pack("<IfQQ", 2, 0, 0, 0) + struct.pack("<2f", count + 1, count + 1 + len(names))]
-    data += [struct.pack("<IfQQ", 0, person, number, 0) + picture_file(image)
-             for number, (image, person) in enumerate(zip(images, people, strict=True), start=1)]
+    data += [
+        struct.pack("<IfQQ", 0, person, number, 0) + picture_file(image)
+        for number, (image, person) in enumerate(zip(images, people, strict=True), start=1)
+    ]
     for person in names:
         rows = [number for number, one in enumerate(people, start=1) if one == person]
         data.append(struct.pack("<IfQQ", 2, 0, 0, 0) + struct.pack("<2f", rows[0], rows[-1] + 1))
@@ -63,7 +67,9 @@ def write_bin(path: Path, images: NDArray[np.uint8], same: Sequence[bool], *, ar
 
 
 def write_mufac(
-    folder: Path, images: Mapping[str, NDArray[np.uint8]], families: Mapping[str, Sequence[tuple[str, str, str]]],
+    folder: Path,
+    images: Mapping[str, NDArray[np.uint8]],
+    families: Mapping[str, Sequence[tuple[str, str, str]]],
 ) -> None:
     """MUFAC's tree: of each part (train, val, test) images (n, 3, h, w) and (family, member, class a to h) of each."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +84,11 @@ def write_mufac(
 
 
 def write_celeba_hq(
-    folder: Path, images: NDArray[np.uint8], people: Sequence[int], attributes: NDArray[np.int64], names: Sequence[str],
+    folder: Path,
+    images: NDArray[np.uint8],
+    people: Sequence[int],
+    attributes: NDArray[np.int64],
+    names: Sequence[str],
 ) -> None:
     """CelebA-HQ's tree of images (n, 3, h, w), the number of each person and attributes (n, a) of -1 and 1."""
     photos = folder / "CelebAMask-HQ" / "CelebA-HQ-img"
@@ -86,10 +96,12 @@ def write_celeba_hq(
     for number, image in enumerate(images):
         (photos / f"{number}.jpg").write_bytes(picture_file(image))
     (folder / "CelebA-HQ-identity.txt").write_text(
-        "".join(f"{number}.jpg {person}\n" for number, person in enumerate(people)), encoding="ascii")
+        "".join(f"{number}.jpg {person}\n" for number, person in enumerate(people)), encoding="ascii"
+    )
     rows = [f"{number}.jpg  {'  '.join(map(str, row))}" for number, row in enumerate(attributes.tolist())]
     (folder / "CelebA-HQ-attribute.txt").write_text(
-        "\n".join([str(len(rows)), " ".join(names), *rows]) + "\n", encoding="ascii")
+        "\n".join([str(len(rows)), " ".join(names), *rows]) + "\n", encoding="ascii"
+    )
 
 
 def write_jaffe(folder: Path, images: NDArray[np.uint8], people: Sequence[str], expressions: Sequence[str]) -> None:

@@ -32,10 +32,13 @@ def device_named(name: str) -> torch.device:
 
 
 @contextmanager
-def held_still(device: torch.device, threads: int, seed: int = 0) -> Iterator[None]:
+def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> Iterator[None]:
     """Deterministic algorithms, a fixed number of threads and random numbers of our own; all put back after."""
-    before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
-              torch.get_num_threads())
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_num_threads(),
+    )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
         torch.set_num_threads(threads)
@@ -102,7 +105,10 @@ class Meter:
             self._peak = max(self._peak, self._process.memory_info().rss)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

@@ -31,7 +31,9 @@ def reweighted(retain: Faces, forget: Faces, task: Task) -> Faces:
     left, gone = cells(retain, task), cells(forget, task)
     names, of, counts = np.unique(left, return_inverse=True, return_counts=True)
     if len(np.union1d(names, gone)) < 2:
-        raise InputError("reweight = true keeps the mix of groups, and all trained faces are of one group: set "
-                         "data.group_by, data.group_file or data.group_clusters")
+        raise InputError(
+            "reweight = true keeps the mix of groups, and all trained faces are of one group: set "
+            "data.group_by, data.group_file or data.group_clusters"
+        )
     before = counts + np.array([(gone == name).sum() for name in names])
     return replace(retain, weights=(before / counts)[of])

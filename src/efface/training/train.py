@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from efface.data.augment import Augment
-from efface.data.batches import Feed, batches_of, derive
+from efface.data.batches import BatchLoader, batches_of, derive
 from efface.data.faces import Array, Faces
 from efface.files import replacing
 from efface.models.recogniser import Recogniser
@@ -26,9 +26,19 @@ Optimiser = Literal["adamw", "sgd", "plain_sgd"]
 
 
 def train(
-    model: nn.Module, task: Task, faces: Faces, feed: Feed, checkpoint: Path | None = None, *,
-    epochs: Count = 20, lr: Positive = 5e-4, batch: Count = 32, weight_decay: Strength = 1e-4,
-    optimiser: Optimiser = "adamw", milestones: tuple[Count, ...] = (), augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    faces: Faces,
+    loader: BatchLoader,
+    checkpoint: Path | None = None,
+    *,
+    epochs: Count = 20,
+    lr: Positive = 5e-4,
+    batch: Count = 32,
+    weight_decay: Strength = 1e-4,
+    optimiser: Optimiser = "adamw",
+    milestones: tuple[Count, ...] = (),
+    augment: Augment = "none",
 ) -> nn.Module:
     """Train `model` on `faces`, and return it.
 
@@ -39,52 +49,63 @@ def train(
     ends with the same weights as one that was not: the order of the faces and the random numbers of an epoch
     follow from (seed, epoch), the learning rate from the epoch.
     """
-    steps = make_optimiser(optimiser, model, lr, weight_decay)
+    optimizer = make_optimizer(optimiser, model, lr, weight_decay)
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=feed.device, weights_only=True)
+        state = torch.load(checkpoint, map_location=loader.device, weights_only=True)
         model.load_state_dict(state["model"])
-        steps.load_state_dict(state["optimiser"])
-        feed.passes, feed.handed = state["passes"], state["handed"]
+        optimizer.load_state_dict(state["optimiser"])
+        loader.passes, loader.faces_used = state["passes"], state["handed"]
     saved = time.monotonic()
     model.train()
-    for epoch in range(feed.passes, epochs):
-        torch.manual_seed(derive(feed.seed, "epoch", epoch))
-        for group in steps.param_groups:
+    for epoch in range(loader.passes, epochs):
+        torch.manual_seed(derive(loader.seed, "epoch", epoch))
+        for group in optimizer.param_groups:
             group["lr"] = rate_at(epoch, epochs, lr, milestones)
-        for faces_now in feed(faces, batch=batch, augment=augment):
-            descend(steps, task.loss(model, faces_now).mean())
+        for faces_now in loader(faces, batch=batch, augment=augment):
+            training_step(optimizer, task.loss(model, faces_now).mean())
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             with replacing(checkpoint) as part:
-                torch.save({"model": model.state_dict(), "optimiser": steps.state_dict(), "passes": feed.passes,
-                            "handed": feed.handed}, part)
+                torch.save(
+                    {
+                        "model": model.state_dict(),
+                        "optimiser": optimizer.state_dict(),
+                        "passes": loader.passes,
+                        "handed": loader.faces_used,
+                    },
+                    part,
+                )
             saved = time.monotonic()
     return model
 
 
 def rate_at(epoch: int, epochs: int, lr: float, milestones: Sequence[int] = ()) -> float:
     """The learning rate of an epoch: a tenth from each milestone on or, without any, along a cosine."""
-    fall = (0.1 ** sum(epoch >= one for one in milestones) if milestones else
-            (1 + math.cos(math.pi * epoch / epochs)) / 2)
+    fall = (
+        0.1 ** sum(epoch >= one for one in milestones) if milestones else (1 + math.cos(math.pi * epoch / epochs)) / 2
+    )
     return lr * fall
 
 
-def place_head(model: Recogniser, faces: Faces, feed: Feed) -> Recogniser:
+def place_head(model: Recogniser, faces: Faces, loader: BatchLoader) -> Recogniser:
     """Give a backbone that came without a head one: each person's direction is their mean unit embedding."""
-    answers = torch.from_numpy(feed.answers(model, faces)).to(feed.device)
-    people = torch.from_numpy(faces.targets).to(feed.device)
+    outputs = torch.from_numpy(loader.outputs(model, faces)).to(loader.device)
+    people = torch.from_numpy(faces.targets).to(loader.device)
     directions = torch.zeros_like(model.head.weight)
-    directions.index_add_(0, people, nn.functional.normalize(answers))
+    directions.index_add_(0, people, nn.functional.normalize(outputs))
     model.head.place(nn.functional.normalize(directions))
     return model
 
 
-def make_optimiser(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def make_optimizer(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
     """An optimiser by its name in a plan, for whatever in the model is trainable."""
-    return optimiser_of(name, [weight for weight in model.parameters() if weight.requires_grad], lr, weight_decay)
+    return optimizer_of(name, [weight for weight in model.parameters() if weight.requires_grad], lr, weight_decay)
 
 
-def optimiser_of(
-    name: Optimiser, weights: Sequence[torch.Tensor], lr: float, weight_decay: float,
+def optimizer_of(
+    name: Optimiser,
+    weights: Sequence[torch.Tensor],
+    lr: float,
+    weight_decay: float,
 ) -> torch.optim.Optimizer:
     """An optimiser by its name in a plan, for these weights."""
     if name != "adamw":
@@ -93,34 +114,45 @@ def optimiser_of(
 
 
 def fit(
-    model: nn.Module, task: Task, faces: Faces, feed: Feed, *,
-    lr: float, epochs: int, batch: int, weights: Array | None = None, optimiser: Optimiser = "adamw",
-    anneal: bool = True, augment: Augment = "none",
+    model: nn.Module,
+    task: Task,
+    faces: Faces,
+    loader: BatchLoader,
+    *,
+    lr: float,
+    epochs: int,
+    batch: int,
+    weights: Array | None = None,
+    optimiser: Optimiser = "adamw",
+    anneal: bool = True,
+    augment: Augment = "none",
 ) -> nn.Module:
     """A few more epochs on `faces`, drawn by `weights` (n,) if given, of whatever in the model is trainable.
 
     The learning rate falls linearly to zero (`anneal`): at a constant rate a short training ends anywhere in the noise
     around its goal, and two of them differ by more than what is to be measured.
     """
-    steps = make_optimiser(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
-    fall = falling(steps, epochs * batches_of(len(faces), batch), anneal)
+    optimizer = make_optimizer(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
+    scheduler = linear_decay(optimizer, epochs * batches_of(len(faces), batch), anneal)
     model.train()
     for _ in range(epochs):
-        for faces_now in feed(faces, batch=batch, weights=weights, augment=augment):
-            descend(steps, task.loss(model, faces_now).mean())
-            fall.step()
+        for faces_now in loader(faces, batch=batch, weights=weights, augment=augment):
+            training_step(optimizer, task.loss(model, faces_now).mean())
+            scheduler.step()
     return model
 
 
-def falling(
-    optimiser: torch.optim.Optimizer, steps: int, anneal: bool = True,
+def linear_decay(
+    optimiser: torch.optim.Optimizer,
+    steps: int,
+    anneal: bool = True,
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """A schedule, stepped after each step, under which the learning rate falls linearly to zero over `steps` (or, not
     annealed, stays)."""
     return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps) if anneal else 1.0)
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:
+def training_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:
     """One step down the loss; with `clip`, the gradient's norm is at most that."""
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.measures.outcomes import Outcomes
+from efface.measures.predictions import Predictions
 
 Aim = Literal["low", "high", "as retrained", "none"]
 Vector = NDArray[np.float64]
@@ -39,7 +39,7 @@ def measure(vector: Vector, aim: Aim, about: str) -> Measure:
     return Measure(float(vector[0]), float(low), float(high), aim, about)
 
 
-def jointly(vectors: Mapping[str, Vector], aim: Aim, abouts: Mapping[str, str]) -> dict[str, Measure]:
+def simultaneous_intervals(vectors: Mapping[str, Vector], aim: Aim, abouts: Mapping[str, str]) -> dict[str, Measure]:
     """Several estimates whose intervals hold all at once, with 95% together: who looks at seven groups and picks the
     one that stands out has looked seven times.
 
@@ -49,14 +49,15 @@ def jointly(vectors: Mapping[str, Vector], aim: Aim, abouts: Mapping[str, str]) 
     known = {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
     if len(known) < 2:
         return {name: measure(vector, aim, abouts[name]) for name, vector in vectors.items()}
-    lows, highs = joint_bounds(np.stack(list(known.values())))
+    lows, highs = simultaneous_bounds(np.stack(list(known.values())))
     found = {name: measure(vector, aim, abouts[name]) for name, vector in vectors.items() if name not in known}
-    return found | {name: Measure(float(vector[0]), float(low), float(high), aim,
-                                  f"{abouts[name]} {TOGETHER.format(len(known))}")
-                    for (name, vector), low, high in zip(known.items(), lows, highs, strict=True)}
+    return found | {
+        name: Measure(float(vector[0]), float(low), float(high), aim, f"{abouts[name]} {TOGETHER.format(len(known))}")
+        for (name, vector), low, high in zip(known.items(), lows, highs, strict=True)
+    }
 
 
-def joint_bounds(vectors: NDArray[np.float64]) -> tuple[Vector, Vector]:
+def simultaneous_bounds(vectors: NDArray[np.float64]) -> tuple[Vector, Vector]:
     """Lower and upper ends (m,) of intervals for m estimates (m, r + 1) that hold together with 95%."""
     apart = vectors[:, 1:] - vectors[:, :1]
     error = np.sqrt(np.square(apart).mean(1))
@@ -69,20 +70,20 @@ def largest(vectors: NDArray[np.float64], aim: Aim, about: str) -> Measure:
     itself lies above the truth: in a resample some group fares badly by chance."""
     if not np.isfinite(vectors).all():
         return Measure(None, None, None, aim, about + " (undefined here: it divides by what may be zero)")
-    lows, highs = joint_bounds(vectors)
+    lows, highs = simultaneous_bounds(vectors)
     return Measure(float(vectors[:, 0].max()), float(lows.max()), float(highs.max()), aim, about)
 
 
 def widest_gap(vectors: NDArray[np.float64]) -> tuple[float, float, float]:
     """The largest of m estimates (m, r + 1) minus the smallest, and bounds from their joint intervals; 0 is within
     reach where all may be equal."""
-    lows, highs = joint_bounds(vectors)
+    lows, highs = simultaneous_bounds(vectors)
     gap = float(vectors[:, 0].max() - vectors[:, 0].min())
     return gap, max(0.0, float(lows.max() - highs.min())), float(highs.max() - lows.min())
 
 
-class Draws:
-    """Resamples of the people behind some outcomes, with replacement, within each split and group.
+class Bootstrap:
+    """Resamples of the people behind some predictions, with replacement, within each split and group.
 
     The clustered bootstrap (Davison and Hinkley 1997, section 3.8): all photos of a person come or stay away
     together. One person fewer is drawn than there are, and each counts for the more; else intervals over few people
@@ -90,10 +91,10 @@ class Draws:
     them are paired.
     """
 
-    def __init__(self, outcomes: Outcomes, times: int = 1000, seed: int = 0) -> None:
-        clusters = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.identity)
+    def __init__(self, predictions: Predictions, times: int = 1000, seed: int = 0) -> None:
+        clusters = np.char.add(np.char.add(predictions.split, "\x1f"), predictions.identity)
         _, first, self.cluster = np.unique(clusters, return_index=True, return_inverse=True)
-        strata = np.char.add(np.char.add(outcomes.split, "\x1f"), outcomes.group)[first]
+        strata = np.char.add(np.char.add(predictions.split, "\x1f"), predictions.group)[first]
         rng = np.random.default_rng(seed)
         self.weights = np.ones((times + 1, len(first)), np.float32)
         """(times + 1, clusters): how much each person counts in each draw; row 0 is the sample itself. A stratum's
@@ -108,8 +109,10 @@ class Draws:
         people, of = np.unique(self.cluster[rows], return_inverse=True)
         picked = np.asarray(values, np.float64)[rows].reshape(len(of), -1)
         known = np.isfinite(picked)
-        sums, counts = (np.stack([np.bincount(of, column, len(people)) for column in columns.T], axis=1)
-                        for columns in (np.where(known, picked, 0.0), known.astype(np.float64)))
+        sums, counts = (
+            np.stack([np.bincount(of, column, len(people)) for column in columns.T], axis=1)
+            for columns in (np.where(known, picked, 0.0), known.astype(np.float64))
+        )
         weights = self.weights[:, people].astype(np.float64)
         with np.errstate(invalid="ignore"):
             means: NDArray[np.float64] = (weights @ sums) / (weights @ counts)
@@ -117,4 +120,4 @@ class Draws:
 
     def photos(self, rows: NDArray[np.bool_], times: int | None = None) -> NDArray[np.float64]:
         """(times + 1, marked): how often each marked photo stands in each draw, or in the first so many of them."""
-        return self.weights[:None if times is None else times + 1, self.cluster[rows]].astype(np.float64)
+        return self.weights[: None if times is None else times + 1, self.cluster[rows]].astype(np.float64)

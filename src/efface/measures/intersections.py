@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efface.data.faces import Array
-from efface.measures.draws import Aim, Draws, Measure, jointly
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Aim, Bootstrap, Measure, simultaneous_intervals
+from efface.measures.predictions import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,19 +19,26 @@ FEWEST = 10
 """People in a cell, below which nothing said of it is worth much: it is named as too small, and still shown."""
 
 
-def group_tables(outcomes: Outcomes, scores: Mapping[str, Array]) -> pd.DataFrame:
+def group_tables(predictions: Predictions, scores: Mapping[str, Array]) -> pd.DataFrame:
     """Every score's mean on test faces of each group, and of each group and trait: a row per cell, with `photos`,
     `people` and whether it is `small`. scores: name to (n,)."""
     import pandas as pd
     from fairlearn.metrics import MetricFrame
 
-    rows = np.flatnonzero(outcomes.rows("test"))
-    by_group = {"group": outcomes.group[rows]}
-    traits = outcomes.traits[rows].T if outcomes.traits.size else ()
-    metrics = {**{name: partial(_mean, np.asarray(values, np.float64)) for name, values in scores.items()},
-               "photos": _count, "people": partial(_distinct, outcomes.identity)}
-    tables = [MetricFrame(metrics=metrics, y_true=rows, y_pred=rows, sensitive_features=pd.DataFrame(features))
-              .by_group.reset_index() for features in (by_group, *(by_group | {"trait": trait} for trait in traits))]
+    rows = np.flatnonzero(predictions.rows("test"))
+    by_group = {"group": predictions.group[rows]}
+    traits = predictions.traits[rows].T if predictions.traits.size else ()
+    metrics = {
+        **{name: partial(_mean, np.asarray(values, np.float64)) for name, values in scores.items()},
+        "photos": _count,
+        "people": partial(_distinct, predictions.identity),
+    }
+    tables = [
+        MetricFrame(
+            metrics=metrics, y_true=rows, y_pred=rows, sensitive_features=pd.DataFrame(features)
+        ).by_group.reset_index()
+        for features in (by_group, *(by_group | {"trait": trait} for trait in traits))
+    ]
     table = pd.concat(tables, ignore_index=True)
     table = table[table["photos"].notna()].astype({"photos": int, "people": int})
     if "trait" not in table:
@@ -57,22 +64,27 @@ def _distinct(who: Array, rows: Array, _same: Array) -> int:
 
 
 def intersections(
-    outcomes: Outcomes, now: Array, original: Array, reference: Array, score: str, draws: Draws,
+    predictions: Predictions,
+    now: Array,
+    original: Array,
+    reference: Array,
+    score: str,
+    bootstrap: Bootstrap,
 ) -> dict[str, Measure]:
     """`intersection/score/.../group, trait`: a score (n,) on test faces of each intersection, and how many percent of
     the original's the model added to it, and to the reference's; the intervals of all cells of one trait hold together.
     Cells of fewer than `FEWEST` people have no interval, and say why."""
     found: dict[str, Measure] = {}
-    for column in outcomes.traits.T if outcomes.traits.size else ():
+    for column in predictions.traits.T if predictions.traits.size else ():
         means, changes, added, people = {}, {}, {}, {}
-        for group in np.unique(outcomes.group):
+        for group in np.unique(predictions.group):
             for trait in np.unique(column):
-                rows = outcomes.rows("test", str(group)) & (column == trait)
+                rows = predictions.rows("test", str(group)) & (column == trait)
                 if not rows.any():
                     continue
                 cell = ", ".join(part for part in (str(group), str(trait)) if part)
-                people[cell] = len(np.unique(outcomes.identity[rows]))
-                ours, before, without = (draws.means(values, rows) for values in (now, original, reference))
+                people[cell] = len(np.unique(predictions.identity[rows]))
+                ours, before, without = (bootstrap.means(values, rows) for values in (now, original, reference))
                 with np.errstate(divide="ignore", invalid="ignore"):
                     means[cell] = ours
                     changes[cell] = 100 * (ours - before) / before
@@ -85,9 +97,16 @@ def intersections(
             aim: Aim = "low" if kind != "error" else "none"
             prefix = f"intersection/{score}/{kind}"
             large = {f"{prefix}/{cell}": vector for cell, vector in vectors.items() if people[cell] >= FEWEST}
-            found |= jointly(large, aim, {f"{prefix}/{cell}": f"{what} {cell}" for cell in vectors})
-            found |= {f"{prefix}/{cell}": Measure(
-                float(vector[0]) if np.isfinite(vector[0]) else None, None, None, aim,
-                f"{what} {cell} (only {people[cell]} people: too few for an interval)")
-                for cell, vector in vectors.items() if people[cell] < FEWEST}
+            found |= simultaneous_intervals(large, aim, {f"{prefix}/{cell}": f"{what} {cell}" for cell in vectors})
+            found |= {
+                f"{prefix}/{cell}": Measure(
+                    float(vector[0]) if np.isfinite(vector[0]) else None,
+                    None,
+                    None,
+                    aim,
+                    f"{what} {cell} (only {people[cell]} people: too few for an interval)",
+                )
+                for cell, vector in vectors.items()
+                if people[cell] < FEWEST
+            }
     return found

@@ -8,27 +8,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from efface.audit.verdict import compared
-from efface.evaluation.evidence import Evidence, standing
+from efface.audit.verdict import difference_to_reference
+from efface.evaluation.evidence import Evidence, exposure
 from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
-from efface.report import words
+from efface.report import wording
 from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import CriterionMet, MeasureRecord, Results, Summary, Verdict
 
 ATTACK = "attack/loss/auc/photo"
 COLUMNS: tuple[tuple[str, str], ...] = (
-    (ATTACK, "loss"), ("attack/confidence/auc/photo", "confidence"),
-    ("attack/entropy/auc/photo", "entropy"), ("attack/modified entropy/auc/photo", "modified entropy"),
-    ("attack/logistic/auc/photo", "logistic"), ("attack/forest/auc/photo", "forest"),
-    ("attack/rmia/auc/photo", "RMIA"), ("attack/lira/auc/photo", "LiRA"), ("attack/lira/auc/person", "LiRA, person"),
-    ("attack/lira/tpr_at_1%_fpr/photo", "LiRA, TPR at 1% FPR"), ("attack/u-lira/auc/photo", "U-LiRA"),
-    ("attack/u-lira/auc of the way/photo", "U-LiRA of the way"), ("epsilon/mean", "epsilon"),
-    ("completeness", "completeness"), ("distance/tow", "ToW"), ("distance/tow_mia", "ToW, attack"),
-    ("distance/avg_gap", "average gap"), ("distance/js/forget", "JS"), ("distance/kl/forget", "KL"),
-    ("distance/activation/forget", "activations"), ("distance/answers/forget", "answers apart"),
-    ("distance/neighbours/forget", "neighbours shared"), ("distance/cka/forget", "CKA"),
-    ("distance/agreement/forget", "agreement"), ("distance/wasserstein/signal", "Wasserstein"),
-    ("distance/nearer", "nearer to (1 original, −1 reference)"), ("relearn/ain", "relearning, of the reference's"),
+    (ATTACK, "loss"),
+    ("attack/confidence/auc/photo", "confidence"),
+    ("attack/entropy/auc/photo", "entropy"),
+    ("attack/modified entropy/auc/photo", "modified entropy"),
+    ("attack/logistic/auc/photo", "logistic"),
+    ("attack/forest/auc/photo", "forest"),
+    ("attack/rmia/auc/photo", "RMIA"),
+    ("attack/lira/auc/photo", "LiRA"),
+    ("attack/lira/auc/person", "LiRA, person"),
+    ("attack/lira/tpr_at_1%_fpr/photo", "LiRA, TPR at 1% FPR"),
+    ("attack/u-lira/auc/photo", "U-LiRA"),
+    ("attack/u-lira/auc of the way/photo", "U-LiRA of the way"),
+    ("epsilon/mean", "epsilon"),
+    ("completeness", "completeness"),
+    ("distance/tow", "ToW"),
+    ("distance/tow_mia", "ToW, attack"),
+    ("distance/avg_gap", "average gap"),
+    ("distance/js/forget", "JS"),
+    ("distance/kl/forget", "KL"),
+    ("distance/activation/forget", "activations"),
+    ("distance/answers/forget", "answers apart"),
+    ("distance/neighbours/forget", "neighbours shared"),
+    ("distance/cka/forget", "CKA"),
+    ("distance/agreement/forget", "agreement"),
+    ("distance/wasserstein/signal", "Wasserstein"),
+    ("distance/nearer", "nearer to (1 original, −1 reference)"),
+    ("relearn/ain", "relearning, of the reference's"),
 )
 """What stands beside every model, in this order, where it was measured."""
 MARKS: Mapping[str, str] = {"pass": "passes", "fail": "fails", "not enough data": "not enough data to say"}
@@ -73,14 +88,14 @@ def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
 def cell(name: str, row: str, summaries: Mapping[str, Summary]) -> Cell:
     """One measure of one model. Attacks are compared with the same on the reference, distances with their floor."""
     record = summaries[row].measures.get(name)
-    value, span = words.value_and_span(record)
+    value, span = wording.value_and_span(record)
     if row == REFERENCE and name.startswith("distance/"):
         return Cell("–", "", None)
     if record is None or record.span is None or row == REFERENCE or record.low == record.high:
         return Cell(value, span, None)
     floor = summaries.get(OTHER_SEED)
     if not name.startswith("distance/"):
-        gap = compared(name, summaries[row], summaries[REFERENCE])
+        gap = difference_to_reference(name, summaries[row], summaries[REFERENCE])
         return Cell(value, span, None if gap is None or gap.span is None else not gap.span[1] <= 0 <= gap.span[2])
     usual = floor.measures.get(name) if floor else None
     return Cell(value, span, None if row == OTHER_SEED or usual is None else far(record, usual))
@@ -96,7 +111,7 @@ def far(one: MeasureRecord, other: MeasureRecord) -> bool | None:
 
 
 @dataclass(frozen=True)
-class Ruling:
+class VerdictRow:
     """A verdict in words."""
 
     name: str
@@ -108,39 +123,55 @@ class Ruling:
     """(measure, what was asked, value with interval, verdict, smallest shift that would have shown)"""
 
 
-def rulings(results: Results, arm: str) -> list[Ruling]:
+def verdict_rows(results: Results, arm: str) -> list[VerdictRow]:
     """The verdicts of an arm, controls first."""
     mine = sorted((one for one in results.verdicts if one.arm == arm), key=lambda one: one.must is None)
     asked = {met.measure: met.asked for one in mine for met in one.criteria}
     found = []
     for one in mine:
         met = {each.measure: each for each in one.criteria}
-        cells = [told(met[name]) if name in met else (name, asked[name], "–", "cannot be asked of it", "–")
-                 for name in asked]
-        found.append(Ruling(control_name(one), one.verdict, MARKS[one.verdict],
-                            f"must be “{one.must}”" if one.must else "", one.why, cells))
+        cells = [
+            criterion_cells(met[name]) if name in met else (name, asked[name], "–", "cannot be asked of it", "–")
+            for name in asked
+        ]
+        found.append(
+            VerdictRow(
+                control_name(one),
+                one.verdict,
+                MARKS[one.verdict],
+                f"must be “{one.must}”" if one.must else "",
+                one.why,
+                cells,
+            )
+        )
     return found
 
 
-def doubts(ruled: Sequence[Ruling]) -> list[str]:
+def doubts(verdicts: Sequence[VerdictRow]) -> list[str]:
     """Why nothing can be said of a row, once for all rows of which it is so."""
     rows: dict[str, list[str]] = {}
-    for one in ruled:
+    for one in verdicts:
         if one.why:
             rows.setdefault(one.why, []).append(one.name)
-    return [f"{words.quoted(names)}: {why}." for why, names in rows.items()]
+    return [f"{wording.quoted(names)}: {why}." for why, names in rows.items()]
 
 
 def control_name(one: Verdict) -> str:
-    return {ORIGINAL: "control: the original", OTHER_SEED: "control: another retrained model",
-            NOBODY: "control: people nobody was trained on",
-            CONSTANT: "control: one answer for everybody"}.get(one.method, one.method)
+    return {
+        ORIGINAL: "control: the original",
+        OTHER_SEED: "control: another retrained model",
+        NOBODY: "control: people nobody was trained on",
+        CONSTANT: "control: one answer for everybody",
+    }.get(one.method, one.method)
 
 
-def told(met: CriterionMet) -> tuple[str, str, str, str, str]:
-    value = met.why if met.value is None else (
-        f"{words.number(met.value)} [{words.number(met.low)}, {words.number(met.high)}]")
-    return met.measure, met.asked, value, MARKS[met.verdict], words.number(met.detectable, 2)
+def criterion_cells(met: CriterionMet) -> tuple[str, str, str, str, str]:
+    value = (
+        met.why
+        if met.value is None
+        else (f"{wording.number(met.value)} [{wording.number(met.low)}, {wording.number(met.high)}]")
+    )
+    return met.measure, met.asked, value, MARKS[met.verdict], wording.number(met.detectable, 2)
 
 
 def changed_thresholds(results: Results) -> bool:
@@ -154,14 +185,14 @@ class Person:
 
     name: str
     photos: int
-    standings: list[tuple[str, int]]
+    exposures: list[tuple[str, int]]
     """Under each model the share of strangers who stand out less, and that in percent."""
 
 
 def people(evidence: Evidence, most: int = 12) -> list[Person]:
     """The forgotten who stand out most, by the mean over their photos and over what methods made."""
     names = np.unique(evidence.whose[evidence.whose != ""])
-    ranks = np.stack([standing(row, evidence) for row in evidence.suspicion])
+    ranks = np.stack([exposure(row, evidence) for row in evidence.membership_score])
     means = {}
     for name in names.tolist():
         rows = (evidence.whose == name) & np.isfinite(ranks).all(0)
@@ -169,13 +200,22 @@ def people(evidence: Evidence, most: int = 12) -> list[Person]:
             means[name] = (int(rows.sum()), ranks[:, rows].mean(1))
     made = slice(2, None) if len(ranks) > 2 else slice(0, 1)
     ordered = sorted(means, key=lambda name: -float(means[name][1][made].mean()))[:most]
-    return [Person(name, means[name][0], [(f"{100 * one:.0f}%", int(100 * one)) for one in means[name][1]])
-            for name in ordered]
+    return [
+        Person(name, means[name][0], [(f"{100 * one:.0f}%", int(100 * one)) for one in means[name][1]])
+        for name in ordered
+    ]
 
 
 def exposed(evidence: Evidence, models: Sequence[str], colours: Mapping[str, str]) -> list[Picture]:
     """The forgotten photos that stand out most, and under each of these models how much."""
-    ranks = {name: standing(evidence.suspicion[evidence.models.tolist().index(name)], evidence) for name in models}
-    return [Picture(drawn(image, None, []), caption_of(evidence.whose[row], evidence.group[row]),
-                    [(colours[name], f"{100 * ranks[name][row]:.0f}% of strangers stand out less") for name in models])
-            for image, row in zip(evidence.exposed_images, evidence.exposed.tolist(), strict=True)]
+    ranks = {
+        name: exposure(evidence.membership_score[evidence.models.tolist().index(name)], evidence) for name in models
+    }
+    return [
+        Picture(
+            drawn(image, None, []),
+            caption_of(evidence.whose[row], evidence.group[row]),
+            [(colours[name], f"{100 * ranks[name][row]:.0f}% of strangers stand out less") for name in models],
+        )
+        for image, row in zip(evidence.exposed_images, evidence.exposed.tolist(), strict=True)
+    ]

@@ -11,11 +11,11 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from efface.data.faces import Array
-from efface.measures.epsilon import EXACT, bound, challenge_score, epsilon, epsilons
-from efface.measures.ratios import (
+from efface.measures.epsilon import EXACT, challenge_score, epsilon, epsilons, largest_epsilon
+from efface.measures.likelihood_ratios import (
     PRIOR_MODELS,
     RMIA_OFFLINE,
-    Sightings,
+    ShadowSignals,
     completeness,
     lira,
     lira_kde,
@@ -25,14 +25,14 @@ from efface.measures.ratios import (
 )
 
 
-def simulated(leak: float, models: int = 32, faces: int = 200, seed: int = 0) -> tuple[Sightings, Array, Array]:
+def simulated(leak: float, models: int = 32, faces: int = 200, seed: int = 0) -> tuple[ShadowSignals, Array, Array]:
     """Shadows of faces of different difficulty, where being trained on a face lowers its signal by `leak` deviations;
     a target model, and which faces that one was trained on."""
     rng = np.random.default_rng(seed)
     hard = rng.normal(0, 3, faces)
     included = np.stack([rng.permutation(faces) % 2 == 0 for _ in range(models + 1)])
     signal = hard + rng.normal(size=(models + 1, faces)) - leak * included
-    return Sightings(included[1:], signal[1:]), signal[0], included[0]
+    return ShadowSignals(included[1:], signal[1:]), signal[0], included[0]
 
 
 def test_lira_is_its_formula_face_by_face() -> None:
@@ -69,8 +69,10 @@ def test_who_knows_the_faces_sees_what_a_threshold_cannot(attack) -> None:  # ty
 
 @pytest.mark.parametrize("attack", [lira, lira_kde])
 def test_without_a_leak_nobody_sees_anything(attack) -> None:  # type: ignore[no-untyped-def]
-    aucs = [roc_auc_score(member, attack(target, seen)) for seen, target, member in
-            (simulated(0.0, seed=seed) for seed in range(8))]
+    aucs = [
+        roc_auc_score(member, attack(target, seen))
+        for seen, target, member in (simulated(0.0, seed=seed) for seed in range(8))
+    ]
     assert np.mean(aucs) == pytest.approx(0.5, abs=3 * np.std(aucs) / math.sqrt(8) + 0.01)
 
 
@@ -80,7 +82,7 @@ def test_each_model_is_attacked_by_the_others_alone() -> None:
     assert found[3] == pytest.approx(lira(seen.signal[3], seen.without_pair(3)), nan_ok=True)
     changed = seen.signal.copy()
     changed[3] += 100
-    moved = one_against_the_others(Sightings(seen.included, changed))
+    moved = one_against_the_others(ShadowSignals(seen.included, changed))
     assert (moved[3] != found[3]).all(), "the target's own signal counts"
     assert np.array_equal(moved[2], found[2]), "and that of its other half is not looked at"
     assert seen.without_pair(3).signal.shape == (18, 20)
@@ -88,8 +90,10 @@ def test_each_model_is_attacked_by_the_others_alone() -> None:
 
 def test_faces_that_no_model_was_asked_about_change_nothing() -> None:
     seen, target, _ = simulated(1.0, models=8, faces=30)
-    wide = Sightings(np.concatenate([seen.included, np.zeros((8, 70), bool)], axis=1),
-                     np.concatenate([seen.signal, np.full((8, 70), np.nan)], axis=1))
+    wide = ShadowSignals(
+        np.concatenate([seen.included, np.zeros((8, 70), bool)], axis=1),
+        np.concatenate([seen.signal, np.full((8, 70), np.nan)], axis=1),
+    )
     asked = np.concatenate([target, np.zeros(70)])
     for attack in (lira, lira_kde, completeness):
         found = attack(asked, wide)
@@ -103,7 +107,7 @@ def test_the_way_of_models_that_show_nothing_is_one_half_even_for_few() -> None:
         rng = np.random.default_rng(seed)
         half = [rng.permutation(60) % 2 == 0 for _ in range(4)]
         included = np.stack([side for one in half for side in (one, ~one)])
-        seen = Sightings(included, rng.normal(size=(8, 60)))
+        seen = ShadowSignals(included, rng.normal(size=(8, 60)))
         aucs += [roc_auc_score(had, found) for had, found in zip(included, one_against_the_others(seen), strict=True)]
     assert np.mean(aucs) == pytest.approx(0.5, abs=3 * np.std(aucs) / math.sqrt(len(aucs)))
 
@@ -113,7 +117,7 @@ def test_a_face_that_too_few_models_had_says_nothing() -> None:
     included = seen.included.copy()
     included[:, 2] = False
     with np.errstate(invalid="ignore"):
-        found = lira(target, Sightings(included, seen.signal))
+        found = lira(target, ShadowSignals(included, seen.signal))
     assert np.isnan(found).tolist() == [False, False, True, False, False]
 
 
@@ -129,8 +133,10 @@ def test_rmia_is_its_double_loop() -> None:
             assert np.isnan(found[face])
             continue
         ratio = likelihood[face] / ((1 + RMIA_OFFLINE) / 2 * np.nanmean(without[:, face]) + (1 - RMIA_OFFLINE) / 2)
-        beaten = [ratio / (likelihood[z] / ((1 + RMIA_OFFLINE) / 2 * without[:, z].mean() + (1 - RMIA_OFFLINE) / 2))
-                  >= 1.2 for z in range(20, 30)]
+        beaten = [
+            ratio / (likelihood[z] / ((1 + RMIA_OFFLINE) / 2 * without[:, z].mean() + (1 - RMIA_OFFLINE) / 2)) >= 1.2
+            for z in range(20, 30)
+        ]
         assert found[face] == pytest.approx(np.mean(beaten))
 
 
@@ -153,7 +159,7 @@ def by_loops(unlearned: Array, retrained: Array, delta: float) -> float:
     cuts = [-math.inf, *((a + b) / 2 for a, b in pairwise(values)), math.inf]
     best = 0.0
     for place, low in enumerate(cuts):
-        for high in cuts[place + 1:]:
+        for high in cuts[place + 1 :]:
             for inside in (True, False):
                 fp = float(np.mean(((retrained > low) & (retrained <= high)) == inside))
                 fn = float(np.mean(((unlearned > low) & (unlearned <= high)) != inside))
@@ -183,12 +189,19 @@ def test_no_epsilon_short_of_certainty_exceeds_the_bound_of_so_many_models() -> 
     rng = np.random.default_rng(0)
     for _ in range(100):
         found = epsilon(rng.normal(size=32), rng.normal(1, 2, 32))
-        assert found == EXACT or found <= bound(32) + 1e-9
+        assert found == EXACT or found <= largest_epsilon(32) + 1e-9
 
 
 def test_the_challenge_halves_a_faces_score_by_each_half_of_an_epsilon() -> None:
     assert challenge_score(np.array([0.0, 0.49, 0.5, 1.2, 3.99, 4.0, EXACT]), 32).tolist() == [
-        1, 1, 0.5, 0.25, 0.5**7, 0, 0]
+        1,
+        1,
+        0.5,
+        0.25,
+        0.5**7,
+        0,
+        0,
+    ]
 
 
 def test_epsilons_split_the_models_by_who_had_the_face() -> None:

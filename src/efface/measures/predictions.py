@@ -1,4 +1,4 @@
-"""Outcomes: what one model answered to every face of a run, a row per face."""
+"""Predictions: what one model answered to every face of a run, a row per face."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def none_of(kind: str, *shape: int) -> partial[Array]:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class Predictions:
     """n faces; k classes of the head and p compared pairs where the task is recognition."""
 
     split: Array
@@ -28,9 +28,9 @@ class Outcomes:
     """(n,) str"""
     group: Array
     """(n,) str"""
-    answers: Array
+    outputs: Array
     """(n, ...) as the task answers."""
-    truth: Array
+    targets: Array
     """(n, ...) what was right."""
     traits: Array = field(default_factory=none_of("<U1", 0, 0))
     """(n, t) str: what else is known of each face; (0, 0) without any."""

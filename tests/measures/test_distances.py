@@ -9,8 +9,9 @@ import pytest
 from scipy import special, stats
 from scipy.spatial import distance
 
-from conftest import outcomes_of
-from efface.measures.differences import (
+from conftest import predictions_of
+from efface.measures.bootstrap import Bootstrap
+from efface.measures.distances import (
     activation_distance,
     average_gap,
     cka,
@@ -23,7 +24,6 @@ from efface.measures.differences import (
     tow,
     wasserstein,
 )
-from efface.measures.draws import Draws
 
 RNG = np.random.default_rng(0)
 OURS, THEIRS = (special.softmax(RNG.normal(0, 2, (20, 3, 5)), axis=2) for _ in range(2))
@@ -33,10 +33,12 @@ def test_divergences_are_those_of_scipy_face_by_face() -> None:
     for face in range(20):
         pairs = list(zip(OURS[face], THEIRS[face], strict=True))
         assert jensen_shannon(OURS, THEIRS)[face] == pytest.approx(
-            np.mean([distance.jensenshannon(a, b, 2) ** 2 for a, b in pairs]))
+            np.mean([distance.jensenshannon(a, b, 2) ** 2 for a, b in pairs])
+        )
         assert kullback_leibler(OURS, THEIRS)[face] == pytest.approx(np.mean([stats.entropy(b, a) for a, b in pairs]))
         assert activation_distance(OURS, THEIRS)[face] == pytest.approx(
-            np.mean([distance.euclidean(a, b) for a, b in pairs]))
+            np.mean([distance.euclidean(a, b) for a, b in pairs])
+        )
         assert same_answer(OURS, THEIRS)[face] == pytest.approx(np.mean([a.argmax() == b.argmax() for a, b in pairs]))
 
 
@@ -84,13 +86,13 @@ def test_tow_and_the_average_gap_by_hand() -> None:
 
 
 def test_equalised_odds_is_the_mean_spread_between_groups_over_what_was_true() -> None:
-    outcomes = outcomes_of(("test", "A", 40, 1), ("test", "B", 40, 1))
-    truth = np.tile([0, 1], 40)
-    right = np.where(outcomes.group == "A", np.where(truth == 0, 1.0, 0.5), np.where(truth == 0, 0.8, 0.4))
-    asked = replace(outcomes, truth=truth)
-    assert equalised_odds(right, asked, Draws(outcomes, 3))[0] == pytest.approx((0.2 + 0.1) / 2)
-    right = np.where(outcomes.group == "A", 0.9, 0.6)
-    assert equalised_odds(right, outcomes, Draws(outcomes, 3))[0] == pytest.approx(0.3)
+    predictions = predictions_of(("test", "A", 40, 1), ("test", "B", 40, 1))
+    targets = np.tile([0, 1], 40)
+    right = np.where(predictions.group == "A", np.where(targets == 0, 1.0, 0.5), np.where(targets == 0, 0.8, 0.4))
+    asked = replace(predictions, targets=targets)
+    assert equalised_odds(right, asked, Bootstrap(predictions, 3))[0] == pytest.approx((0.2 + 0.1) / 2)
+    right = np.where(predictions.group == "A", 0.9, 0.6)
+    assert equalised_odds(right, predictions, Bootstrap(predictions, 3))[0] == pytest.approx(0.3)
 
 
 def test_the_three_sample_test_says_to_which_model_a_model_is_nearer() -> None:

@@ -29,7 +29,7 @@ STEPS_OF_COMPLETENESS = 21
 
 
 @dataclass(frozen=True)
-class Sightings:
+class ShadowSignals:
     """What s other models showed of n faces."""
 
     included: NDArray[np.bool_]
@@ -37,15 +37,15 @@ class Sightings:
     signal: NDArray[np.float64]
     """(s, n) lower on members; NaN where a model was not asked, or is neither on one side nor on the other"""
 
-    def without_pair(self, model: int) -> Sightings:
+    def without_pair(self, model: int) -> ShadowSignals:
         """All but one of the models and the one that has whom it lacks: without the first alone, a face that it had
         would have lost a model on that side only, and say so."""
         rows = np.arange(len(self.signal)) // 2 != model // 2
-        return Sightings(self.included[rows], self.signal[rows])
+        return ShadowSignals(self.included[rows], self.signal[rows])
 
-    def of(self, faces: Array) -> Sightings:
+    def of(self, faces: Array) -> ShadowSignals:
         """Some of the faces."""
-        return Sightings(self.included[:, faces], self.signal[:, faces])
+        return ShadowSignals(self.included[:, faces], self.signal[:, faces])
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Normals:
     deviation_out: NDArray[np.float64]
 
 
-def normals(seen: Sightings) -> Normals:
+def normals(seen: ShadowSignals) -> Normals:
     """Both distributions of every face; NaN for a face that fewer than two models had, or lacked."""
     return Normals(*moderated(seen.signal, seen.included), *moderated(seen.signal, ~seen.included))
 
@@ -76,24 +76,32 @@ def moderated(signal: Array, rows: NDArray[np.bool_]) -> tuple[NDArray[np.float6
     return mean, np.maximum(deviation, 1e-9)
 
 
-def lira(signal: Array, seen: Sightings) -> NDArray[np.float64]:
-    """(n,) suspicion: log likelihood of a model's signal (n,) under models with the face, less that without."""
+def lira(signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
+    """(n,) membership score: log likelihood of a model's signal (n,) under models with the face, less that without."""
     known = normals(seen)
-    return np.asarray(stats.norm.logpdf(signal, known.mean_in, known.deviation_in)
-                      - stats.norm.logpdf(signal, known.mean_out, known.deviation_out), np.float64)
+    return np.asarray(
+        stats.norm.logpdf(signal, known.mean_in, known.deviation_in)
+        - stats.norm.logpdf(signal, known.mean_out, known.deviation_out),
+        np.float64,
+    )
 
 
-def lira_kde(signal: Array, seen: Sightings) -> NDArray[np.float64]:
+def lira_kde(signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
     """(n,) the same with a kernel estimate of each distribution (as RULI, USENIX Security 2025); smoothed by Scott's
     rule on the moderated deviation."""
     known = normals(seen)
-    inside, outside = (density(signal, seen.signal, rows, deviation) for rows, deviation in
-                       ((seen.included, known.deviation_in), (~seen.included, known.deviation_out)))
+    inside, outside = (
+        density(signal, seen.signal, rows, deviation)
+        for rows, deviation in ((seen.included, known.deviation_in), (~seen.included, known.deviation_out))
+    )
     return inside - outside
 
 
 def density(
-    at: Array, signal: Array, rows: NDArray[np.bool_], deviation: NDArray[np.float64],
+    at: Array,
+    signal: Array,
+    rows: NDArray[np.bool_],
+    deviation: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(n,) log of the kernel estimate at each face's value, from the marked ones of signal (s, n)."""
     known = rows & np.isfinite(signal)
@@ -105,16 +113,19 @@ def density(
     return np.where(counts > 1, found, np.nan)
 
 
-def one_against_the_others(seen: Sightings) -> NDArray[np.float64]:
-    """(s, n) LiRA's suspicion of every face under every model, by the other pairs of models: the attack on the *way* to
+def one_against_the_others(seen: ShadowSignals) -> NDArray[np.float64]:
+    """(s, n) LiRA's score of every face under every model, by the other pairs of models: the attack on the *way* to
     train or to forget, with as many targets as there are models."""
     return np.stack([lira(seen.signal[model], seen.without_pair(model)) for model in range(len(seen.signal))])
 
 
 def rmia(
-    likelihood: Array, without: Array, population: NDArray[np.bool_], gamma: float = 1.0,
+    likelihood: Array,
+    without: Array,
+    population: NDArray[np.bool_],
+    gamma: float = 1.0,
 ) -> NDArray[np.float64]:
-    """(n,) suspicion between 0 and 1: the share of the population whose likelihood a model raised less than the face's.
+    """(n,) membership score between 0 and 1: share of the population that a model raised less than the face.
 
     likelihood (n,): the model's, between 0 and 1. without (k, n): that of models not trained on the face, NaN where
     one was. population (n,): faces that no model was trained on.
@@ -130,7 +141,7 @@ def rmia(
     return np.where(np.isfinite(raised), beaten, np.nan)
 
 
-def completeness(signal: Array, seen: Sightings) -> NDArray[np.float64]:
+def completeness(signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
     """(n,) how far each face went from "trained on it" (0) to "never saw it" (1): the mean of what is likely, all parts
     of the way being equally likely beforehand.
 

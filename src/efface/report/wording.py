@@ -7,9 +7,9 @@ from typing import Literal
 
 from efface.results import MeasureRecord
 
-Standing = Literal["remembered", "as retrained", "overshot", "unknown"]
+ForgettingStatus = Literal["remembered", "as retrained", "overshot", "unknown"]
 
-STANDING_WORDS: Mapping[Standing, str] = {
+FORGETTING_STATUS: Mapping[ForgettingStatus, str] = {
     "remembered": "still remembered",
     "as retrained": "as if never seen",
     "overshot": "overshot",
@@ -21,7 +21,7 @@ AS_RETRAINED = (75.0, 125.0)
 reference is no evidence of equality when it also touches the original."""
 
 
-def standing(measures: Mapping[str, MeasureRecord]) -> Standing:
+def forgetting_status(measures: Mapping[str, MeasureRecord]) -> ForgettingStatus:
     """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
     gap, way = measures.get("forgotten/signal_to_reference"), measures.get("forgotten/percent")
     if gap is not None and gap.high is not None and gap.high < 0:
@@ -75,7 +75,7 @@ def times_faster(rte: float | None) -> str:
     return "–" if rte is None else f"{rte:.0f}×" if rte >= 10 else f"{rte:.1f}×"
 
 
-def paid(measures: Mapping[str, MeasureRecord], score: str, group: str, against: str = "original") -> str:
+def harm(measures: Mapping[str, MeasureRecord], score: str, group: str, against: str = "original") -> str:
     """Whether a group's error grew beyond doubt: `+12%`, or `no change beyond noise`."""
     change = measures.get(f"increase/{score}/against {against}/{group}")
     if change is None or change.value is None or change.low is None or change.high is None:

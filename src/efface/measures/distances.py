@@ -16,8 +16,8 @@ from scipy import special
 from scipy.spatial.distance import cdist
 
 from efface.data.faces import Array
-from efface.measures.draws import Draws, Measure, Vector, measure
-from efface.measures.outcomes import Outcomes
+from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
+from efface.measures.predictions import Predictions
 
 REPLICATES = 200
 """Resamples where one costs a matrix product."""
@@ -49,7 +49,7 @@ def activation_distance(ours: Array, theirs: Array) -> NDArray[np.float64]:
 
 
 def same_answer(ours: Array, theirs: Array) -> NDArray[np.float64]:
-    """(n,) share of the a answers (n, a, k) whose most likely outcome is the same."""
+    """(n,) share of the a answers (n, a, k) whose most likely answer is the same."""
     same: NDArray[np.float64] = (ours.argmax(2) == theirs.argmax(2)).mean(1)
     return same
 
@@ -84,8 +84,7 @@ def average_gap(now: Mapping[str, Vector], reference: Mapping[str, Vector]) -> V
 
 
 def wasserstein(ours: Array, theirs: Array, weights: NDArray[np.float64]) -> Vector:
-    """(r,) first Wasserstein distance of two models' values (n,) of the same faces, under each row of weights (r, n).
-    """
+    """(r,) first Wasserstein distance of two models' values (n,) of the same faces, by each row of weights (r, n)."""
     order, other = np.argsort(ours, kind="stable"), np.argsort(theirs, kind="stable")
     values = np.concatenate([ours[order], theirs[other]])
     place = np.argsort(values, kind="stable")
@@ -101,29 +100,34 @@ def cka(ours: Array, theirs: Array, weights: NDArray[np.float64]) -> Vector:
     found = []
     for weight in weights:
         share = (weight / weight.sum())[:, None]
-        one, two = ((answers - (share * answers).sum(0)) * np.sqrt(share) for answers in (ours, theirs))
+        one, two = ((outputs - (share * outputs).sum(0)) * np.sqrt(share) for outputs in (ours, theirs))
         cross, own, other = one.T @ two, one.T @ one, two.T @ two
         found.append(np.square(cross).sum() / (np.linalg.norm(own) * np.linalg.norm(other)))
     return np.array(found, np.float64)
 
 
-def equalised_odds(right: Array, outcomes: Outcomes, draws: Draws) -> Vector:
+def equalised_odds(right: Array, predictions: Predictions, bootstrap: Bootstrap) -> Vector:
     """(r,) the largest difference between groups in a share (n,) on test faces; the mean over what was true, where
     that is one of several classes."""
-    spreads = [np.max(means, axis=0) - np.min(means, axis=0) for means in by_class(right, outcomes, draws)
-               if len(means) > 1]
-    return np.nanmean(spreads, axis=0) if spreads else np.zeros(len(draws.weights))
+    spreads = [
+        np.max(means, axis=0) - np.min(means, axis=0)
+        for means in by_class(right, predictions, bootstrap)
+        if len(means) > 1
+    ]
+    return np.nanmean(spreads, axis=0) if spreads else np.zeros(len(bootstrap.weights))
 
 
-def by_class(right: Array, outcomes: Outcomes, draws: Draws) -> list[list[Vector]]:
+def by_class(right: Array, predictions: Predictions, bootstrap: Bootstrap) -> list[list[Vector]]:
     """For each of what was true, where that is one of several classes (else once), the mean of a share (n,) on test
     faces of each group that has enough of them to stand in every resample."""
-    truth = outcomes.truth
-    groups = [str(group) for group in np.unique(outcomes.group[outcomes.rows("test")])]
-    classes = np.unique(truth) if truth.ndim == 1 and np.issubdtype(truth.dtype, np.integer) else [None]
-    cells = [[outcomes.rows("test", group) & (True if one is None else truth == one) for group in groups]
-             for one in classes]
-    means = [[draws.means(right, cell) for cell in row if cell.any()] for row in cells]
+    targets = predictions.targets
+    groups = [str(group) for group in np.unique(predictions.group[predictions.rows("test")])]
+    classes = np.unique(targets) if targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer) else [None]
+    cells = [
+        [predictions.rows("test", group) & (True if one is None else targets == one) for group in groups]
+        for one in classes
+    ]
+    means = [[bootstrap.means(right, cell) for cell in row if cell.any()] for row in cells]
     return [[one for one in row if np.isfinite(one).all()] for row in means]
 
 
@@ -139,8 +143,10 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
     """
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(np.isfinite(np.concatenate([now, original, reference], axis=1)).all(1))
-    about = ("difference of squared MMD, model to reference minus model to original, over their sum, by all signals on "
-             "the forgotten (-1: as the reference, 1: as the original)")
+    about = (
+        "difference of squared MMD, model to reference minus model to original, over their sum, by all signals on "
+        "the forgotten (-1: as the reference, 1: as the original)"
+    )
     if len(known) < 4:
         return {"distance/nearer": Measure(None, None, None, "low", about + " (too few faces)")}
     known = np.sort(rng.permutation(known)[:MOST])
@@ -150,13 +156,15 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
     width = max(float(np.median(cdist(sides[1], sides[2], "sqeuclidean"))), 1e-9)
     _, of = np.unique(people[known], return_inverse=True)
     count = of.max() + 1
-    draws = np.concatenate([np.ones((1, count)), rng.multinomial(count, np.full(count, 1 / count), REPLICATES)])[:, of]
-    draws = draws / draws.sum(1, keepdims=True)
+    bootstrap = np.concatenate([np.ones((1, count)), rng.multinomial(count, np.full(count, 1 / count), REPLICATES)])[
+        :, of
+    ]
+    bootstrap = bootstrap / bootstrap.sum(1, keepdims=True)
 
     def alike(one: int, two: int) -> Vector:
         """(r,) mean kernel between two sides."""
         kernel = np.exp(-cdist(sides[one], sides[two], "sqeuclidean") / width)
-        mean: Vector = np.einsum("rn,rn->r", draws @ kernel, draws)
+        mean: Vector = np.einsum("rn,rn->r", bootstrap @ kernel, bootstrap)
         return mean
 
     own = alike(0, 0)
@@ -166,6 +174,11 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
     wrong = (1 + float((to_reference[1:] >= to_original[1:]).sum())) / (1 + REPLICATES)
     return {
         "distance/nearer": measure(lean, "low", about),
-        "distance/nearer, p": Measure(wrong, wrong, wrong, "low", "p-value of that test, against “no nearer to the "
-                                                                  "reference than to the original”"),
+        "distance/nearer, p": Measure(
+            wrong,
+            wrong,
+            wrong,
+            "low",
+            "p-value of that test, against “no nearer to the reference than to the original”",
+        ),
     }
