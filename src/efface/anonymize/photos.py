@@ -36,7 +36,7 @@ def hide(photos: Path, weights: Path, out: Path, style: str) -> Iterator[str]:
     _, record = read_weights(weights)
     if "model" not in record:
         raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
-    if record.get("task", "eyes") != "eyes":
+    if record.get("outputs", "points" if record.get("task", "eyes") == "eyes" else None) != "points":
         raise InputError(f"{weights} is of a model for {record['task']}, which finds no eyes: give one for eyes")
     shape = tuple(record["shape"])
     untrained = MODELS[record["model"]](shape, record.get("classes", 0), **record["model_settings"])
