@@ -124,7 +124,7 @@ def test_no_photo_of_a_trained_person_is_in_a_verification_pair(folder: Path, fi
 def test_the_report_shows_the_table_of_the_field_and_the_matches(folder: Path, finished: Results) -> None:
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "UES, fresh head" in page
-    assert "Who does each model take them for?" in page
+    assert "Nearest training photo under each model" in page
     assert "same person" in page or "somebody else" in page
     assert "verification, pairs" in page
     assert not any(f">{name}" in page for name in ("p00000", "p00001"))

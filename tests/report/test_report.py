@@ -1,4 +1,5 @@
-"""The report is one page that needs nothing else, says what was asked and who paid, and names nobody."""
+"""The report is one page that needs nothing else, opens with request, forgetting and cost by group, and names
+nobody."""
 
 import re
 from html.parser import HTMLParser
@@ -57,10 +58,10 @@ def test_it_is_well_formed(page: str) -> None:
     assert not parser.open
 
 
-def test_the_first_screen_says_what_was_asked_what_happened_and_who_paid(page: str) -> None:
+def test_the_first_screen_has_request_forgetting_and_cost_by_group(page: str) -> None:
     top = page[: page.index("Evidence")]
     assert "trained people of group B" in top
-    assert "What forgetting truly costs" in top
+    assert "What forgetting itself costs" in top
     for name in ("reference", "finetune", "ascent, rebalanced"):
         assert name in top
 

@@ -16,6 +16,7 @@ from efface.data.verification import Verification, verification_sets
 from efface.errors import InputError, nearest
 from efface.experiment.builder import ModelBuilder, reference, stages_of_seed
 from efface.experiment.loading import load_sources
+from efface.experiment.measurable import check_groups
 from efface.experiment.resolve import ResolvedPlan
 from efface.experiment.shadows import Shadow, shadows_of
 from efface.experiment.store import ModelStore, Stage
@@ -74,6 +75,7 @@ def set_up(
     ]
     rounds = [confused(*resolved.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
     so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
+    check_groups(plan.accept, np.unique(splits.test.groups).tolist())
     sets = verification_sets(plan.verify, loaded.faces, splits)
     store = ModelStore(out, device, progress.tick)
     builder = ModelBuilder(resolved, loaded, store, machine)

@@ -13,6 +13,7 @@ from torch import nn
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
+from efface.experiment.measurable import check_thresholds
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models import MODELS
 from efface.models.recogniser import function_named
@@ -90,6 +91,7 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         raise InputError(f"{where}: verify is for tasks that answer with embeddings, not '{plan.task}': leave it out")
     if plan.forget.confuse and task.labels != "one":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
+    check_thresholds(plan, task, where)
     return ResolvedPlan(
         plan=plan,
         task=task,

@@ -157,6 +157,7 @@ RECOGNITION = Task(
     about="recognise faces",
     needs=(),
     labels="none",
+    target_kind=np.int64,
     targets=nobody_yet,
     complaint=nothing_wrong,
     settle=number_the_trained,
