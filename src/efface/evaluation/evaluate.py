@@ -58,6 +58,11 @@ def score_faces(predictions: Predictions, task: Task) -> Scored:
     )
 
 
+def diverged(predictions: Predictions) -> bool:
+    """Whether a model answers any face with what is no number."""
+    return not (np.isfinite(predictions.outputs).all() and np.isfinite(predictions.centres).all())
+
+
 def constant_prediction(scored: Scored, task: Task) -> Scored:
     """The control of what is asked for those who stay: everybody gets the one answer that serves the retained best."""
     assert task.constant is not None
@@ -229,7 +234,10 @@ def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
             arm=arm,
             method=method,
             seeds=[one.seed for one in same],
-            measures={name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
+            diverged=[one.seed for one in same if one.diverged],
+            measures={}
+            if any(one.diverged for one in same)
+            else {name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
         )
         for (arm, method), same in rows.items()
     ]
