@@ -12,13 +12,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, faces_of, refusal
+from conftest import ROOT, faces_of, plan_with, recognised, refusal
 from efface.data.faces import Faces, FaceTable
 from efface.data.split import split_faces
 from efface.data.vectors import units
 from efface.data.verification import verification_sets
 from efface.datasets import GENERATORS
+from efface.experiment.resolve import resolve
 from efface.experiment.run import run
+from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.predictions import Predictions
 from efface.plan.file import overlaid, parse_plan
 from efface.plan.tables import Forget, Split, Verify
@@ -171,6 +173,30 @@ def test_requests_that_cannot_be_met_are_refused(folder: Path, tmp_path: Path, c
     if "model" in changes:
         plan["model"] = changes["model"]
     assert words in refusal(lambda: run({"": parse_plan(plan, "plan")}, tmp_path / "out"))
+
+
+def test_a_plan_sets_the_weight_of_ues_and_the_threshold_of_recall(folder: Path) -> None:
+    """UES is the weighted fall of two accuracies; everybody is recalled above no confidence, and nobody above all."""
+    before = recognised()
+    after = replace(before, outputs=np.where(before.split[:, None] == "forget", -before.outputs, before.outputs))
+
+    def measured(**measures: float) -> dict[str, Measure]:
+        resolved = resolve(parse_plan(plan_in(folder, measures=measures), "plan"), "plan")
+        assert resolved.filled()["measures"] == {"ues_lambda": 0.5, "recall_threshold": 0.5} | measures
+        return resolved.task.more(after, before, Bootstrap(before))
+
+    found, plain = measured(ues_lambda=0.8, recall_threshold=0.0), measured()
+    assert found["head/ues"].value == pytest.approx(0.8)
+    assert plain["head/ues"].value == pytest.approx(0.5)
+    assert found["head/membership_recall/forget"].value == 1
+    assert measured(recall_threshold=1.0)["head/membership_recall/forget"].value == 0
+    for wrong, words in (({"ues_lamda": 0.5}, "did you mean 'ues_lambda'"), ({"ues_lambda": 1.5}, "ues_lambda")):
+        assert words in refusal(measured, **wrong)
+
+
+def test_a_task_without_settings_of_its_measures_refuses_them() -> None:
+    plan = parse_plan(plan_with(measures={"ues_lambda": 0.5}), "plan")
+    assert "measures: unknown setting 'ues_lambda'" in refusal(resolve, plan, "plan")
 
 
 def test_verify_belongs_to_recognition(folder: Path) -> None:

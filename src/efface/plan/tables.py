@@ -274,6 +274,8 @@ class Plan(Strict):
     model: Model
     train: dict[str, Any] = {}
     reference: Reference = Reference()
+    measures: dict[str, Any] = {}
+    """Settings of the task's own measures: recognition has `ues_lambda` and `recall_threshold`."""
     methods: dict[str, Stage] = {}
     audit: Audit | None = None
     accept: dict[str, Criterion] = {}
