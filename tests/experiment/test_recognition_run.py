@@ -309,6 +309,33 @@ def test_pairs_are_found_by_name_and_carry_the_worse_quality(tmp_path: Path) -> 
     assert len(found) + found.left_out == 40
 
 
+def test_pairs_are_divided_at_a_share_of_themselves_or_at_the_score_of_the_trained(tmp_path: Path) -> None:
+    """Of a set's twelve photos, scored 0 to 11, pair i has the worse one 2 i; the trained's scores are 0 to 99."""
+    faces = faces_of({"A": 40}, photos=5, shape=(3, 8, 8))
+    splits = split_faces(faces, Split(held_back=1), Forget(share=0.3))
+    write_bin(tmp_path / "x.bin", faces.images[:12], [True, False] * 3)
+    pd.DataFrame({"key": np.arange(12), "score": np.arange(12)}).to_csv(tmp_path / "bin.csv", index=False)
+    trained = np.isin(faces.identities, [*splits.forget.identities, *splits.retain.identities])
+    scores = np.where(trained, np.cumsum(trained) - 1, 10_000)
+    pd.DataFrame({"key": faces.keys, "score": scores}).to_csv(tmp_path / "all.csv", index=False)
+
+    def poor(**settings: Any) -> list[bool]:
+        asked = Verify(name="x", bin=tmp_path / "x.bin", quality=tmp_path / "bin.csv", **settings)
+        (found,) = verification_sets([asked], faces, splits)
+        assert found.quality.tolist() == [0, 2, 4, 6, 8, 10]
+        return found.poor.tolist()
+
+    assert poor() == [True] * 3 + [False] * 3
+    assert poor(below=0.2) == [True] * 2 + [False] * 4
+    cut = 0.05 * (trained.sum() - 1)
+    assert poor(below=0.05, quality_of_trained=tmp_path / "all.csv") == [2 * pair <= cut for pair in range(6)]
+    unscored = Verify(name="x", bin=tmp_path / "x.bin")
+    assert not verification_sets([unscored], faces, splits)[0].poor.any()
+    few = pd.read_csv(tmp_path / "bin.csv").iloc[1:]
+    few.to_csv(tmp_path / "bin.csv", index=False)
+    assert "no row for photo '0'" in refusal(poor)
+
+
 def test_a_protocol_of_other_people_is_refused(tmp_path: Path) -> None:
     faces = faces_of({"A": 20}, photos=6)
     write_pairs(tmp_path / "pairs.txt", [f"B{number}" for number in range(20)])

@@ -90,7 +90,7 @@ def check_paths(plan: Plan) -> None:
     named += [
         (f"verify '{one.name}': {what}", getattr(one, what))
         for one in plan.verify
-        for what in ("pairs", "bin", "quality")
+        for what in ("pairs", "bin", "quality", "quality_of_trained")
     ]
     named += [("forget.quality", plan.forget.quality), ("model.pretrained", plan.model.pretrained)]
     for what, path in named:
