@@ -152,6 +152,30 @@ def test_ssd_scales_as_its_formula_says(problem: tuple[MethodData, nn.Module]) -
     assert shrunk > 0
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_by_batches_the_ratio_of_importances_has_no_bound(mixed: bool, problem: tuple[MethodData, nn.Module]) -> None:
+    """Every gradient is of one size, and those of the others point the other way: face by face the ratio is 1, and
+    where a batch holds everybody they cancel."""
+
+    class Certain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.stack([self.weight - 1, torch.zeros(1)], 1).expand(len(images), 2)
+
+    half = len(problem[0].forget)
+    forget, retain = (
+        replace(faces[np.arange(half)], targets=np.full(half, label, np.int64))
+        for label, faces in enumerate((problem[0].forget, problem[0].retain))
+    )
+    data = replace(problem[0], forget=forget, retain=retain)
+    batch = 2 * half if mixed else 1
+    model = METHODS["ssd"](Certain(), TASKS["classes"], data, BatchLoader(CPU, 0), alpha=10.0, batch=batch)
+    assert float(model.get_parameter("weight").detach()) == pytest.approx(0.0 if mixed else 1.0, abs=1e-5)
+
+
 def test_l1_sparse_empties_weights(problem: tuple[MethodData, nn.Module]) -> None:
     def size(model: nn.Module) -> float:
         return float(sum(weight.detach().abs().sum() for weight in model.parameters()))
