@@ -46,6 +46,11 @@ class Source(Named):
     """The column that holds what is to be answered (task `classes`), or several of them (`attributes`)."""
     only: dict[str, list[str]] = {}
     """Keep rows whose column has one of these values: {race = ["East Asian", "White"]}."""
+    person_by: str | None = None
+    """The column that says who belongs together and is forgotten together (default: `person`): a family, say."""
+    duplicates: Literal["merge", "warn", "ignore"] | None = None
+    """People who share identical pixels are one person ("merge", the default for MUFAC), or photos that have a copy on
+    another side are counted and no more ("warn", the default elsewhere), or nobody looks."""
     per_person: int | None = Field(default=None, gt=0)
     """Keep at most so many photos of each person, the first by key."""
     split: Literal["", "public", "val", "strangers", "test"] = ""
