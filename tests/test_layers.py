@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
-    {"errors", "files", "progress", "__init__"},
+    {"errors", "files", "measure_key", "progress"},
     {"settings", "results"},
     {"plan"},
     {"data", "models"},
@@ -22,7 +23,8 @@ LAYERS = [
     {"audit"},
     {"report"},
     {"experiment"},
-    {"testing", "cli", "__main__"},
+    {"library", "testing", "cli"},
+    {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -86,6 +88,24 @@ def test_measures_never_see_a_tensor(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)
 def test_methods_never_measure(path: Path) -> None:
     assert not rooms_imported(path) & {"measures", "evaluation", "results", "report"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """By their top-level imports; what is imported inside a function is loaded when it is called."""
+    modules = {
+        ".".join(["efface", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__"): path
+        for path in FILES
+    }
+    needs: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+        found = {
+            f"{node.module}.{one.name}" if f"{node.module}.{one.name}" in modules else str(node.module)
+            for node in top
+            for one in node.names
+        }
+        needs[name] = (found & set(modules)) - {name}
+    tuple(TopologicalSorter(needs).static_order())  # raises CycleError
 
 
 def test_help_imports_neither_torch_nor_pandas() -> None:

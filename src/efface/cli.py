@@ -87,9 +87,9 @@ def report(
     """Write report.html again from a run's saved results."""
     if markdown:
         from efface.report.markdown import markdown as table
-        from efface.results import read_results
+        from efface.report.saved import read
 
-        typer.echo(table(read_results(folder)))
+        typer.echo(table(read(folder)))
     else:
         from efface.report import write
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -39,7 +39,7 @@ def save_columns(columns: Any, path: Path) -> None:
         np.savez_compressed(file, **{field.name: getattr(columns, field.name) for field in fields(columns)})
 
 
-def load_columns(kind: type[Columns], path: Path) -> Columns:
-    """What `save_columns` wrote."""
+def load_columns(kind: type[Columns], path: Path, renamed: Mapping[str, str] | None = None) -> Columns:
+    """What `save_columns` wrote; renamed: columns of earlier versions, and what they are called now."""
     with np.load(path, allow_pickle=False) as saved:
-        return kind(**saved)
+        return kind(**{(renamed or {}).get(name, name): column for name, column in saved.items()})

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from conftest import key
 from efface.audit.verdict import detectable, difference_to_reference, verdicts
-from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
-from efface.results import MeasureRecord, Summary
+from efface.measure_key import MeasureKey
+from efface.plan.tables import Criterion
+from efface.results import CONSTANT, NONMEMBERS, ORIGINAL, REFERENCE, SECOND_REFERENCE, MeasureRecord, Summary
 
-AUC, BEYOND, UTILITY = "attack/lira/auc/photo", "attack/lira/auc beyond reference/photo", "accuracy/test/all"
+AUC, BEYOND, UTILITY = (
+    key("attack/lira/auc/photo"),
+    key("attack/lira/auc/against reference/photo"),
+    key("accuracy/test/all"),
+)
 ACCEPT = {AUC: Criterion(within=0.05), UTILITY: Criterion(at_least=0.5)}
 
 
@@ -26,10 +32,10 @@ def row(name: str, beyond: float | None, utility: float = 0.6, half: float = 0.0
     return Summary(arm="", method=name, seeds=[0], measures={**measures, UTILITY: record(utility)})
 
 
-CONTROLS = (row(ORIGINAL, 0.3), row(REFERENCE, 0.0), row(OTHER_SEED, 0.01), row(NOBODY, -0.01))
+CONTROLS = (row(ORIGINAL, 0.3), row(REFERENCE, 0.0), row(SECOND_REFERENCE, 0.01), row(NONMEMBERS, -0.01))
 
 
-def said(*rows: Summary, accept: Mapping[str, Criterion] = ACCEPT) -> dict[str, str]:
+def said(*rows: Summary, accept: Mapping[MeasureKey, Criterion] = ACCEPT) -> dict[str, str]:
     return {one.method: one.verdict for one in verdicts([*rows], accept)}
 
 
@@ -45,8 +51,8 @@ def test_a_row_passes_by_its_whole_interval_alone() -> None:
     )
     assert found == {
         ORIGINAL: "fail",
-        OTHER_SEED: "pass",
-        NOBODY: "pass",
+        SECOND_REFERENCE: "pass",
+        NONMEMBERS: "pass",
         "good": "pass",
         "wide": "not enough data",
         "leaks": "fail",
@@ -61,9 +67,9 @@ def test_a_row_passes_by_its_whole_interval_alone() -> None:
     [
         (ORIGINAL, 0.0, 0.02, "the original passes as well"),
         (ORIGINAL, 0.06, 0.05, "too few people or seeds"),
-        (OTHER_SEED, 0.2, 0.02, "tighter than retraining itself"),
-        (NOBODY, 0.2, 0.02, "something else than training"),
-        (NOBODY, 0.03, 0.05, "too few people or seeds"),
+        (SECOND_REFERENCE, 0.2, 0.02, "tighter than the noise floor"),
+        (NONMEMBERS, 0.2, 0.02, "something other than membership"),
+        (NONMEMBERS, 0.03, 0.05, "too few people or seeds"),
     ],
 )
 def test_nothing_counts_when_a_control_comes_out_wrong(name: str, beyond: float, half: float, why: str) -> None:
@@ -76,16 +82,16 @@ def test_nothing_counts_when_a_control_comes_out_wrong(name: str, beyond: float,
 
 
 def test_the_negative_control_answers_only_for_what_can_be_asked_of_it() -> None:
-    nobody = Summary(arm="", method=NOBODY, seeds=[0], measures={AUC: record(0.5), BEYOND: record(0.0)})
-    assert said(*(nobody if one.method == NOBODY else one for one in CONTROLS))[NOBODY] == "pass"
+    nobody = Summary(arm="", method=NONMEMBERS, seeds=[0], measures={AUC: record(0.5), BEYOND: record(0.0)})
+    assert said(*(nobody if one.method == NONMEMBERS else one for one in CONTROLS))[NONMEMBERS] == "pass"
 
 
 @pytest.mark.parametrize(
     ("utility", "doubt"),
     [
         (0.3, ""),
-        (0.6, "more than guessing"),
-        (0.51, "too few people or seeds to say that one answer for everybody"),
+        (0.6, "more than a constant answer"),
+        (0.51, "too few people or seeds to say that the constant-prediction control"),
     ],
 )
 def test_nothing_passes_where_an_answer_that_sees_no_picture_does(utility: float, doubt: str) -> None:
@@ -147,18 +153,18 @@ def test_a_row_that_has_seen_its_judges_passes_nothing() -> None:
 def test_without_a_threshold_on_others_a_network_that_knows_nothing_would_pass() -> None:
     found = {one.method: one for one in verdicts([*CONTROLS, row("good", 0.0)], {AUC: ACCEPT[AUC]})}
     assert found["good"].verdict == "not enough data"
-    assert "how well anybody is still served" in found["good"].why
+    assert "no threshold concerns utility" in found["good"].why
 
 
 def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
     def counted(seeds: list[int]) -> str:
         one = row("a", 0.0).model_copy(update={"seeds": seeds})
         steps = MeasureRecord(value=5, low=5, high=5, aim="as retrained", about="")
-        one = one.model_copy(update={"measures": one.measures | {"relearn/ain": steps}})
+        one = one.model_copy(update={"measures": one.measures | {key("relearn/ain"): steps}})
         return {
             met.measure: met.verdict
-            for met in verdicts([*CONTROLS, one], ACCEPT | {"relearn/ain": Criterion(at_least=1.0)})[-1].criteria
-        }["relearn/ain"]
+            for met in verdicts([*CONTROLS, one], ACCEPT | {key("relearn/ain"): Criterion(at_least=1.0)})[-1].criteria
+        }[key("relearn/ain")]
 
     assert counted([0]) == "not enough data"
     assert counted([0, 1, 2]) == "pass"
@@ -166,14 +172,14 @@ def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
 
 def test_an_under_trained_reference_is_no_yardstick() -> None:
     def with_errors(one: Summary, retained: float) -> Summary:
-        errors = {"error/retain/all": record(retained, 0.01), "error/test/all": record(0.5)}
+        errors = {key("error/retain/all"): record(retained, 0.01), key("error/test/all"): record(0.5)}
         return one.model_copy(update={"measures": one.measures | errors})
 
     for poor, word in ((0.1, "pass"), (0.12, "pass"), (0.4, "not enough data")):
         rows = [
-            with_errors(one, poor if one.method in (REFERENCE, OTHER_SEED) else 0.1)
+            with_errors(one, poor if one.method in (REFERENCE, SECOND_REFERENCE) else 0.1)
             for one in (*CONTROLS, row("good", 0.0))
         ]
         found = {one.method: one for one in verdicts(rows, ACCEPT)}
         assert found["good"].verdict == word
-        assert ("not trained as well" in found["good"].why) == (word != "pass")
+        assert ("under-trained" in found["good"].why) == (word != "pass")

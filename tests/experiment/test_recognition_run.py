@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, faces_of, plan_with, recognised, refusal
+from conftest import ROOT, faces_of, key, plan_with, recognised, refusal
 from efface.data.faces import Faces, FaceTable
 from efface.data.split import split_faces
 from efface.data.vectors import units
@@ -20,6 +20,7 @@ from efface.data.verification import verification_sets
 from efface.datasets import GENERATORS
 from efface.experiment.resolve import resolve
 from efface.experiment.run import run
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.predictions import Predictions
 from efface.plan.file import overlaid, parse_plan
@@ -95,9 +96,9 @@ def test_every_row_has_what_the_field_measures_and_what_no_head_can_hide(finishe
             "fresh head/ues",
             "rows deleted/ues",
             "head/accuracy/forget",
-            "rank1/forget",
-            "rank1/strangers",
-            "rank1/retain",
+            "identification/rank1/forget",
+            "identification/rank1/strangers",
+            "identification/rank1/retain",
             "relearn/prototype/k=1/forget",
             "relearn/linear/k=5/strangers",
             "compactness/forget/all",
@@ -110,9 +111,9 @@ def test_every_row_has_what_the_field_measures_and_what_no_head_can_hide(finishe
         ):
             assert name in one.measures, name
     rows = {one.method: one.measures for one in finished.summaries}
-    assert rows["original"]["head/completeness/forget"].value == 1
-    assert rows["original"]["rows deleted/accuracy/forget"].value == 0
-    assert rows["reference"]["head/accuracy/forget"].value == 0
+    assert rows["original"][key("head/completeness/forget")].value == 1
+    assert rows["original"][key("rows deleted/accuracy/forget")].value == 0
+    assert rows["reference"][key("head/accuracy/forget")].value == 0
 
 
 def test_no_photo_of_a_trained_person_is_in_a_verification_pair(folder: Path, finished: Results) -> None:
@@ -126,7 +127,7 @@ def test_no_photo_of_a_trained_person_is_in_a_verification_pair(folder: Path, fi
 def test_the_report_shows_the_table_of_the_field_and_the_matches(folder: Path, finished: Results) -> None:
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "UES, fresh head" in page
-    assert "Who does each model take them for?" in page
+    assert "Nearest training photo under each model" in page
     assert "same person" in page or "somebody else" in page
     assert "verification, pairs" in page
     assert not any(f">{name}" in page for name in ("p00000", "p00001"))
@@ -155,9 +156,11 @@ def test_weights_of_a_backbone_get_a_head_from_the_trained_people(folder: Path, 
     again = run({"": parse_plan(given, "plan")}, folder / "given")
     rows = {one.method: one.measures for one in again.summaries}
     before = next(one.measures for one in finished.evaluations if (one.method, one.seed) == ("original", 0))
-    assert rows["original"]["rank1/forget"].value == before["rank1/forget"].value
-    fresh = before["fresh head/accuracy/retain"].value
-    assert rows["original"]["head/accuracy/retain"].value == pytest.approx(fresh, abs=1e-9)
+    assert (
+        rows["original"][key("identification/rank1/forget")].value == before[key("identification/rank1/forget")].value
+    )
+    fresh = before[key("fresh head/accuracy/retain")].value
+    assert rows["original"][key("head/accuracy/retain")].value == pytest.approx(fresh, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -180,16 +183,16 @@ def test_a_plan_sets_the_weight_of_ues_and_the_threshold_of_recall(folder: Path)
     before = recognised()
     after = replace(before, outputs=np.where(before.split[:, None] == "forget", -before.outputs, before.outputs))
 
-    def measured(**measures: float) -> dict[str, Measure]:
+    def measured(**measures: float) -> dict[MeasureKey, Measure]:
         resolved = resolve(parse_plan(plan_in(folder, measures=measures), "plan"), "plan")
         assert resolved.filled()["measures"] == {"ues_lambda": 0.5, "recall_threshold": 0.5} | measures
         return resolved.task.more(after, before, Bootstrap(before))
 
     found, plain = measured(ues_lambda=0.8, recall_threshold=0.0), measured()
-    assert found["head/ues"].value == pytest.approx(0.8)
-    assert plain["head/ues"].value == pytest.approx(0.5)
-    assert found["head/membership_recall/forget"].value == 1
-    assert measured(recall_threshold=1.0)["head/membership_recall/forget"].value == 0
+    assert found[key("head/ues")].value == pytest.approx(0.8)
+    assert plain[key("head/ues")].value == pytest.approx(0.5)
+    assert found[key("head/membership_recall/forget")].value == 1
+    assert measured(recall_threshold=1.0)[key("head/membership_recall/forget")].value == 0
     for wrong, words in (({"ues_lamda": 0.5}, "did you mean 'ues_lambda'"), ({"ues_lambda": 1.5}, "ues_lambda")):
         assert words in refusal(measured, **wrong)
 
@@ -208,7 +211,7 @@ def test_verify_belongs_to_recognition(folder: Path) -> None:
         "model": {"name": "eyenet"},
         "verify": [{"name": "x", "pairs": "pairs.txt"}],
     }
-    assert "verify is for the task recognition" in refusal(
+    assert "verify is for tasks that answer with embeddings" in refusal(
         lambda: run({"": parse_plan(eyes, "plan")}, folder / "nothing")
     )
 
@@ -378,6 +381,6 @@ def test_the_full_plan_takes_its_first_steps_on_a_record_set_of_the_real_layout(
     results = run({"": parse_plan(raw, "plan")}, tmp_path / "out")
     assert results.requests[0].pairs == {"LFW": 20, "AgeDB-30": 20, "CFP-FP": 20}
     rows = {one.method: one.measures for one in results.summaries}
-    ues = rows["cure"]["head/ues"].value
+    ues = rows["cure"][key("head/ues")].value
     assert ues is None or math.isfinite(ues)
-    assert rows["cure"]["weights/distance"].value
+    assert rows["cure"][key("weights/distance")].value

@@ -473,9 +473,9 @@ def test_a_search_judges_by_the_forgotten_and_validation_people_alone() -> None:
 def test_the_page_shows_the_search_the_skew_and_the_groups(searched: Path) -> None:
     page = (searched / "report.html").read_text()
     for said in (
-        "How were settings chosen?",
-        "Who pays as one group asks more often?",
-        "How far are groups apart?",
+        "Hyperparameter search",
+        "Cost by group as requests concentrate on one group",
+        "Differences between groups",
         "reweighted (REWEIGHT)",
         "6 of them of group B",
     ):

@@ -1,4 +1,5 @@
-"""The report is one page that needs nothing else, says what was asked and who paid, and names nobody."""
+"""The report is one page that needs nothing else, opens with request, forgetting and cost by group, and names
+nobody."""
 
 import re
 from html.parser import HTMLParser
@@ -6,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY
+from conftest import TINY, key
 from efface.experiment.run import run
 from efface.plan.file import read_plan
 from efface.report import wording, write
@@ -57,10 +58,10 @@ def test_it_is_well_formed(page: str) -> None:
     assert not parser.open
 
 
-def test_the_first_screen_says_what_was_asked_what_happened_and_who_paid(page: str) -> None:
+def test_the_first_screen_has_request_forgetting_and_cost_by_group(page: str) -> None:
     top = page[: page.index("Evidence")]
     assert "trained people of group B" in top
-    assert "What forgetting truly costs" in top
+    assert "What forgetting itself costs" in top
     for name in ("reference", "finetune", "ascent, rebalanced"):
         assert name in top
 
@@ -104,7 +105,7 @@ def test_standing_follows_from_the_intervals(
     way: tuple[float | None, float | None],
     standing: str,
 ) -> None:
-    measures = {"forgotten/signal_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
+    measures = {key("forgotten/signal_to_reference"): record(0.0, *gap), key("forgotten/percent"): record(50.0, *way)}
     assert wording.forgetting_status(measures) == standing
 
 
@@ -124,7 +125,7 @@ def test_numbers_in_words(value: float | None, text: str) -> None:
 
 
 def test_no_change_beyond_noise_is_said_so() -> None:
-    measures = {"increase/mse/against original/B": record(2.0, -1.0, 5.0)}
+    measures = {key("increase/mse/against original/B"): record(2.0, -1.0, 5.0)}
     assert "no change beyond noise" in wording.harm(measures, "mse", "B")
 
 

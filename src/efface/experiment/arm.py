@@ -17,12 +17,12 @@ from efface.data.verification import Verification, verification_sets
 from efface.errors import InputError, nearest
 from efface.experiment.builder import ModelBuilder, reference, stages_of_seed
 from efface.experiment.loading import load_sources
+from efface.experiment.measurable import check_groups
 from efface.experiment.resolve import ResolvedPlan
 from efface.experiment.shadows import Shadow, shadows_of
 from efface.experiment.store import ModelStore, Stage
-from efface.plan.tables import REFERENCE
 from efface.progress import Progress
-from efface.results import Environment
+from efface.results import REFERENCE, Environment
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Arm:
     """Pairs to tell apart, of people no model was trained on."""
     stages: tuple[Stage, ...]
     """Every model to be made, each after the one it starts from."""
-    spare: Stage | None
+    extra_reference: Stage | None
     """The reference of one more seed, where the plan has one alone and is audited: every distance needs its floor."""
     shadows: tuple[Shadow, ...]
     """Models that know how others would have answered."""
@@ -53,13 +53,13 @@ class Arm:
     @property
     def models(self) -> list[Stage]:
         """Every model that is looked at, shadows aside."""
-        return [*self.stages, *([self.spare] if self.spare else [])]
+        return [*self.stages, *([self.extra_reference] if self.extra_reference else [])]
 
-    def other_reference(self, seed: int) -> Stage | None:
+    def second_reference(self, seed: int) -> Stage | None:
         """A reference of another seed than this one, if there is any."""
         seeds = self.resolved.plan.seeds
         after = seeds[(seeds.index(seed) + 1) % len(seeds)]
-        return self.spare if after == seed else self.stage(REFERENCE, after)
+        return self.extra_reference if after == seed else self.stage(REFERENCE, after)
 
 
 def set_up(
@@ -81,6 +81,7 @@ def set_up(
     ]
     rounds = [confused(*resolved.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
     so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
+    check_groups(plan.accept, np.unique(splits.test.groups).tolist())
     sets = verification_sets(plan.verify, loaded.faces, splits)
     store = ModelStore(out, device, progress.tick)
     builder = ModelBuilder(resolved, loaded, store, machine)
@@ -89,7 +90,7 @@ def set_up(
         stage for seed in plan.seeds for stage in stages_of_seed(builder, so_far, len(names), materials, seed)
     )
     audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
-    spare = reference(builder, splits, len(names), plan.seeds[0] + 1) if audited else None
+    extra_reference = reference(builder, splits, len(names), plan.seeds[0] + 1) if audited else None
     shadows = shadows_of(builder, divided[-1], splits, len(names))
     return Arm(
         name,
@@ -98,7 +99,7 @@ def set_up(
         names if resolved.task.labels != "none" else (),
         sets,
         stages,
-        spare,
+        extra_reference,
         shadows,
         store,
         said(copies_between(splits), len(loaded.aliases), len(np.unique(loaded.faces.identities))),

@@ -7,12 +7,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from efface.data.duplicates import aliases, pictures, renamed
-from efface.data.faces import Faces, FaceTable, Images
+from efface.data.faces import Faces, FaceTable, Images, joined
 from efface.data.groups import column, grouped, having
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
@@ -207,14 +207,3 @@ def as_faces(
         if also_by
         else None,
     )
-
-
-def joined(parts: Sequence[Faces]) -> Faces:
-    """All faces as one; images of several sources are read into memory."""
-    if len(parts) == 1:
-        return parts[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([faces.columns()[name] for faces in parts]) for name in parts[0].columns()
-    }
-    store = np.concatenate([faces.images[:] for faces in parts])
-    return Faces(images=Images(store, np.arange(len(store))), **columns)

@@ -23,7 +23,7 @@ from efface.errors import InputError, nearest
 from efface.files import replacing
 from efface.measures.verification import error_versus_discard
 from efface.models import MODELS
-from efface.models.load import load_weights, read_weights
+from efface.models.load import load_weights, outputs_of, read_weights
 from efface.preparation.packed import MANIFEST, open_packed
 from efface.preparation.photos import load
 from efface.quality.curves import draw_discard
@@ -150,7 +150,7 @@ def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
 def loaded(weights: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures."""
     _, record = read_weights(weights)
-    if record.get("task") != "recognition":
+    if outputs_of(record) != "embeddings":
         raise InputError(
             f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
             'of a run with task = "recognition"'

@@ -1,4 +1,4 @@
-"""The page: what was asked, what happened, who paid; then the evidence; then everything."""
+"""The page: request, forgetting and cost by group; then the evidence; then every measure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from efface.audit.verdict import DOUBT, under_trained
-from efface.evaluation.evidence import CHANGED, Evidence, evidence_path
-from efface.files import load_columns
-from efface.measures.utility import ALL
-from efface.plan.tables import ORIGINAL, OTHER_SEED, REFERENCE
+from efface.evaluation.evidence import CHANGED, Evidence
+from efface.measure_key import ALL, MeasureKey
 from efface.report import audit, fairness, pictures, plots, wording
+from efface.report.saved import read_evidence
 from efface.report.strips import COLOURS, Axis, IntervalMark, strip
-from efface.results import Evaluation, Request, Results, Summary
-from efface.tasks import TASKS, Task
+from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Evaluation, HeadlineColumn, Request, Results, Summary
 
 FORGOTTEN = Axis(-40, 160, ((0, "origin"), (100, "goal")))
-OTHERS = ("original", "reference", OTHER_SEED)
+OTHERS = (ORIGINAL, REFERENCE, SECOND_REFERENCE)
 OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
 
 
@@ -33,6 +31,8 @@ class Row:
     name: str
     title: str
     """The name, less what it repeats of the stage before it."""
+    control: bool
+    """Whether it is a retrained model rather than a method."""
     depth: int
     """How many stages came before it."""
     status: wording.ForgettingStatus
@@ -86,19 +86,19 @@ class ArmView:
     memorisation: Markup
     table: list[tuple[str, list[str]]]
     table_head: list[str]
+    has_floor: bool
+    """Whether a second reference was measured."""
 
 
 def page(results: Results, out: Path) -> str:
     """The whole report as one HTML text. `out` holds the run's evidence."""
     here = files("efface.report")
     jinja = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    jinja.filters["row_title"] = wording.row_title
     template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
-        arms=[
-            view(results, request, load_columns(Evidence, evidence_path(out, request.arm)))
-            for request in results.requests
-        ],
+        arms=[view(results, request, read_evidence(out, request.arm)) for request in results.requests],
         results=results,
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
@@ -117,27 +117,27 @@ def page(results: Results, out: Path) -> str:
 
 def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     """One arm, worded and drawn."""
-    task = TASKS[request.task]
+    task = request.task
     summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
     made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
     coloured = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
     axis = harm_axis(summaries, task.error, [group for group, _ in coloured])
     rows = [
-        overview_row(one, made, summaries["reference"], task.error, coloured, axis)
+        overview_row(one, made, summaries[REFERENCE], task.error, coloured, axis)
         for one in summaries.values()
-        if one.method != "original"
+        if one.method != ORIGINAL
     ]
     chain = chain_of(list(made.values()))
-    shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
+    shown = dict(zip([ORIGINAL, *chain], OVERLAY.values(), strict=False))
     picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
-    headline = headline_of(task, request)
+    headline = headline_of(request)
     return ArmView(
         headline=[
             (
                 name,
                 [
-                    *(wording.value_and_span(one.measures.get(measure)) for measure, _ in headline),
+                    *(wording.value_and_span(one.measures.get(column.measure)) for column in headline),
                     *([(wording.times_faster(faster(results, request.arm, name)), "")] if request.classes else []),
                 ],
             )
@@ -145,26 +145,26 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         ]
         if headline
         else [],
-        headline_head=[*(title for _, title in headline), *([wording.FASTER] if request.classes else [])],
+        headline_head=[*(column.title for column in headline), *([wording.FASTER] if request.classes else [])],
         headline_title=task.headline_title,
         headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
         name=request.arm,
         request=request,
         request_sentence=request_sentence(request, task.about),
-        signal=task.signal.about,
+        signal=task.signal,
         findings=findings(summaries, task.error, request, [group for group, _ in coloured]),
         groups=coloured,
         rows=rows,
         labelled=pictures.labelled(evidence, shown, request.classes) if request.classes else [],
-        overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
+        overlays=pictures.overlays(evidence, shown) if task.outputs == "points" else [],
         overlay_models=[(role, name, colour) for (role, colour), name in zip(OVERLAY.items(), shown, strict=False)],
         anonymised=[
             (pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist())) for k in faces
         ]
-        if request.task == "eyes"
+        if task.outputs == "points"
         else [],
-        styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
+        styles=pictures.styles(evidence, faces[0], ORIGINAL) if task.outputs == "points" else [],
         matrix=audit.matrix(summaries),
         verdict_rows=audit.verdict_rows(results, request.arm),
         doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
@@ -175,25 +175,23 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         errors=Markup(plots.error_distributions(evidence, task.distribution_score.replace("_", " "))),
         spread=task.distribution_score.replace("_", " "),
         by_class=Markup(plots.losses_by_class(evidence) if request.classes else ""),
-        losses=Markup(plots.signal_distributions(evidence, task.signal.about)),
+        losses=Markup(plots.signal_distributions(evidence, task.signal)),
         between_groups=fairness.between(summaries, task),
         error_rates=fairness.error_rates(summaries),
         intersections=fairness.intersection_table(summaries, task),
         trade_offs=Markup(fairness.trade_offs(results, request.arm, task)),
         memorisation=Markup(memorised_where(summaries)),
         table_head=list(summaries),
+        has_floor=SECOND_REFERENCE in summaries,
         table=everything(summaries, made),
     )
 
 
 def memorised_where(summaries: Mapping[str, Summary]) -> str:
     """The curve of memorisation by layer, original beside reference; "" where it was not measured."""
-    prefix = "memorisation/"
     curves: dict[str, dict[str, plots.Span]] = {
         model: {
-            name.removeprefix(prefix): record.span
-            for name, record in summaries[model].measures.items()
-            if name.startswith(prefix)
+            key.metric: record.span for key, record in summaries[model].measures.items() if key.family == "memorisation"
         }
         for model in (ORIGINAL, REFERENCE)
     }
@@ -205,24 +203,24 @@ def in_rounds(results: Results) -> dict[str, list[Request]]:
     arms: dict[str, list[Request]] = {}
     for request in results.requests:
         if request.round is not None:
-            arms.setdefault(request.arm.rpartition("round ")[0].removesuffix(", "), []).append(request)
+            arms.setdefault(wording.less(request.arm, f"round {request.round}"), []).append(request)
     return arms
 
 
 def drift(results: Results, requests: Sequence[Request]) -> str:
     """What became of everything, round by round."""
-    error = TASKS[requests[0].task].error
+    error = requests[0].task.error
     told = {
-        f"{error.replace('_', ' ')} on test faces": f"{error}/test/all",
-        f"{error.replace('_', ' ')} on all forgotten so far": f"{error}/forget/all",
-        "attack AUC on all forgotten so far": "membership/auc/photo",
+        f"{error.replace('_', ' ')} on test faces": MeasureKey("score", error, split="test", group=ALL),
+        f"{error.replace('_', ' ')} on all forgotten so far": MeasureKey("score", error, split="forget", group=ALL),
+        "attack AUC on all forgotten so far": wording.ATTACK_AUC,
     }
     rows = {
         request.arm: {one.method: one for one in results.summaries if one.arm == request.arm} for request in requests
     }
-    models = [name for name in rows[requests[0].arm] if name != OTHER_SEED]
+    models = [name for name in rows[requests[0].arm] if name != SECOND_REFERENCE]
 
-    def value(arm: str, model: str, measure: str) -> float | None:
+    def value(arm: str, model: str, measure: MeasureKey) -> float | None:
         record = rows[arm][model].measures.get(measure)
         return record.value if record else None
 
@@ -243,9 +241,13 @@ def faster(results: Results, arm: str, method: str) -> float | None:
     return sum((cost.rte or 0) * cost.seconds for cost in costs) / sum(cost.seconds for cost in costs)
 
 
-def headline_of(task: Task, request: Request) -> list[tuple[str, str]]:
+def headline_of(request: Request) -> list[HeadlineColumn]:
     """(measure, title) of what the field looks at first on this task, the request's verification sets included."""
-    return [*task.headline, *((f"verification/{name}/accuracy", f"verification, {name}") for name in request.pairs)]
+    sets = [
+        HeadlineColumn(measure=MeasureKey("verification", "accuracy", group=name), title=f"verification, {name}")
+        for name in request.pairs
+    ]
+    return [*request.task.headline, *sets]
 
 
 def group_names(request: Request) -> list[str]:
@@ -271,13 +273,13 @@ def request_sentence(request: Request, about: str) -> str:
 
 
 def findings(summaries: Mapping[str, Summary], score: str, request: Request, groups: Sequence[str]) -> list[str]:
-    """What happened and who paid, a sentence for each thing worth one."""
-    reference, what = summaries["reference"].measures, score.replace("_", " ")
+    """What forgetting did and what it cost each group, a sentence for each finding."""
+    reference, what = summaries[REFERENCE].measures, score.replace("_", " ")
     costs = wording.listed([f"{group} {wording.harm(reference, score, group)}" for group in groups])
-    doubt = [f"Beware: {DOUBT[REFERENCE]['fail']}. Nothing that is compared with it means what it says."]
+    doubt = [f"Warning: {DOUBT[REFERENCE]['fail']}. Comparisons with it cannot be relied on."]
     return [
         *(doubt if under_trained(summaries, score) else []),
-        f"What forgetting truly costs, by a model retrained without them: {what} of {costs}.",
+        f"What forgetting itself costs, by the model retrained without them: {what} of {costs}.",
         *forgetting_sentences(summaries),
         *disparity_sentences(summaries, score, request.forgotten_group),
         *stage_sentences(summaries, score, groups),
@@ -285,13 +287,13 @@ def findings(summaries: Mapping[str, Summary], score: str, request: Request, gro
 
 
 def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
-    """Which methods fell short, arrived, or overshot."""
+    """Which methods forgot, and which fell short of the retrained reference or went beyond it."""
     status = {name: wording.forgetting_status(one.measures) for name, one in summaries.items() if name not in OTHERS}
     sentences: dict[wording.ForgettingStatus, str] = {
-        "remembered": "Still know part of what the retrained model does not: {}. Little harm there is no merit.",
-        "as retrained": "As the retrained model, by what betrays the forgotten: {}.",
-        "unknown": "Too uncertain to say whether it forgot: {}. More seeds or people would tell.",
-        "overshot": "Overshot, farther from the forgotten than a model that never saw them: {}.",
+        "remembered": "Incomplete forgetting: {}. Their low cost to others is no merit.",
+        "as retrained": "As the retrained reference, by the membership signal on the forgotten: {}.",
+        "unknown": "Inconclusive, more seeds or people are needed: {}.",
+        "overshot": "Over-forgetting, beyond a model that never saw them: {}.",
     }
     return [
         sentence.format(wording.quoted(names))
@@ -301,8 +303,8 @@ def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
 
 
 def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
-    """The method that hurt the forgotten's group most beyond everyone else, if any did beyond doubt."""
-    name = f"disparity_points/{score}/against original"
+    """The method with the largest disparity at the cost of the forgotten's group, if any is beyond its interval."""
+    name = MeasureKey("disparity_points", score, against="original")
     gaps = {row: one.measures[name] for row, one in summaries.items() if row not in OTHERS and name in one.measures}
     sure = {row: gap for row, gap in gaps.items() if gap.low is not None and gap.low > 0}
     if not sure:
@@ -310,7 +312,7 @@ def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str
     worst = max(sure, key=lambda row: sure[row].value or 0)
     gap = sure[worst]
     return [
-        f"Most unequal: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
+        f"Largest disparity: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
         f"everyone else's [{gap.low:.0f}, {gap.high:.0f}]."
     ]
 
@@ -319,7 +321,10 @@ def stage_sentences(summaries: Mapping[str, Summary], score: str, groups: Sequen
     """What each stage that follows another changed."""
     lines = []
     for name, one in summaries.items():
-        changes = {group: one.measures.get(f"increase/{score}/against stage before/{group}") for group in groups}
+        changes = {
+            group: one.measures.get(MeasureKey("increase", score, against="stage before", group=group))
+            for group in groups
+        }
         if any(changes.values()):
             told = [f"{group} {wording.interval(change, percent=True)}" for group, change in changes.items()]
             lines.append(f"The last step of “{name}” changed the error of {wording.listed(told)}.")
@@ -330,11 +335,15 @@ def harm_axis(summaries: Mapping[str, Summary], score: str, groups: Sequence[str
     """A scale of changes in percent that holds the reference and all but the wildest rows."""
 
     def ends(rows: Iterable[Summary]) -> list[float]:
-        changes = (row.measures.get(f"increase/{score}/against original/{group}") for row in rows for group in groups)
+        changes = (
+            row.measures.get(MeasureKey("increase", score, against="original", group=group))
+            for row in rows
+            for group in groups
+        )
         return sorted(change.high for change in changes if change and change.high is not None) or [0.0]
 
     every = ends(summaries.values())
-    high = max(20.0, ends([summaries["reference"]])[-1], min(every[-1], 3 * every[len(every) // 2]))
+    high = max(20.0, ends([summaries[REFERENCE]])[-1], min(every[-1], 3 * every[len(every) // 2]))
     return Axis(-0.35 * high, high, ((0, "origin"),))
 
 
@@ -348,10 +357,10 @@ def overview_row(
 ) -> Row:
     """A row of the table at a glance."""
     measures = one.measures
-    way = measures["forgotten/percent"]
+    way = measures[wording.FORGOTTEN_PERCENT]
     marks, harm = [], []
     for group, colour in groups:
-        name = f"increase/{score}/against original/{group}"
+        name = MeasureKey("increase", score, against="original", group=group)
         change, without = measures.get(name), reference.measures.get(name)
         if change and change.value is not None and change.low is not None and change.high is not None:
             marks.append(
@@ -365,12 +374,13 @@ def overview_row(
         drawn = strip([IntervalMark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
     return Row(
         name=one.method,
-        title=title(made[one.method]),
+        title=wording.row_title(title(made[one.method])),
+        control=one.method in OTHERS,
         depth=depth,
         status=wording.forgetting_status(measures),
         forgotten="–" if way.value is None else f"{way.value:.0f}%",
         forgotten_strip=Markup(drawn),
-        attack=wording.interval(measures.get("membership/auc/photo")),
+        attack=wording.interval(measures.get(wording.ATTACK_AUC)),
         harm=harm,
         harm_strip=Markup(strip(marks, axis)),
         faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",
@@ -387,7 +397,7 @@ def chain_of(made: Sequence[Evaluation]) -> list[str]:
     """First and last stage of the longest line of methods, or the first method alone."""
     longest = max((one for one in made if one.method not in OTHERS), key=lambda one: len(one.stages), default=None)
     if longest is None:
-        return ["reference"]
+        return [REFERENCE]
     line = [*longest.stages[1:], longest.method]
     return [line[0], line[-1]] if len(line) > 1 else line
 

@@ -128,6 +128,7 @@ EYE_CENTRES = Task(
     about="find the centres of both eyes",
     needs=tuple(EYES),
     labels="none",
+    target_kind=np.float32,
     targets=eye_targets,
     complaint=misplaced_eye,
     settle=as_they_are,
@@ -168,4 +169,6 @@ EYE_CENTRES = Task(
     },
     constant=mean_centres,
     pictured=("test", "forget"),
+    stackable=True,
+    smallest_model=("eyenet", {"widths": (4, 6, 8), "hidden": 8}),
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from efface.data.batches import Batch
 from efface.data.faces import Array, Splits
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure
 from efface.measures.predictions import Predictions
+from efface.results import HeadlineColumn, TaskCard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +44,7 @@ def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
     """Any target can be right."""
 
 
-def nothing_more(_now: Predictions, _original: Predictions, _draws: Bootstrap) -> dict[str, Measure]:
+def nothing_more(_now: Predictions, _original: Predictions, _draws: Bootstrap) -> dict[MeasureKey, Measure]:
     """No measure beyond those of every task."""
     return {}
 
@@ -56,6 +59,8 @@ class Task:
     """Columns a face table must have."""
     labels: Literal["none", "one", "several"]
     """How many columns a plan's `data.label` names, where what is to be answered is the plan's choice."""
+    target_kind: type[np.generic]
+    """NumPy's type of what is to be answered."""
     targets: Callable[[pd.DataFrame, Sequence[str]], Array]
     """(a face table's columns, the plan's labels) to what is to be answered for each row."""
     complaint: Callable[[Array, tuple[int, ...]], tuple[int, str] | None]
@@ -92,13 +97,33 @@ class Task:
     """How far two models' answers are apart, face by face."""
     pictured: tuple[str, ...]
     """Splits from which a report shows faces."""
+    stackable: bool
+    """Whether many networks of it can be trained as one stack (the library that computes margin losses cannot)."""
+    smallest_model: tuple[str, Mapping[str, Any]]
+    """(name, settings) of a network small enough to check a method with in a moment."""
     constant: Callable[[Predictions], Array] | None = None
     """The one answer (...) that serves the retained best whatever the picture shows; None where there is none."""
-    headline: tuple[tuple[str, str], ...] = ()
+    headline: tuple[tuple[MeasureKey, str], ...] = ()
     """(measure, what to call it in a table's head): what the field looks at first, beside what every task reports."""
     headline_title: str = ""
     headline_about: str = ""
     """What a reader must know not to be misled by these."""
-    more: Callable[..., dict[str, Measure]] = nothing_more
+    more: Callable[..., dict[MeasureKey, Measure]] = nothing_more
     """(model's, original's predictions, bootstrap, *, settings) to what else the field measures on this task; its
     settings are a plan's `[measures]`."""
+
+    def card(self) -> TaskCard:
+        """What a reader of results must know of the task."""
+        return TaskCard(
+            name=self.name,
+            about=self.about,
+            outputs=self.outputs,
+            error=self.error,
+            distribution_score=self.distribution_score,
+            harm_score=self.harm_score,
+            accuracy_score=self.accuracy_score,
+            signal=self.signal.about,
+            headline=[HeadlineColumn(measure=measure, title=title) for measure, title in self.headline],
+            headline_title=self.headline_title,
+            headline_about=self.headline_about,
+        )
