@@ -159,7 +159,7 @@ def anonymize(
 
 @app.command()
 def quality(
-    photos: Annotated[Path, typer.Argument(metavar="FOLDER", help="A tree of photos, or packed faces.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A tree of photos, packed faces, or a set (.bin).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for quality.csv and quality.png.")] = Path("quality"),
     weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
     by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,

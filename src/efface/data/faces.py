@@ -90,6 +90,8 @@ class Faces:
     """(n, t) str: what else is known of each face, for intersections with the group; no method looks at it."""
     weights: Array | None = None
     """(n,) how often each face is drawn, relative to the others, in a pass over these faces; None: each once."""
+    pictures: Array | None = None
+    """(n,) int64: the same number for identical pixels, -1 where nobody looked; no method looks at it."""
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -50,7 +50,7 @@ def recognised(model: Recogniser, sets: Sequence[Verification], device: torch.de
     if sets:
         columns["pair_set"] = np.concatenate([np.full(len(one), one.name) for one in sets])
         columns["pair_similarity"] = np.concatenate([similarity(model, one, device) for one in sets])
-        for name in ("same", "fold", "quality"):
+        for name in ("same", "fold", "quality", "poor"):
             columns[f"pair_{name}"] = np.concatenate([getattr(one, name) for one in sets])
     return columns
 

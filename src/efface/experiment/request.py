@@ -42,7 +42,7 @@ def describe(arm: Arm) -> Request:
         classes=list(arm.names),
         round=plan.forget.round,
         skew=plan.forget.skew if isinstance(plan.forget.skew, float) else None,
-        warnings=warnings_of(plan, arm.resolved.task),
+        warnings=[*warnings_of(plan, arm.resolved.task), *arm.duplicates],
         pairs={one.name: len(one) for one in arm.sets},
         pairs_left_out={one.name: one.left_out for one in arm.sets},
         sources=[source_card(source) for source in plan.data],

@@ -108,8 +108,9 @@ class Task:
     headline_title: str = ""
     headline_about: str = ""
     """What a reader must know not to be misled by these."""
-    more: Callable[[Predictions, Predictions, Bootstrap], dict[MeasureKey, Measure]] = nothing_more
-    """(model's, original's predictions, bootstrap) to what else the field measures on this task."""
+    more: Callable[..., dict[MeasureKey, Measure]] = nothing_more
+    """(model's, original's predictions, bootstrap, *, settings) to what else the field measures on this task; its
+    settings are a plan's `[measures]`."""
 
     def card(self) -> TaskCard:
         """What a reader of results must know of the task."""
