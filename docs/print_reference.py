@@ -20,11 +20,12 @@ from pydantic import BaseModel
 
 import efface
 from efface.cli import app
+from efface.measure_key import FAMILIES, Family
 from efface.methods import METHODS, tasks_of
 from efface.models import MODELS
 from efface.plan.tables import Plan
 from efface.preparation.prepare import prepare
-from efface.reference import MEASURES, about_and_needs, cards
+from efface.reference import about_and_needs, cards
 from efface.results import Results
 from efface.settings import defaults, summary
 from efface.tasks import TASKS
@@ -73,9 +74,7 @@ def printed(what: str, name: str) -> str:
         "settings": lambda name: settings_of(SETTINGS[name]),
         "methods": lambda name: methods_at_a_glance() if name == "at a glance" else "\n\n".join(map(method, METHODS)),
         "tasks": lambda _: "\n\n".join(map(task, TASKS)),
-        "measures": lambda _: table(
-            ["name", "meaning"], [(code(measure), about) for measure, about in MEASURES.items()]
-        ),
+        "measures": lambda _: table(["name", "meaning"], map(family, FAMILIES.values())),
         "datasets": lambda _: "\n\n".join(map(dataset, cards())),
         "modules": lambda _: modules(),
     }
@@ -249,6 +248,12 @@ def task(name: str) -> str:
         f"## {name}\n\nThe model is to {known.about}. Networks: {', '.join(map(code, known.models))}. "
         f"Signals of an attack: {signals}.\n\n{scores}"
     )
+
+
+def family(one: Family) -> tuple[str, str]:
+    """A family of measures: how its names are built, and what they mean."""
+    names = [code(re.sub(r"{(\w+)}", lambda part: part[1].upper(), pattern)) for pattern in one.patterns]
+    return ", ".join(names), one.about
 
 
 def dataset(name: str) -> str:
