@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
-from printing import DOCS, print_pages, table
 from pydantic import BaseModel
 
 import efface
@@ -30,6 +29,7 @@ from efface.results import Results
 from efface.settings import defaults, summary
 from efface.tasks import TASKS
 from efface.training.train import train
+from printing import DOCS, print_pages, table
 
 SETTINGS: dict[str, Callable[..., Any]] = {"train": train, "prepare": prepare}
 PASSED_BY_CODE = ("card", "progress")
@@ -173,7 +173,7 @@ def kind(schema: dict[str, Any], titles: dict[str, str]) -> str:
     if "enum" in schema:
         return ", ".join(value(one) for one in schema["enum"])
     if schema.get("type") == "array":
-        inside = schema.get("items") or next(iter(schema.get("prefixItems", [])), {})
+        inside: Any = schema.get("items") or next(iter(schema.get("prefixItems", [])), {})
         return f"list of {kind(inside, titles)}" if inside else "list"
     if schema.get("type") == "object":
         inside = schema.get("additionalProperties")

@@ -50,7 +50,9 @@ def table_of(one: dict[str, Any], results: dict[str, Any]) -> str:
     opened, closed = ('<div class="numbers" markdown>\n\n', "\n\n</div>") if short else ("", "")
     return "\n".join(
         [
-            f"**{one['caption']}** ({'; '.join(about)})",
+            f"### {one['caption']}",
+            "",
+            "; ".join(about),
             "",
             "```sh",
             *one["command"],
