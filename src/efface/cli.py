@@ -27,6 +27,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Pictures = Annotated[bool, typer.Option(help="A report with the faces of people, or without.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; part of what makes a result repeatable.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
@@ -47,15 +48,15 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
 
 
 @app.command()
-def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2) -> None:
-    """Run a plan: train, forget, measure, report."""
+def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2, pictures: Pictures = True) -> None:
+    """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
     from efface.experiment.run import run as run_plan
     from efface.plan.file import read_plan
     from efface.progress import show_progress
 
     plans = read_plan(plan)
     with show_progress() as progress:
-        run_plan(plans, out, device=device, threads=threads, progress=progress)
+        run_plan(plans, out, device=device, threads=threads, progress=progress, with_faces=pictures)
     typer.echo(out / "report.html")
 
 
@@ -82,18 +83,19 @@ def list_(what: Annotated[str, typer.Argument(help="methods, tasks, datasets, me
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")],
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table at a glance instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the overview as Markdown instead.")] = False,
+    pictures: Pictures = True,
 ) -> None:
     """Write report.html again from a run's saved results."""
     if markdown:
         from efface.report.markdown import markdown as table
-        from efface.results import read_results
+        from efface.report.saved import read
 
-        typer.echo(table(read_results(folder)))
+        typer.echo(table(read(folder)))
     else:
         from efface.report import write
 
-        typer.echo(write(folder))
+        typer.echo(write(folder, with_faces=pictures))
 
 
 @app.command()
@@ -157,7 +159,7 @@ def anonymize(
 
 @app.command()
 def quality(
-    photos: Annotated[Path, typer.Argument(metavar="FOLDER", help="A tree of photos, or packed faces.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A tree of photos, packed faces, or a set (.bin).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for quality.csv and quality.png.")] = Path("quality"),
     weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
     by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,

@@ -153,7 +153,10 @@ FIELDS: Mapping[str, str] = {
 
 RENAMED: tuple[tuple[str, str], ...] = (
     (r"lookalikes(/[^/]+/.+)", r"impostor_rate\1"),
-    (r"((?:increase|price|intersection|disparity_points|disparity_ratio|fairness)/)lookalikes(/.+)", r"\1impostor_rate\2"),
+    (
+        r"((?:increase|price|intersection|disparity_points|disparity_ratio|fairness)/)lookalikes(/.+)",
+        r"\1impostor_rate\2",
+    ),
     (r"attack/(.+)/auc beyond reference/(photo|person)", r"attack/\1/auc/against reference/\2"),
     (r"attack/(.+)/auc of the way/photo", r"attack/\1/auc over shadows/photo"),
     (r"price/(.+?)/of (forgetting|method)/(.+)", r"harm of \2/\1/\3"),

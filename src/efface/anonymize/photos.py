@@ -14,7 +14,7 @@ from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.errors import InputError, nearest
 from efface.models import MODELS
-from efface.models.load import load_weights, read_weights
+from efface.models.load import load_weights, outputs_of, read_weights
 
 STYLES: dict[str, Callable[[Array, Array], Array]] = {"cover": cover, "pixelate": pixelate, "blur": blur}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
@@ -36,7 +36,7 @@ def hide(photos: Path, weights: Path, out: Path, style: str) -> Iterator[str]:
     _, record = read_weights(weights)
     if "model" not in record:
         raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
-    if record.get("outputs", "points" if record.get("task", "eyes") == "eyes" else None) != "points":
+    if outputs_of(record) != "points":
         raise InputError(f"{weights} is of a model for {record['task']}, which finds no eyes: give one for eyes")
     shape = tuple(record["shape"])
     untrained = MODELS[record["model"]](shape, record.get("classes", 0), **record["model_settings"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from efface.data.faces import FaceTable
 from efface.datasets import (
@@ -46,6 +46,8 @@ class Reader:
 
     card: Card
     read: Callable[[Path], pd.DataFrame]
+    duplicates: Literal["merge", "warn"] = "warn"
+    """What becomes of people who share identical pixels, where a plan does not say."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ READERS = {
     "jaffe": Reader(jaffe.CARD, jaffe.read),
     "lfw": Reader(lfw.CARD, lfw.read),
     "mtfl": Reader(mtfl.CARD, mtfl.read),
-    "mufac": Reader(mufac.CARD, mufac.read),
+    "mufac": Reader(mufac.CARD, mufac.read, duplicates="merge"),
     "orl": Reader(orl.CARD, orl.read),
     "utkface": Reader(utkface.CARD, utkface.read),
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
+from efface.experiment.measurable import check_thresholds
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models import MODELS
 from efface.models.recogniser import function_named
@@ -50,12 +52,14 @@ class ResolvedPlan:
     build: Callable[..., nn.Module]
     model_settings: dict[str, Any]
     train_settings: dict[str, Any]
+    measure_settings: dict[str, Any]
     stages: tuple[ResolvedMethod, ...]
 
     def filled(self) -> dict[str, Any]:
         """The plan as plain data, with every default filled in."""
         plain = self.plan.model_dump(mode="json", exclude_none=True)
         plain["train"] = self.train_settings
+        plain["measures"] = self.measure_settings
         plain["model"] |= self.model_settings
         plain["methods"] = {
             stage.name: {
@@ -90,12 +94,15 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         raise InputError(f"{where}: verify is for tasks that answer with embeddings, not '{plan.task}': leave it out")
     if plan.forget.confuse and task.labels != "one":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
+    check_thresholds(plan, task, where)
+    measure_settings = validated(task.more, plan.measures, f"{where}: measures")
     return ResolvedPlan(
         plan=plan,
-        task=task,
+        task=replace(task, more=partial(task.more, **measure_settings)),
         build=build,
         model_settings=model_settings,
         train_settings=validated(train, plan.train, f"{where}: train"),
+        measure_settings=measure_settings,
         stages=tuple(_resolved_method(name, plan, task, where) for name in plan.methods),
     )
 

@@ -17,13 +17,13 @@ from torch import nn
 
 from efface.data.batches import as_input
 from efface.data.faces import Array
-from efface.data.pairs import Pairs, places, read_pairs
+from efface.data.pairs import Pairs, places, read_bin, read_pairs
 from efface.datasets import folder as any_folder
 from efface.errors import InputError, nearest
 from efface.files import replacing
 from efface.measures.verification import error_versus_discard
 from efface.models import MODELS
-from efface.models.load import load_weights, read_weights
+from efface.models.load import load_weights, outputs_of, read_weights
 from efface.preparation.packed import MANIFEST, open_packed
 from efface.preparation.photos import load
 from efface.quality.curves import draw_discard
@@ -59,14 +59,15 @@ def quality(
     by: str | None = None,
     pairs: Path | None = None,
 ) -> Scored:
-    """Score every photo of a folder, or of a packed one, into `out/quality.csv` (a row per photo, worst first) and
-    `out/quality.png` (from worst to best).
+    """Score every photo of a folder, of a packed one, or of a verification set (`.bin`; a photo's key is its place
+    in the set), into `out/quality.csv` (a row per photo, worst first) and `out/quality.png` (from worst to best).
 
     With the weights of a run's recogniser its measures are added. `by`: what to sort and `score` by (default: with a
     network `stability`, which foretold its errors on LFW where measures of pixels did not; else `pixels`, the mean rank
     over these). With LFW's protocol of `pairs` among the
-    photos, `out/discard.csv` and `out/discard.png` show for each measure how the network's errors fall as the pairs
-    with the worst photos are left out: a measure whose curve does not fall means nothing to this network.
+    photos, or the own pairs of a set, `out/discard.csv` and `out/discard.png` show for each measure how the network's
+    errors fall as the pairs with the worst photos are left out: a measure whose curve does not fall means nothing to
+    this network.
     """
     import pandas as pd
 
@@ -78,7 +79,9 @@ def quality(
     if pairs is not None and network is None:
         raise InputError("pairs are told apart by a network: give its weights too")
     photos = opened(folder, shape)
-    compared = among(read_pairs(pairs), photos.keys) if pairs is not None else None
+    if pairs is not None and photos.pairs is not None:
+        raise InputError(f"{folder} is a verification set with pairs of its own: leave out pairs")
+    compared = among(read_pairs(pairs), photos.keys) if pairs is not None else photos.pairs if network else None
     seen = [(measured(batch, network), embedded(batch, network)) for batch in photos.batches()]
     found = pd.concat([measures for measures, _ in seen], ignore_index=True)
     found.insert(0, "pixels", found[list(PIXELS)].rank(pct=True).mean(axis=1))
@@ -147,7 +150,7 @@ def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
 def loaded(weights: Path) -> tuple[nn.Module, tuple[int, int, int]]:
     """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures."""
     _, record = read_weights(weights)
-    if record.get("outputs", "embeddings" if record.get("task") == "recognition" else None) != "embeddings":
+    if outputs_of(record) != "embeddings":
         raise InputError(
             f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
             'of a run with task = "recognition"'
@@ -166,6 +169,8 @@ class Photos:
     people: list[str]
     read: Callable[[Sequence[int]], Array]
     """Rows to images (n, c, h, w) uint8."""
+    pairs: tuple[Array, Array, Array] | None = None
+    """Rows of both photos of each pair, and whether they show one person, where the photos come as pairs."""
 
     def batches(self) -> Iterator[Array]:
         """All of them, in order."""
@@ -174,7 +179,19 @@ class Photos:
 
 
 def opened(folder: Path, shape: tuple[int, int, int]) -> Photos:
-    """The photos of a packed folder, or of a tree of photos brought to `shape` (c, h, w)."""
+    """The photos of a packed folder, or those of a tree of photos or a verification set brought to `shape` (c, h, w);
+    InputError for a set where the network takes grey photos."""
+    if folder.suffix == ".bin" and folder.is_file():
+        if shape[0] != 3:
+            raise InputError(f"photos of {folder} are in colour, the network takes {shape[0]} channel: give another")
+        images, same = read_bin(folder, shape[1:])
+        rows = np.arange(len(images))
+        return Photos(
+            rows.astype(str).tolist(),
+            [""] * len(images),
+            lambda some: images[list(some)],
+            (rows[::2], rows[1::2], same),
+        )
     if not (folder / MANIFEST).is_file():
         table = any_folder.read(folder)
         paths = table["path"].tolist()
