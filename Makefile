@@ -76,7 +76,7 @@ lookalikes: setup
 
 # The picture in the README: the top of the demo's report, by Debian's chromium.
 picture: demo
-	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,990 --screenshot=docs/report.png "file://$(CURDIR)/runs/demo/report.html"
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1100,965 --screenshot=docs/report.png "file://$(CURDIR)/runs/demo/report.html"
 
 clean:
 	rm -rf .venv runs

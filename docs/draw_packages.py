@@ -31,7 +31,7 @@ def drawn() -> str:
     height = STEP * len(rows) + 60
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        'font-family="system-ui, sans-serif" font-size="17">',
+        'font-family="system-ui, sans-serif" font-size="16">',
         "<title>Packages of efface by layer: each imports from its own layer and those below</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="5" refY="9" markerWidth="8" markerHeight="8">'

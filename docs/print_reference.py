@@ -217,12 +217,14 @@ def network(name: str) -> str:
 def methods_at_a_glance() -> str:
     """Every method in a line: what it does, what it needs, where it works."""
     return table(
-        ["method", "what it does", "needs", *TASKS],
-        [
-            (f"[`{name}`](#{name})", *about_and_needs(name), *("●" if one in tasks_of(name) else "" for one in TASKS))
-            for name in METHODS
-        ],
+        ["method", "what it does", "needs", "works on"],
+        [(f"[`{name}`](#{name})", *about_and_needs(name), where_it_works(name)) for name in METHODS],
     )
+
+
+def where_it_works(name: str) -> str:
+    tasks = tasks_of(name)
+    return "every task" if len(tasks) == len(TASKS) else ", ".join(tasks)
 
 
 def method(name: str) -> str:
@@ -233,7 +235,7 @@ def method(name: str) -> str:
         f"## {name}",
         re.sub(r"\n(?=[*-] )", "\n\n", source),
         f"**What it does:** {about}",
-        f"**Needs:** {needs}. **Works on:** {', '.join(tasks_of(name))}.",
+        f"**Needs:** {needs}. **Works on:** {where_it_works(name)}.",
         settings_of(METHODS[name]),
     ]
     return "\n\n".join(lines)
