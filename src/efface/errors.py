@@ -11,6 +11,14 @@ class InputError(ValueError):
     without a traceback and exits with code 2.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Text with every character that cannot be printed, a line break in a file's name for instance, as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` or, with nothing near, the names that exist."""

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+from efface.data.names import normal
+from efface.data.photos import Unusable, decode
 from efface.errors import InputError
 
 
@@ -52,14 +54,15 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def places(pairs: Pairs, keys: Sequence[str]) -> NDArray[np.int64]:
-    """(2, p) where the photos of each pair stand among `keys`; -1 for one that does not."""
-    row_of = {key: row for row, key in enumerate(keys)}
+    """(2, p) where the photos of each pair stand among `keys`, however their names are spelt; -1 for one that does
+    not."""
+    row_of = {normal(key): row for row, key in reversed(list(enumerate(keys)))}
     return np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
 
 
 def photo(name: str, number: str) -> str:
     """A photo of LFW as its reader calls it."""
-    return f"{name}/{name}_{int(number):04d}"
+    return normal(f"{name}/{name}_{int(number):04d}")
 
 
 ADMITTED = {
@@ -109,15 +112,16 @@ def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
 
 def decoded(photo: Any, size: tuple[int, int], where: str) -> NDArray[np.uint8]:
     """One image (3, h, w) from the bytes of a picture file, or from an array of them or of pixels (h, w, 3)."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         if isinstance(photo, np.ndarray) and photo.ndim == 3:
-            picture = Image.fromarray(photo)
+            colour = Image.fromarray(photo).convert("RGB")
         else:
-            picture = Image.open(io.BytesIO(photo.tobytes() if isinstance(photo, np.ndarray) else photo))
-        colour = picture.convert("RGB")
-    except (OSError, UnidentifiedImageError, TypeError, ValueError, SyntaxError) as error:
+            colour = decode(photo.tobytes() if isinstance(photo, np.ndarray) else photo, where, upright=True)
+    except Unusable:
+        raise
+    except (OSError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where} cannot be decoded: {' '.join(str(error).split())[:120]}") from None
     if colour.size != size[::-1]:
         colour = colour.resize(size[::-1], Image.Resampling.BOX)
