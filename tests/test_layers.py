@@ -10,7 +10,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
-    {"errors", "files", "progress", "__init__"},
+    {"errors", "__init__"},
+    {"files", "memory", "progress", "user_code"},
     {"settings", "results"},
     {"plan"},
     {"data", "models"},

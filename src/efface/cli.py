@@ -5,36 +5,41 @@ from __future__ import annotations
 import json
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from efface import __version__
-from efface.errors import InputError
+from efface.errors import InputError, one_line
 
 SPIN = "3000"
 """How long an idle OpenMP thread spins before it sleeps; read when torch is loaded. With the library's default, two
 busy processes on two cores wait for each other's spinning threads: training is then over ten times slower instead of
 twice (alone it is a tenth faster)."""
 
+UsageError = typer.BadParameter.__mro__[1]
+"""Of the command line itself: an unknown option, a missing argument."""
+
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Make a trained face model forget someone, and show what that did to everyone else.",
 )
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads; part of what makes a result repeatable.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; part of what makes a result repeatable.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
-    if version:
-        typer.echo(__version__)
+def _version(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
+    if version or context.invoked_subcommand is None:
+        typer.echo(__version__ if version else context.get_help())
         raise typer.Exit
 
 
@@ -48,7 +53,7 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
 
 @app.command()
 def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2) -> None:
-    """Run a plan: train, forget, measure, report."""
+    """Run a plan: train, forget, measure, report. A plan that names a "module:function" runs that module."""
     from efface.experiment.run import run as run_plan
     from efface.plan.file import read_plan
     from efface.progress import show_progress
@@ -60,12 +65,26 @@ def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2)
 
 
 @app.command()
-def check(plan: PlanFile) -> None:
+def check(
+    plan: PlanFile,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Import the modules that the plan names: it runs them.")
+    ] = False,
+) -> None:
     """Check every name and setting of a plan without doing any work."""
-    from efface.experiment.resolve import resolve
     from efface.plan.file import read_plan
+    from efface.plan.tables import user_code
 
-    for name, arm in read_plan(plan).items():
+    plans = read_plan(plan)
+    named = sorted({one for arm in plans.values() for one in user_code(arm)})
+    if named and not trust:
+        raise InputError(
+            f"plan {plan} names code of its own, {', '.join(named)}: checking it would import and run that; if you "
+            "trust whoever wrote it, check it with --trust"
+        )
+    from efface.experiment.resolve import resolve
+
+    for name, arm in plans.items():
         resolved = resolve(arm, f"arm '{name}'" if name else f"plan {plan}")
         rows = ", ".join(["original", "reference", *(stage.name for stage in resolved.stages)])
         typer.echo(f"{name or 'plan'}: {len(arm.seeds)} seed(s) x {rows}")
@@ -162,11 +181,14 @@ def quality(
     weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
     by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt: does a measure foretell errors?")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help='"module:function" that makes the backbone of these weights: it is run.')
+    ] = None,
 ) -> None:
     """Score every photo without labels: a table, and a contact sheet from worst to best."""
     from efface.quality import quality as score
 
-    done = score(photos, out, weights=weights, by=by, pairs=pairs)
+    done = score(photos, out, weights=weights, by=by, pairs=pairs, arch=arch)
     curves = f"; {done.curves}" if done.curves else ""
     typer.echo(f"{done.faces:,} photos by {done.by}: {done.table} and {done.sheet} (which shows faces){curves}")
 
@@ -185,9 +207,15 @@ def schema(what: Annotated[str, typer.Argument(help="results or plan.")] = "resu
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
-    sys.path.append(os.getcwd())  # where a plan's "module:function" is looked for
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except InputError as error:
         print(f"efface: {error}", file=sys.stderr)
-        sys.exit(2)
+    except UsageError as error:
+        print(f"efface: {one_line(' '.join(error.format_message().split()))} See --help.", file=sys.stderr)
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(2)

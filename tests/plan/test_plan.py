@@ -180,6 +180,6 @@ def test_a_broken_file_is_refused_by_its_name(tmp_path: Path, text: str, words: 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in refusal(read_plan, tmp_path / "absent.toml")
-    assert "not a text file" in refusal(read_plan, tmp_path)
+    assert "is a folder" in refusal(read_plan, tmp_path)
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     assert "not a text file" in refusal(read_plan, tmp_path / "bytes.toml")

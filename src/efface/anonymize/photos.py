@@ -13,8 +13,8 @@ from efface.anonymize.regions import blur, cover, pixelate
 from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.errors import InputError, nearest
-from efface.models import MODELS
-from efface.models.load import load_weights, read_weights
+from efface.models.eyenet import EyeNet
+from efface.models.load import read_record, recorded_network
 
 STYLES: dict[str, Callable[[Array, Array], Array]] = {"cover": cover, "pixelate": pixelate, "blur": blur}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
@@ -33,14 +33,15 @@ def hide(photos: Path, weights: Path, out: Path, style: str) -> Iterator[str]:
         files = sorted(file for file in photos.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{photos} holds no photo: expected files ending in {', '.join(SUFFIXES)}")
-    _, record = read_weights(weights)
+    record = read_record(weights)
     if "model" not in record:
         raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
     if record.get("task", "eyes") != "eyes":
         raise InputError(f"{weights} is of a model for {record['task']}, which finds no eyes: give one for eyes")
+    model = recorded_network(weights)
+    if not isinstance(model, EyeNet):
+        raise InputError(f"{weights} is of a {type(model).__name__}, which finds no eyes: give an EyeNet's weights")
     shape = tuple(record["shape"])
-    untrained = MODELS[record["model"]](shape, record.get("classes", 0), **record["model_settings"])
-    model = load_weights(untrained, weights).eval()
     pictures = {file: read_photo(file) for file in files}
     out.mkdir(parents=True, exist_ok=True)
     for file, picture in pictures.items():

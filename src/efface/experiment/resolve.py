@@ -15,12 +15,12 @@ from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
 from efface.methods import METHODS, Method, tasks_of
 from efface.models import MODELS
-from efface.models.recogniser import function_named
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
 from efface.settings import validated
 from efface.tasks import TASKS, Task
 from efface.training.train import train
+from efface.user_code import function_named
 
 Thing = TypeVar("Thing")
 

@@ -22,8 +22,8 @@ from efface.datasets import folder as any_folder
 from efface.errors import InputError, nearest
 from efface.files import replacing
 from efface.measures.verification import error_versus_discard
-from efface.models import MODELS
-from efface.models.load import load_weights, read_weights
+from efface.models.load import read_record, recorded_network
+from efface.models.recogniser import Recogniser
 from efface.preparation.packed import MANIFEST, open_packed
 from efface.preparation.photos import load
 from efface.quality.curves import draw_discard
@@ -58,19 +58,21 @@ def quality(
     weights: Path | None = None,
     by: str | None = None,
     pairs: Path | None = None,
+    arch: str | None = None,
 ) -> Scored:
     """Score every photo of a folder, or of a packed one, into `out/quality.csv` (a row per photo, worst first) and
     `out/quality.png` (from worst to best).
 
-    With the weights of a run's recogniser its measures are added. `by`: what to sort and `score` by (default: with a
-    network `stability`, which foretold its errors on LFW where measures of pixels did not; else `pixels`, the mean rank
-    over these). With LFW's protocol of `pairs` among the
-    photos, `out/discard.csv` and `out/discard.png` show for each measure how the network's errors fall as the pairs
-    with the worst photos are left out: a measure whose curve does not fall means nothing to this network.
+    With the weights of a run's recogniser its measures are added; arch: "module:function" that makes its backbone,
+    where that is not of this package. `by`: what to sort and `score` by (default: with a network `stability`, which
+    foretold its errors on LFW where measures of pixels did not; else `pixels`, the mean rank over these). With LFW's
+    protocol of `pairs` among the photos, `out/discard.csv` and `out/discard.png` show for each measure how the
+    network's errors fall as the pairs with the worst photos are left out: a measure whose curve does not fall means
+    nothing to this network.
     """
     import pandas as pd
 
-    network, shape = loaded(weights) if weights is not None else (None, (3, *WITHOUT_NETWORK))
+    network, shape = loaded(weights, arch) if weights is not None else (None, (3, *WITHOUT_NETWORK))
     names = ["pixels", *PIXELS, *(NETWORK if network is not None else ())]
     by = by or ("stability" if network is not None else "pixels")
     if by not in names:
@@ -144,18 +146,21 @@ def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def loaded(weights: Path) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures."""
-    _, record = read_weights(weights)
+def loaded(weights: Path, arch: str | None = None) -> tuple[nn.Module, tuple[int, int, int]]:
+    """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures; arch: as `--arch`."""
+    record = read_record(weights)
     if record.get("task") != "recognition":
         raise InputError(
             f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
             'of a run with task = "recognition"'
         )
+    model = recorded_network(weights, arch).requires_grad_(False)
+    if not isinstance(model, Recogniser):
+        raise InputError(
+            f"{weights} is of a {type(model).__name__}, which recognises nobody: give a recogniser's weights"
+        )
     channels, height, width = record["shape"]
-    untrained = MODELS[record["model"]]((channels, height, width), record["classes"], **record["model_settings"])
-    backbone = load_weights(untrained, weights).eval().requires_grad_(False).get_submodule("backbone")
-    return backbone, (channels, height, width)
+    return model.backbone, (channels, height, width)
 
 
 @dataclass(frozen=True)
