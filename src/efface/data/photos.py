@@ -121,10 +121,11 @@ def open_photo(path: Path, most: int = MAX_BYTES) -> Iterator[io.BufferedReader]
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise Unreadable(str(path), str(reason)) from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise Unreadable(str(path), f"it is a {_kind(found.st_mode)}, not a file")
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable(str(path), f"it is a {_kind(found.st_mode)}, not a file")
         if found.st_size > most:
             raise Unreadable(str(path), f"it has {found.st_size:,} bytes, at most {most:,} are read")
         yield file
