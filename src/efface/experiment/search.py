@@ -24,9 +24,10 @@ from efface.errors import InputError
 from efface.evaluation.evaluate import score_faces
 from efface.evaluation.predict import predict
 from efface.files import write_text
+from efface.measure_key import ALL
 from efface.measures.attacks import auc, membership_scores_of
 from efface.measures.bootstrap import Bootstrap
-from efface.measures.utility import ALL, groups_of
+from efface.measures.utility import groups_of
 from efface.results import Candidate
 from efface.tasks import Task
 from efface.training.reweight import cells
