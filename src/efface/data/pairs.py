@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+from efface.data.names import normal
+from efface.data.photos import decode
 from efface.data.plain_pickle import content_of, read_plain_pickle
 from efface.errors import InputError, refusing
 from efface.files import read_bytes, read_lines, whole_number
@@ -62,14 +63,15 @@ def words_of(line: str) -> list[str]:
 
 
 def places(pairs: Pairs, keys: Sequence[str]) -> NDArray[np.int64]:
-    """(2, p) where the photos of each pair stand among `keys`; -1 for one that does not."""
-    row_of = {key: row for row, key in enumerate(keys)}
+    """(2, p) where the photos of each pair stand among `keys`, however their names are spelt; -1 for one that does
+    not."""
+    row_of = {normal(key): row for row, key in reversed(list(enumerate(keys)))}
     return np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
 
 
 def photo(name: str, number: int) -> str:
     """A photo of LFW as its reader calls it."""
-    return f"{name}/{name}_{number:04d}"
+    return normal(f"{name}/{name}_{number:04d}")
 
 
 def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -106,30 +108,22 @@ def listed(half: object, where: str) -> list[object]:
     raise InputError(f"{where} is no verification set of insightface: expected a list of images and one of truths")
 
 
-PICTURES = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
-"""Formats of a picture in a verification set."""
-PIXELS = 2**26
-"""Of a picture in a verification set, at most; aligned faces have some 12,000."""
-
-
 def decoded(photo: object, size: tuple[int, int], where: str) -> NDArray[np.uint8]:
     """One image (3, h, w) from the bytes of a picture file, or from an array of them or of pixels (h, w, 3)."""
     from PIL import Image
 
-    with refusing(f"{where} cannot be decoded"):
-        if isinstance(photo, np.ndarray):
-            if photo.dtype != np.uint8 or photo.ndim not in (1, 3) or not photo.size:
-                raise InputError(f"{where} is an array {photo.dtype} {photo.shape}: expected bytes or pixels (h, w, 3)")
-            picture = (
-                Image.fromarray(photo) if photo.ndim == 3 else Image.open(io.BytesIO(photo.tobytes()), formats=PICTURES)
-            )
-        elif isinstance(photo, bytes):
-            picture = Image.open(io.BytesIO(photo), formats=PICTURES)
-        else:
-            raise InputError(f"{where} is a {type(photo).__name__}: expected the bytes of a picture")
-        if picture.width * picture.height > PIXELS:
-            raise InputError(f"{where} has {picture.width}x{picture.height} pixels: expected an aligned face")
-        colour = picture.convert("RGB")
-        if colour.size != size[::-1]:
-            colour = colour.resize(size[::-1], Image.Resampling.BOX)
-        return np.asarray(colour).transpose(2, 0, 1)
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim not in (1, 3) or not photo.size:
+            raise InputError(f"{where} is an array {photo.dtype} {photo.shape}: expected bytes or pixels (h, w, 3)")
+        if photo.ndim == 1:
+            photo = photo.tobytes()
+    if isinstance(photo, bytes):
+        colour = decode(photo, where, upright=True)
+    elif isinstance(photo, np.ndarray):
+        with refusing(f"{where} cannot be decoded"):
+            colour = Image.fromarray(photo).convert("RGB")
+    else:
+        raise InputError(f"{where} is a {type(photo).__name__}: expected the bytes of a picture")
+    if colour.size != size[::-1]:
+        colour = colour.resize(size[::-1], Image.Resampling.BOX)
+    return np.asarray(colour).transpose(2, 0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from efface.errors import InputError, nearest
+from efface.files import plain_cells
 
 
 def read_scores(path: Path, column: str) -> dict[str, float]:
@@ -12,7 +13,7 @@ def read_scores(path: Path, column: str) -> dict[str, float]:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"key": str, "person": str}, keep_default_na=True)
+        table = plain_cells(pd.read_csv(path, dtype={"key": str, "person": str}, keep_default_na=True))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a table of scores: {' '.join(str(error).split())}") from None
     for name in ("key", column):

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array, Faces, Splits
+from efface.data.names import normal
 from efface.data.quality_scores import read_scores
 from efface.errors import InputError, nearest
 from efface.plan.tables import Forget, Split
@@ -185,7 +186,7 @@ def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     """The people a share or a number asks for."""
     pool = names
     if forget.group is not None:
-        pool = names[groups == forget.group]
+        pool = names[groups == normal(forget.group)]
         if not len(pool):
             raise InputError(
                 f"forget.group: nobody of group '{forget.group}' was trained on"
@@ -208,7 +209,8 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     assert forget.people is not None
     assert isinstance(forget.skew, float)
     mine = round(forget.skew * forget.people)
-    pools = (names[groups == forget.group], mine), (names[groups != forget.group], forget.people - mine)
+    group = normal(forget.group or "")
+    pools = (names[groups == group], mine), (names[groups != group], forget.people - mine)
     chosen = []
     for place, (pool, wanted) in enumerate(pools):
         if wanted > len(pool):
@@ -224,7 +226,7 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
 def listed(path: Path, names: Array) -> Array:
     """The people a text file names, one a line."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [normal(line) for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"forget.file {path} cannot be read: {error}") from None
     wanted = [line for line in lines if line]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.data.faces import EYES
+from efface.data.photos import SUFFIXES, files_below, is_hidden, left_out_line
 from efface.datasets.card import Card
 from efface.errors import InputError
 
@@ -27,7 +28,6 @@ CARD = Card(
 )
 
 MANIFESTS = ["manifest.csv", "labels.csv", "manifest.parquet", "labels.parquet"]
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -46,8 +46,7 @@ def read_manifest(file: Path) -> pd.DataFrame:
     """The rows of a manifest; words stay words (`007`, `NA`), eye centres become numbers, other columns are kept."""
     table = read_table(file, ["path", "person"])
     paths = table["path"].astype(str).str.replace("\\", "/", regex=False)
-    stems = paths.map(lambda name: Path(name).with_suffix("").as_posix())
-    keys = table["key"] if "key" in table else stems.where(~stems.duplicated(keep=False), paths)
+    keys = table["key"] if "key" in table else keys_of(paths)
     table = table.assign(
         key=keys.astype(str),
         path=[str((file.parent / name).absolute()) for name in paths],
@@ -64,22 +63,29 @@ def read_people(path: Path) -> pd.DataFrame:
     """The photos of a tree `person/photo.jpg`, in order of their names; hidden files are left out."""
     import pandas as pd
 
-    files = sorted(
+    below, _ = files_below(path)
+    files = [
         file
-        for file in path.glob("*/*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.parent.name.startswith(".")
-    )
+        for file in below
+        if file.suffix.lower() in SUFFIXES and len(file.relative_to(path).parts) == 2 and not is_hidden(file, path)
+    ]
     if not files:
-        raise InputError(f"{path} holds no photos: expected {CARD.layout}")
+        found = left_out_line({file.relative_to(path).as_posix(): "" for file in below})
+        raise InputError(f"{path} holds no photos: expected {CARD.layout}{'; ' + found if found else ''}")
     names = pd.Series([file.relative_to(path).as_posix() for file in files])
-    stems = pd.Series([file.relative_to(path).with_suffix("").as_posix() for file in files])
     return pd.DataFrame(
         {
-            "key": stems.where(~stems.duplicated(keep=False), names),
+            "key": keys_of(names),
             "path": [str(file.absolute()) for file in files],
             "person": [file.parent.name for file in files],
         }
     )
+
+
+def keys_of(names: pd.Series[str]) -> pd.Series[str]:
+    """A key for each photo's path: without its suffix, or with it where two would be called the same."""
+    stems = names.map(lambda name: Path(name).with_suffix("").as_posix())
+    return stems.where(~(stems.duplicated(keep=False) | stems.isin(names)), names)
 
 
 def read_table(file: Path, needed: list[str]) -> pd.DataFrame:

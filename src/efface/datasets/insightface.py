@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.recordio import first_labels, read_record
 from efface.datasets.card import Card
-from efface.datasets.recordio import first_labels, read_record
 from efface.errors import InputError
 
 if TYPE_CHECKING:

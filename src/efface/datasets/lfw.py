@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.data.faces import EYES
+from efface.data.names import normal
+from efface.data.photos import size_of
 from efface.datasets.card import Card
 from efface.datasets.folder import read_people, read_table
 from efface.errors import InputError
@@ -49,7 +51,7 @@ def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
     if attributes is not None:
         table = _with_attributes(table, attributes)
     for file in (tree / LANDMARKS, tree.parent / LANDMARKS):
-        if file.is_file() and _size(table["path"].iloc[0]) == (250, 250):
+        if file.is_file() and size_of(Path(table["path"].iloc[0])) == (250, 250):
             return _with_eyes(table, file)
     return table
 
@@ -76,8 +78,9 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
                 f"data.attributes {file}: the line of '{row[0]}' has {len(row) - 2} scores: expected {len(names)}"
             )
     scores = pd.DataFrame([row[2:] for row in rows], columns=names).apply(pd.to_numeric, errors="coerce")
-    of = scores.groupby([row[0].replace(" ", "_") for row in rows]).mean()
-    known = of.gt(0).astype(int).astype(str).reindex(table["person"]).fillna("unknown").reset_index(drop=True)
+    of = scores.groupby([normal(row[0]).replace(" ", "_") for row in rows]).mean()
+    people = table["person"].map(normal)
+    known = of.gt(0).astype(int).astype(str).reindex(people).fillna("unknown").reset_index(drop=True)
     return table.reset_index(drop=True).join(known)
 
 
@@ -93,14 +96,3 @@ def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         .reindex(table["key"])
     )
     return table.assign(**{name: eyes.iloc[:, column].to_numpy() for column, name in enumerate(EYES)})
-
-
-def _size(path: str) -> tuple[int, int]:
-    """(width, height) by the header of an image file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise InputError(f"{path} is not an image that can be read: {error}") from None
