@@ -377,7 +377,7 @@ def trained_on_nonmembers(plan: Plan) -> list[str]:
 
 
 def user_code(plan: Plan) -> list[str]:
-    """Every "module:function" that a plan names: resolving the plan imports, and so runs, these modules."""
-    named = [stage.use for stage in plan.methods.values() if ":" in stage.use]
-    factory = plan.model.settings.get("factory")
-    return [*named, factory] if isinstance(factory, str) else named
+    """Every "module:function" that a plan names, this package's own aside: resolving the plan imports these modules,
+    which runs them."""
+    named = [stage.use for stage in plan.methods.values()] + [plan.model.settings.get("factory")]
+    return [one for one in named if isinstance(one, str) and ":" in one and not one.startswith("efface.")]
