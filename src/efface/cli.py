@@ -31,6 +31,7 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; part of what makes a result repeatable.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out and list photos that cannot be used.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
 
@@ -128,10 +129,11 @@ def prepare(
     eyes: Annotated[str, typer.Option(help="annotated, detected or none.")] = "annotated",
     detector: Annotated[Path | None, typer.Option(help="YuNet weights (.onnx).")] = None,
     seed: int = 0,
+    skip_unreadable: Skip = False,
     export: Annotated[Path | None, typer.Option(help="Also write BioID-style .pgm and .eye files here.")] = None,
 ) -> None:
     """Photos in, packed faces out: detect, crop or align, resize, decode once."""
-    from efface.datasets import reader
+    from efface.datasets import read_photos, reader
     from efface.preparation.packed import open_packed
     from efface.preparation.prepare import export_eyes
     from efface.preparation.prepare import prepare as pack
@@ -148,16 +150,14 @@ def prepare(
         "eyes": eyes,
         "detector": detector,
         "seed": seed,
+        "skip_unreadable": skip_unreadable,
     }
-    settings = validated(pack, given, "prepare", ("card", "progress"))
+    settings = validated(pack, given, "prepare", ("card", "progress", "renew"))
     with show_progress() as progress:
-        done = pack(source.read(folder), out, card=source.card, progress=progress.track, **settings)
+        done = pack(read_photos(source, folder), out, card=source.card, progress=progress.track, **settings)
     if export is not None:
-        export_eyes(open_packed(out), export)
-    typer.echo(
-        f"{done.folder}: {done.faces:,} faces of {done.people:,} people; {len(done.refused):,} photos refused "
-        f"(listed in manifest.json), {done.several_faces:,} with several faces"
-    )
+        export_eyes(open_packed(out, verify=False), export)
+    typer.echo(done)
 
 
 @app.command()
@@ -166,12 +166,18 @@ def anonymize(
     weights: Annotated[Path, typer.Option(help="EyeNet weights of a run (models/*.safetensors).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the hidden copies.")],
     style: Annotated[str, typer.Option(help="cover, pixelate or blur.")] = "cover",
+    skip_unreadable: Skip = False,
 ) -> None:
-    """Hide the eyes on photos, where a model of a run finds them."""
+    """Hide the eyes on photos, also in deeper folders, where a model of a run finds them."""
     from efface.anonymize.photos import hide
+    from efface.data.photos import left_out_line
 
-    for line in hide(photos, weights, out, style):
-        typer.echo(line)
+    def wrote(photo: Path, copy: Path) -> None:
+        typer.echo(one_line(f"{photo} -> {copy}"))
+
+    done = hide(photos, weights, out, style, skip_unreadable=skip_unreadable, wrote=wrote)
+    if done.left_out:
+        typer.echo(left_out_line(done.left_out), err=True)
 
 
 @app.command()
@@ -184,13 +190,12 @@ def quality(
     arch: Annotated[
         str | None, typer.Option(help='"module:function" that makes the backbone of these weights: it is run.')
     ] = None,
+    skip_unreadable: Skip = False,
 ) -> None:
     """Score every photo without labels: a table, and a contact sheet from worst to best."""
     from efface.quality import quality as score
 
-    done = score(photos, out, weights=weights, by=by, pairs=pairs, arch=arch)
-    curves = f"; {done.curves}" if done.curves else ""
-    typer.echo(f"{done.faces:,} photos by {done.by}: {done.table} and {done.sheet} (which shows faces){curves}")
+    typer.echo(score(photos, out, weights=weights, by=by, pairs=pairs, arch=arch, skip_unreadable=skip_unreadable))
 
 
 @app.command()
@@ -214,6 +219,14 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except InputError as error:
         print(f"efface: {error}", file=sys.stderr)
+    except OSError as error:
+        from efface.files import REFUSED_BY_DISK, disk_complaint
+
+        if error.errno not in REFUSED_BY_DISK:
+            raise
+        what = f"{error.filename or 'a file'} cannot be written: {disk_complaint(error.errno)}"
+        print(f"efface: {one_line(what)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the output may be what has no room, and is flushed once more
     except UsageError as error:
         print(f"efface: {one_line(' '.join(error.format_message().split()))} See --help.", file=sys.stderr)
     except typer.Abort:

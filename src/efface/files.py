@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -145,7 +146,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises InputError where the disk does not take it.
     """
-    part = path.with_name(path.name + ".part")
+    short = path.name if len(os.fsencode(path.name)) <= 250 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    part = path.with_name(short + ".part")
     try:
         with disk_errors(path, part):
             yield part

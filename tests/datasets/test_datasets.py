@@ -372,7 +372,7 @@ def test_lfw_takes_landmarks_for_photos_as_published(tmp_path: Path) -> None:
 def test_lfw_takes_no_landmarks_for_photos_of_another_size(tmp_path: Path) -> None:
     assert list(lfw.read(lfw_tree(tmp_path, "aligned", 112)).columns) == ["key", "path", "person"]
     (tmp_path / "aligned/Ann_Lee/Ann_Lee_0001.jpg").write_bytes(b"nothing")
-    assert "Ann_Lee_0001.jpg is not an image" in refusal(tmp_path, lfw.read)
+    assert len(lfw.read(tmp_path)) == 2  # the photo that can be read tells the size
 
 
 def test_lfw_asks_which_tree(tmp_path: Path) -> None:

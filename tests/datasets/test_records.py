@@ -15,7 +15,7 @@ from efface.data.pairs import read_bin, read_pairs
 from efface.data.recordio import MAGIC, read_record
 from efface.datasets import READERS
 from efface.preparation.packed import open_packed
-from efface.preparation.photos import load
+from efface.data.photos import load
 from efface.preparation.prepare import prepare
 from efface.testing.layouts import picture_file, record_bytes, write_bin, write_rec
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from conftest import ROOT, SHARED
 from efface.data.faces import EYES, FaceTable
+from efface.data.photos import load
 from efface.datasets import bioid, lfw
 from efface.datasets.card import Card
 from efface.errors import InputError
@@ -35,7 +36,6 @@ from efface.preparation.prepare import (
     difference_hash,
     export_eyes,
     find_face,
-    load,
     near_duplicates,
     placement,
     prepare,
@@ -90,11 +90,12 @@ def drawn_photos(folder: Path, count: int = 6, width: int = 120, height: int = 1
 
 
 def refusal(photos: pd.DataFrame, folder: Path, **settings: Any) -> str:
-    """The one line with which a preparation is refused; it must leave nothing behind."""
-    before = set(folder.parent.iterdir())
+    """The one line with which a preparation is refused; it must leave nothing behind but what was prepared."""
+    kept = folder.with_name(folder.name + ".partial")
+    before = {kept, *folder.parent.iterdir()}
     with pytest.raises(InputError) as caught:
         prepare(photos, folder, card=CARD, **settings)
-    assert set(folder.parent.iterdir()) == before
+    assert {kept, *folder.parent.iterdir()} == before
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -113,10 +114,10 @@ def packed(folder: Path, count: int = 5) -> pd.DataFrame:
     words = ["NA", "007", "", 'a "b", c', "zwei\nZeilen\r\nund é"]
     table = pd.DataFrame(
         {
-            "key": [f"k{number}" for number in range(count)],
-            "person": (words[:2] + words[3:] + ["None"])[:count],
+            "key": [*words[:2], *words[3:], "=1+1"][:count],
+            "person": ["NA", "007", "-0.5", "=2+2", "None"][:count],
             "left_x": [0.1, 1 / 3, np.nan, 1e-17, 12345678.9][:count],
-            "note": words[:count],
+            "note": ["'=1", "", "@x", "+1", "-"][:count],
             "code": np.arange(count),
             "smile": [True, False, True, True, False][:count],
             "gap": [None, "x", None, "nan", "y"][:count],
@@ -147,9 +148,9 @@ def test_a_changed_file_is_found_by_its_checksum(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    open_packed(tmp_path / "faces")
-    with pytest.raises(InputError, match=r"images\.npy is not what was written"):
-        verify_packed(tmp_path / "faces")
+    for open_or_verify in (open_packed, verify_packed):
+        with pytest.raises(InputError, match=r"images\.npy is not what was written"):
+            open_or_verify(tmp_path / "faces")
     (tmp_path / "faces" / "labels.csv").unlink()
     file.write_bytes(bytes(content[:-1]) + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match=r"labels\.csv is missing"):
@@ -163,22 +164,33 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     packed(folder)
     whole = files_of(folder)
 
-    def damage(name: str, content: bytes) -> str:
+    def damage(name: str, content: bytes, verify: bool = True) -> str:
         for known, kept in whole.items():
             (folder / known).write_bytes(kept)
         (folder / name).write_bytes(content)
         with pytest.raises(InputError) as caught:
-            open_packed(folder)
+            open_packed(folder, verify=verify)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "cannot be opened" in damage("images.npy", whole["images.npy"][:-1])
-    assert "cannot be opened" in damage("images.npy", b"")
-    assert "4 rows of labels" in damage("labels.csv", whole["labels.csv"][: whole["labels.csv"].index(b"k4,")])
-    assert "other columns" in damage("labels.csv", whole["labels.csv"].replace(b"note", b"nota", 1))
+    rows = whole["labels.csv"]
+    for name, content in whole.items():
+        end = content.rindex(b'"manifest_sha256') if name == "manifest.json" else len(content)
+        for place in range(0, end, 7):
+            flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+            assert name in damage(name, flipped)
+    assert "cannot be opened" in damage("images.npy", whole["images.npy"][:-1], verify=False)
+    assert "cannot be opened" in damage("images.npy", b"", verify=False)
+    assert "4 rows of labels" in damage("labels.csv", rows[: rows.rindex(b"'=1+1,")], verify=False)
+    assert "other columns" in damage("labels.csv", rows.replace(b"note", b"nota", 1), verify=False)
     assert "is not JSON" in damage("manifest.json", whole["manifest.json"][:-20])
     assert "is not of format 1" in damage("manifest.json", b'{"format": 2}')
     manifest = json.loads(whole["manifest.json"]) | {"shape": [5, 2, 4, 3]}
+    assert "manifest.json is not what was written" in damage("manifest.json", json.dumps(manifest).encode())
+    for odd in ({"shape": "5"}, {"columns": {"key": "poem"}}, {"sha256": None}, {"shape": [5, 2, 3]}):
+        foreign = {name: value for name, value in (manifest | odd).items() if name != "manifest_sha256"}
+        assert "manifest.json is not what was written" in damage("manifest.json", json.dumps(foreign).encode())
+    del manifest["manifest_sha256"]  # as older manifests
     assert "but the manifest says uint8 (5, 2, 4, 3)" in damage("manifest.json", json.dumps(manifest).encode())
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="is not a packed folder"):
@@ -475,11 +487,19 @@ def test_photos_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "photos" / "text.jpg").write_text("not an image")
     photos.loc[3, "path"] = str(tmp_path / "photos" / "text.jpg")
     assert "text.jpg cannot be decoded" in refusal(photos, tmp_path / "faces")
-    Image.fromarray(np.zeros((100, 120), np.uint16)).save(tmp_path / "photos" / "deep.png")
-    photos.loc[3, "path"] = str(tmp_path / "photos" / "deep.png")
-    assert "deep.png has more than 8 bits" in refusal(photos, tmp_path / "faces")
     photos.loc[3, "path"] = str(tmp_path / "photos" / "gone.png")
-    assert "the file of photo 'p/003' cannot be opened" in refusal(photos, tmp_path / "faces")
+    photos.loc[5, "path"] = str(tmp_path / "photos" / "text.jpg")
+    photos.loc[1, EYES] = [119.6, 40, 40, 40]
+    said = refusal(photos, tmp_path / "faces")
+    assert said.startswith("3 of 6 photos cannot be used")
+    for part in (
+        "gone.png cannot be decoded (No such file",
+        "text.jpg cannot be decoded",
+        "001.png is 120x100 but has",
+    ):
+        assert part in said
+    listed = (tmp_path / "faces.partial" / "unreadable.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["001.png", "gone.png", "text.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -488,7 +508,7 @@ def test_photos_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
         ([np.nan, 40, 40, 40], "photo 'p/002' has the eyes (nan, 40, 40, 40)"),
         ([60, np.inf, 40, 40], "photo 'p/002' has the eyes (60, inf, 40, 40)"),
         ([60, 40, 60, 40], "expected two points apart"),
-        ([119.6, 40, 40, 40], "photo 'p/002' is 120x100 but has the eyes (119.6, 40, 40, 40)"),
+        ([119.6, 40, 40, 40], "002.png is 120x100 but has the eyes (119.6, 40, 40, 40)"),
         ([60, 40, 40, -0.6], "outside of it"),
         ([60, 40, 40, 100], "outside of it"),
     ],
@@ -515,7 +535,9 @@ def test_wrong_tables_are_refused(tmp_path: Path) -> None:
         ({"crop": "face"}, "crop 'face' is unknown: choose whole, box, align"),
         ({"eyes": "some"}, "eyes 'some' is unknown"),
         ({"size": (48, 4)}, "size 48x4 is too small"),
+        ({"size": (1025, 48)}, "size 1025x48 is too large"),
         ({"margin": -0.1}, "margin -0.1"),
+        ({"margin": 1e9}, "margin 1000000000.0 must be from 0 to 10"),
         ({"margin": float("nan")}, "margin nan"),
         ({"jitter": 0.5}, "jitter 0.5"),
         ({"jitter": float("nan")}, "jitter nan"),
@@ -600,8 +622,11 @@ def test_a_killed_preparation_continues_to_the_same_bytes(tmp_path: Path, monkey
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    saved = len(list(partial.glob("chunk-*.npz")))
-    assert 3 <= saved < 10
+    saved = 0
+    for file in partial.glob("chunk-*.npz"):
+        with np.load(file) as chunk:
+            saved += len(chunk["reasons"])
+    assert 0 < saved < 40
     assert not (tmp_path / "faces").exists()
 
     monkeypatch.setattr(preparing, "CHUNK", 4)
@@ -614,10 +639,10 @@ def test_a_killed_preparation_continues_to_the_same_bytes(tmp_path: Path, monkey
 
     monkeypatch.setattr(preparing, "prepare_photo", counted)
     prepare(photos, tmp_path / "faces", card=CARD, jitter=0.2)
-    assert len(done) == 40 - 4 * saved
+    assert len(done) == 40 - saved
     assert not partial.exists()
     prepare(photos, tmp_path / "fresh", card=CARD, jitter=0.2)
-    assert len(done) == 80 - 4 * saved
+    assert len(done) == 80 - saved
     assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
     monkeypatch.setattr(preparing, "CHUNK", 256)
     prepare(photos, tmp_path / "large", card=CARD, jitter=0.2)
@@ -634,7 +659,7 @@ def test_what_other_settings_left_is_not_used(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(KeyboardInterrupt):
         prepare(photos, tmp_path / "faces", card=CARD, seed=1, jitter=0.3, progress=until_interrupted)
-    assert (tmp_path / "faces.partial" / "chunk-000000.npz").is_file()
+    assert len(list((tmp_path / "faces.partial").glob("chunk-*.npz"))) == 1
     prepare(photos, tmp_path / "faces", card=CARD, seed=2, jitter=0.3)
     prepare(photos, tmp_path / "fresh", card=CARD, seed=2, jitter=0.3)
     assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
@@ -649,8 +674,9 @@ def test_progress_counts_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             yield chunk
             seen.append((chunk, total))
 
-    prepare(drawn_photos(tmp_path / "photos"), tmp_path / "faces", card=CARD, progress=watched)
-    assert seen == [(0, 2), (1, 2)]
+    prepare(drawn_photos(tmp_path / "photos", 20), tmp_path / "faces", card=CARD, progress=watched)
+    assert len(seen) > 2
+    assert seen == [(number, len(seen)) for number in range(len(seen))]
 
 
 # Back to BioID

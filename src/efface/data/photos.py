@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efface.data.recordio import read_record
 from efface.errors import InputError, one_line
@@ -112,7 +113,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def open_photo(path: Path, most: int = MAX_BYTES) -> Iterator[IO[bytes]]:
+def open_photo(path: Path, most: int = MAX_BYTES) -> Iterator[io.BufferedReader]:
     """The bytes of a photo's file. Raises `Unreadable` for more bytes and for what is no file on a disk, and never
     waits for it."""
     try:
@@ -201,7 +202,7 @@ def refuse_unusable(bad: Mapping[str, str], count: int, way_out: str) -> None:
     """Raise `InputError` that names every photo of `count` that cannot be used (the first 20 of many), if any."""
     if bad:
         named = some((f"{name} {reason}" for name, reason in bad.items()), MANY)
-        raise InputError(f"{len(bad):,} of {count:,} photos cannot be used: {named}; {way_out}")
+        raise InputError(f"{len(bad):,} of {count:,} photos cannot be used; {way_out}: {named}")
 
 
 @contextmanager
@@ -211,7 +212,7 @@ def _opened(file: IO[bytes] | bytes, where: str) -> Iterator[tuple[Image.Image, 
 
     stream = io.BytesIO(file) if isinstance(file, bytes) else file
     start = stream.read(12)
-    formats = FORMATS
+    formats: tuple[str, ...] = FORMATS
     if start[4:8] == b"ftyp" and start[8:12] in HEIC_BRANDS and _heif_is_known():
         formats += ("HEIF",)
     try:
@@ -272,7 +273,7 @@ def _in_rgb(photo: Image.Image) -> Image.Image:
     return photo.convert("RGB")
 
 
-def _eight_bits(photo: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _eight_bits(photo: Image.Image) -> NDArray[np.uint8]:
     """(h, w) of a grey photo of more than 8 bits, or of fractions.
 
     16 bits (12 in some TIFF) are all of them. Of 32 bits and of fractions no format says what is white: they are taken
@@ -293,7 +294,8 @@ def _eight_bits(photo: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
     share = np.clip(values.astype(np.float32) / np.float32(white), 0, 1)
     if tags.get(PHOTOMETRIC) == 0:  # white is zero
         share = 1 - share
-    return np.rint(255 * share).astype(np.uint8)
+    eight: NDArray[np.uint8] = np.rint(255 * share).astype(np.uint8)
+    return eight
 
 
 def _kind(mode: int) -> str:

@@ -187,7 +187,7 @@ def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     """The people a share or a number asks for."""
     pool = names
     if forget.group is not None:
-        pool = names[groups == normal(forget.group)]
+        pool = names[groups == forget.group]
         if not len(pool):
             raise InputError(
                 f"forget.group: nobody of group '{forget.group}' was trained on"
@@ -210,8 +210,7 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     assert forget.people is not None
     assert isinstance(forget.skew, float)
     mine = round(forget.skew * forget.people)
-    group = normal(forget.group or "")
-    pools = (names[groups == group], mine), (names[groups != group], forget.people - mine)
+    pools = (names[groups == forget.group], mine), (names[groups != forget.group], forget.people - mine)
     chosen = []
     for place, (pool, wanted) in enumerate(pools):
         if wanted > len(pool):

@@ -7,12 +7,14 @@ offered by the authors at http://vis-www.cs.umass.edu/lfw/.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.data.faces import EYES
 from efface.data.names import normal
-from efface.data.photos import size_of
+from efface.data.photos import Unusable, size_of
 from efface.datasets.card import Card
 from efface.datasets.folder import read_people, read_table
 from efface.errors import InputError
@@ -38,7 +40,7 @@ def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
     """A row per photo; a person is a folder.
 
     Eye centres come from `landmarks_250px.csv`, in the tree or beside it, and only for photos of 250x250 pixels (the
-    header of the first photo is read to tell). The file names eyes by the subject, so nothing is swapped; a photo it
+    header of the first photo that can be read tells). The file names eyes by the subject, so nothing is swapped; a photo it
     does not name gets NaN. attributes: `lfw_attributes.txt` of Kumar et al. (ICCV 2009), whose scores become columns of
     1 and 0, a person's mean score above zero or not; a person it does not name is "unknown".
     """
@@ -52,7 +54,7 @@ def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
     if attributes is not None:
         table = _with_attributes(table, attributes)
     for file in (tree / LANDMARKS, tree.parent / LANDMARKS):
-        if file.is_file() and size_of(Path(table["path"].iloc[0])) == (250, 250):
+        if file.is_file() and _are_as_published(table["path"]):
             return _with_eyes(table, file)
     return table
 
@@ -82,6 +84,14 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     people = table["person"].map(normal)
     known = of.gt(0).astype(int).astype(str).reindex(people).fillna("unknown").reset_index(drop=True)
     return table.reset_index(drop=True).join(known)
+
+
+def _are_as_published(paths: Iterable[str]) -> bool:
+    """Whether the first photo that can be read has 250x250 pixels."""
+    for path in paths:
+        with suppress(Unusable):
+            return size_of(Path(path)) == (250, 250)
+    return False
 
 
 def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import numpy as np
 
 from efface.data.faces import Faces, FaceTable, Images
 from efface.data.groups import column, grouped, having
-from efface.datasets import GENERATORS, READERS
+from efface.datasets import GENERATORS, READERS, read_photos
 from efface.errors import InputError, nearest
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import open_packed, read_manifest
@@ -25,7 +25,7 @@ from efface.tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-PASSED_BY_CODE = ("card", "progress")
+PASSED_BY_CODE = ("card", "progress", "renew")
 """Parameters of `prepare` that are no settings of a plan."""
 
 
@@ -115,17 +115,17 @@ def load_source(source: Source, folder: Path, progress: Progress) -> tuple[FaceT
 
 
 def prepared(source: Source, folder: Path, progress: Progress) -> tuple[FaceTable, str]:
-    """Photos of a dataset, packed below `folder` under a name that follows from all settings."""
+    """Photos of a dataset, packed below `folder` under a name that follows from all settings; made again where what is
+    there is damaged, or of photos that were replaced since."""
     reader = READERS[source.name]
     assert source.path is not None
-    photos = selected(
-        reader.read(source.path, **validated(reader.read, source.settings, f"data '{source.name}'")), source
-    )
+    given = validated(reader.read, source.settings, f"data '{source.name}'")
+    photos = selected(read_photos(reader, source.path, **given), source)
     settings = validated(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
     asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
     packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-    prepare(photos, packed, card=reader.card, progress=progress.track, **settings)
-    return open_packed(packed), content_of(packed)
+    progress.say(str(prepare(photos, packed, card=reader.card, progress=progress.track, renew=True, **settings)))
+    return open_packed(packed, verify=False), content_of(packed)
 
 
 def content_of(packed: Path) -> str:

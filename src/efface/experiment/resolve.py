@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from efface.data.names import normal
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
@@ -90,6 +91,9 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         raise InputError(f"{where}: verify is for tasks that answer with embeddings, not '{plan.task}': leave it out")
     if plan.forget.confuse and task.labels != "one":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
+    if plan.forget.group is not None:  # groups are under one spelling everywhere
+        forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
+        plan = plan.model_copy(update={"forget": forget})
     return ResolvedPlan(
         plan=plan,
         task=task,

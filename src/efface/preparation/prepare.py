@@ -418,13 +418,14 @@ def placement(
 def _fill(chunks: Mapping[Path, slice], work: Work, detector: Detector | None, progress: Progress) -> dict[str, str]:
     """Save the results of every chunk that is not there, whole and of readable photos; the reason by name of each photo
     that cannot be used."""
-    photos, names, listed = work.photos, work.names(), list(chunks.items())
+    names, listed = work.names(), list(chunks.items())
+    paths, keys = (work.photos[name].astype(str).tolist() for name in ("path", "key"))
     bad: dict[str, str] = {}
-    marks: Sequence[Any] = [None] * len(photos) if work.marks is None else work.marks  # type: ignore[assignment]
+    marks: Sequence[Any] = [None] * len(paths) if work.marks is None else work.marks  # type: ignore[assignment]
 
     def one(row: int) -> Result:
         try:
-            return prepare_photo(photos["path"].iat[row], photos["key"].iat[row], marks[row], work.settings, detector)
+            return prepare_photo(paths[row], keys[row], marks[row], work.settings, detector)
         except Unusable as error:
             black, unknown = np.zeros(work.settings.shape, np.uint8), np.full(4, np.nan)
             return Result(error.reason, black, unknown, 0, 0, unreadable=True)
@@ -433,7 +434,7 @@ def _fill(chunks: Mapping[Path, slice], work: Work, detector: Detector | None, p
         for number in progress(range(len(chunks)), len(chunks)):
             file, rows = listed[number]
             if not _is_done(file):
-                results = list(threads.map(one, range(len(photos))[rows]))
+                results = list(threads.map(one, range(len(paths))[rows]))
                 _save(file, results)
                 bad |= {
                     name: result.reason for name, result in zip(names[rows], results, strict=True) if result.unreadable
@@ -445,7 +446,8 @@ def _is_done(file: Path) -> bool:
     """Whether a chunk is there, undamaged, and of photos that all could be read: what was missing may be there now."""
     try:
         with np.load(file, allow_pickle=False) as chunk:
-            return not any(chunk[name] is None for name in COLUMNS) and not chunk["unreadable"].any()
+            columns = {name: chunk[name] for name in COLUMNS}
+        return not columns["unreadable"].any()
     except Exception:  # not there, cut off or damaged
         return False
 
