@@ -32,9 +32,9 @@ from efface.measures.bootstrap import Bootstrap
 from efface.models.reset import reinitialise
 from efface.models.resnet import ResNet18
 from efface.plan.file import parse_plan
-from efface.plan.tables import ORIGINAL, REFERENCE, Plan
+from efface.plan.tables import Plan
 from efface.progress import Progress
-from efface.results import Environment
+from efface.results import ORIGINAL, REFERENCE, Environment
 from efface.training.environment import deterministic_torch, device_named, environment
 from efface.training.train import Optimiser, make_optimizer, rate_at, training_step
 

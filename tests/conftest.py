@@ -14,6 +14,7 @@ import pytest
 from efface.cli import SPIN
 from efface.data.faces import EYES, Array, Faces, Images
 from efface.errors import InputError
+from efface.measure_key import MeasureKey
 from efface.measures.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ TABLE = pd.DataFrame(
 """Six faces of three people."""
 
 os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # as the command line does, before any test loads torch
+
+
+key = MeasureKey.parse
+"""A measure's key from its text."""
 
 
 def refusal(function: Callable[..., object], *arguments: Any, **settings: Any) -> str:

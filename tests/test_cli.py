@@ -85,7 +85,7 @@ def test_the_table_is_printed_for_a_readme(done: Path) -> None:
 
 
 def test_schemas_are_json() -> None:
-    assert json.loads(said("schema", "results"))["$id"] == "efface.results/1"
+    assert json.loads(said("schema", "results"))["$id"] == "efface.results/2"
     assert "forget" in json.loads(said("schema", "plan"))["properties"]
 
 

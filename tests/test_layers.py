@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
     {"errors", "__init__"},
-    {"files", "memory", "progress", "user_code"},
+    {"files", "measure_key", "memory", "progress", "user_code"},
     {"settings", "results"},
     {"plan"},
     {"data", "models"},
@@ -87,6 +88,24 @@ def test_measures_never_see_a_tensor(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if room(path) == "methods"], ids=lambda path: path.stem)
 def test_methods_never_measure(path: Path) -> None:
     assert not rooms_imported(path) & {"measures", "evaluation", "results", "report"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """By their top-level imports; what is imported inside a function is loaded when it is called."""
+    modules = {
+        ".".join(["efface", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__"): path
+        for path in FILES
+    }
+    needs: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+        found = {
+            f"{node.module}.{one.name}" if f"{node.module}.{one.name}" in modules else str(node.module)
+            for node in top
+            for one in node.names
+        }
+        needs[name] = (found & set(modules)) - {name}
+    tuple(TopologicalSorter(needs).static_order())  # raises CycleError
 
 
 def test_help_imports_neither_torch_nor_pandas() -> None:

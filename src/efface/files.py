@@ -103,8 +103,10 @@ def read_csv(path: Path, what: str) -> pd.DataFrame:
 
     reader = csv.reader(io.StringIO(read_text(path, what), newline=""), skipinitialspace=True)
     with refusing(f"{what} {path} is no CSV"):
-        rows = [(reader.line_num, row) for row in reader if any(row)]
-    names = [name.strip() for name in _without_empty_end(rows[0][1])] if rows else []
+        rows = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    if not rows:
+        raise InputError(f"{what} {path} is empty: expected a line of names")
+    names = [name.strip() for name in _without_empty_end(rows[0][1])]
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise InputError(f"{what} {path} has the column '{twice[0]}' twice: which is meant?")
     cells = []

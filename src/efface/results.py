@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from efface.errors import InputError
 from efface.files import write_text
+from efface.measure_key import MeasureKey
 
-SCHEMA = "efface.results/1"
+SCHEMA = "efface.results/2"
+
+ORIGINAL, REFERENCE, SECOND_REFERENCE, NONMEMBERS, CONSTANT = (
+    "original",
+    "reference",
+    "second reference",
+    "non-members",
+    "constant prediction",
+)
+RESERVED = (ORIGINAL, REFERENCE, SECOND_REFERENCE, NONMEMBERS, CONSTANT)
+"""Rows that every report has of its own. The last three are controls: another retrained model (the noise floor),
+strangers in the place of the forgotten, and the best prediction that does not look at the picture."""
+RENAMED_ROWS = {
+    "reference, other seed": SECOND_REFERENCE,
+    "nobody was trained on these": NONMEMBERS,
+    "one answer for everybody": CONSTANT,
+}
+"""Rows of `efface.results/1` and what they are called now."""
 
 
 class Part(BaseModel):
@@ -26,6 +45,8 @@ class MeasureRecord(Part):
     high: float | None
     aim: Literal["low", "high", "as retrained", "none"]
     about: str
+    people: int | None = None
+    """How many people it is of, where they are too few for an interval."""
 
     @property
     def span(self) -> tuple[float, float, float] | None:
@@ -33,6 +54,17 @@ class MeasureRecord(Part):
         if self.value is None or self.low is None or self.high is None:
             return None
         return self.value, self.low, self.high
+
+
+class KeyParts(Part):
+    """The parts of a measure's name."""
+
+    family: str
+    metric: str = ""
+    split: str = ""
+    group: str = ""
+    against: str = ""
+    level: str = ""
 
 
 class Cost(Part):
@@ -60,7 +92,7 @@ class Evaluation(Part):
     seed: int
     settings: dict[str, Any]
     cost: Cost
-    measures: dict[str, MeasureRecord]
+    measures: dict[MeasureKey, MeasureRecord]
 
 
 class Summary(Part):
@@ -69,7 +101,7 @@ class Summary(Part):
     arm: str
     method: str
     seeds: list[int]
-    measures: dict[str, MeasureRecord]
+    measures: dict[MeasureKey, MeasureRecord]
     """Mean over seeds. The interval joins, in quadrature, the interval over people (the same in every seed) and,
     with two seeds or more, Student's 95% interval over seeds."""
 
@@ -110,7 +142,7 @@ VerdictWord = Literal["pass", "fail", "not enough data"]
 class CriterionMet(Part):
     """One measure of one row held against its threshold."""
 
-    measure: str
+    measure: MeasureKey
     asked: str
     value: float | None
     """The measure or, where closeness to the reference is asked, how far it is from the reference's."""
@@ -157,11 +189,35 @@ class Environment(Part):
     deterministic: bool
 
 
+class HeadlineColumn(Part):
+    """What the field looks at first, and what a table calls it."""
+
+    measure: MeasureKey
+    title: str
+
+
+class TaskCard(Part):
+    """What a reader of results must know of a task: which scores stand for what, and what its outputs are."""
+
+    name: str
+    about: str
+    outputs: Literal["points", "embeddings", "logits"]
+    error: str
+    distribution_score: str
+    harm_score: str
+    accuracy_score: str
+    signal: str
+    """What betrays a member, in words."""
+    headline: list[HeadlineColumn] = []
+    headline_title: str = ""
+    headline_about: str = ""
+
+
 class Request(Part):
     """What one arm was asked, in numbers: faces and people by split and group."""
 
     arm: str
-    task: str
+    task: TaskCard
     goal: str
     forgotten_group: str
     """The group most of the forgotten are of."""
@@ -187,7 +243,7 @@ class Request(Part):
 class Results(Part):
     """A whole run."""
 
-    format: Literal["efface.results/1"] = Field("efface.results/1", alias="schema")
+    format: Literal["efface.results/2"] = Field("efface.results/2", alias="schema")
     signature: str
     """Changes when the plan, the data, the code or the environment does; a run that finds its own does no work."""
     plan: dict[str, Any]
@@ -201,28 +257,65 @@ class Results(Part):
     verdicts: list[Verdict] = []
     """Of every row, controls among them, where the plan says what to accept."""
     thresholds: Thresholds | None = None
+    keys: dict[str, KeyParts] = {}
+    """Of every measure named above, the parts of its name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_from_their_parts(cls, raw: Any) -> Any:
+        """Names of measures as the file itself takes them apart: a group may be called like anything."""
+        parts = raw.get("keys") if isinstance(raw, dict) else None
+        if not isinstance(parts, dict):
+            return raw
+        keys = {name: MeasureKey(**KeyParts.model_validate(one).model_dump()) for name, one in parts.items()}
+        named = {
+            name: [_with_keys(row, keys) for row in raw[name]]
+            for name in ("evaluations", "summaries")
+            if isinstance(raw.get(name), list)
+        }
+        return raw | named
+
+
+def _with_keys(row: Any, keys: Mapping[str, MeasureKey]) -> Any:
+    measures = row.get("measures") if isinstance(row, dict) else None
+    if not isinstance(measures, dict):
+        return row
+    return row | {"measures": {keys.get(name, name): record for name, record in measures.items()}}
 
 
 def write_results(results: Results, folder: Path) -> Path:
     """`folder/results.json`, whole or not at all."""
-    return write_text(
-        folder / "results.json",
-        json.dumps(results.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n",
-    )
+    measured = [one.measures for one in results.evaluations] + [one.measures for one in results.summaries]
+    names = {key: KeyParts(**key.parts()) for measures in measured for key in measures}
+    plain = results.model_copy(update={"keys": names}).model_dump(mode="json", by_alias=True)
+    return write_text(folder / "results.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
 
 
 def read_results(folder: Path) -> Results:
     """What `write_results` wrote; InputError for a folder without it or one of another schema."""
+    return results_of(read_plain(folder), folder)
+
+
+def read_plain(folder: Path) -> Any:
+    """What stands in `folder/results.json`, as plain data."""
     path = folder / "results.json"
     try:
-        return Results.model_validate_json(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{folder} holds no results.json: give the folder of a finished `efface run`") from None
-    except (ValidationError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON: {str(error).splitlines()[0]}") from None
+
+
+def results_of(plain: Any, folder: Path) -> Results:
+    """Plain data as Results; InputError where they do not follow the schema."""
+    try:
+        return Results.model_validate(plain)
+    except (ValidationError, ValueError) as error:
         complaint = str(error).splitlines()
-        raise InputError(f"{path} does not follow {SCHEMA}: {' '.join(complaint[:2])}") from None
+        raise InputError(f"{folder / 'results.json'} does not follow {SCHEMA}: {' '.join(complaint[:2])}") from None
 
 
 def results_schema() -> dict[str, Any]:

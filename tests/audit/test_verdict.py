@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from conftest import key
 from efface.audit.verdict import detectable, difference_to_reference, verdicts
-from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
-from efface.results import MeasureRecord, Summary
+from efface.measure_key import MeasureKey
+from efface.plan.tables import Criterion
+from efface.results import CONSTANT, NONMEMBERS, ORIGINAL, REFERENCE, SECOND_REFERENCE, MeasureRecord, Summary
 
-AUC, BEYOND, UTILITY = "attack/lira/auc/photo", "attack/lira/auc beyond reference/photo", "accuracy/test/all"
+AUC, BEYOND, UTILITY = (
+    key("attack/lira/auc/photo"),
+    key("attack/lira/auc/against reference/photo"),
+    key("accuracy/test/all"),
+)
 ACCEPT = {AUC: Criterion(within=0.05), UTILITY: Criterion(at_least=0.5)}
 
 
@@ -26,10 +32,10 @@ def row(name: str, beyond: float | None, utility: float = 0.6, half: float = 0.0
     return Summary(arm="", method=name, seeds=[0], measures={**measures, UTILITY: record(utility)})
 
 
-CONTROLS = (row(ORIGINAL, 0.3), row(REFERENCE, 0.0), row(OTHER_SEED, 0.01), row(NOBODY, -0.01))
+CONTROLS = (row(ORIGINAL, 0.3), row(REFERENCE, 0.0), row(SECOND_REFERENCE, 0.01), row(NONMEMBERS, -0.01))
 
 
-def said(*rows: Summary, accept: Mapping[str, Criterion] = ACCEPT) -> dict[str, str]:
+def said(*rows: Summary, accept: Mapping[MeasureKey, Criterion] = ACCEPT) -> dict[str, str]:
     return {one.method: one.verdict for one in verdicts([*rows], accept)}
 
 
@@ -45,8 +51,8 @@ def test_a_row_passes_by_its_whole_interval_alone() -> None:
     )
     assert found == {
         ORIGINAL: "fail",
-        OTHER_SEED: "pass",
-        NOBODY: "pass",
+        SECOND_REFERENCE: "pass",
+        NONMEMBERS: "pass",
         "good": "pass",
         "wide": "not enough data",
         "leaks": "fail",
@@ -61,9 +67,9 @@ def test_a_row_passes_by_its_whole_interval_alone() -> None:
     [
         (ORIGINAL, 0.0, 0.02, "the original passes as well"),
         (ORIGINAL, 0.06, 0.05, "too few people or seeds"),
-        (OTHER_SEED, 0.2, 0.02, "tighter than retraining itself"),
-        (NOBODY, 0.2, 0.02, "something else than training"),
-        (NOBODY, 0.03, 0.05, "too few people or seeds"),
+        (SECOND_REFERENCE, 0.2, 0.02, "tighter than retraining itself"),
+        (NONMEMBERS, 0.2, 0.02, "something else than training"),
+        (NONMEMBERS, 0.03, 0.05, "too few people or seeds"),
     ],
 )
 def test_nothing_counts_when_a_control_comes_out_wrong(name: str, beyond: float, half: float, why: str) -> None:
@@ -76,8 +82,8 @@ def test_nothing_counts_when_a_control_comes_out_wrong(name: str, beyond: float,
 
 
 def test_the_negative_control_answers_only_for_what_can_be_asked_of_it() -> None:
-    nobody = Summary(arm="", method=NOBODY, seeds=[0], measures={AUC: record(0.5), BEYOND: record(0.0)})
-    assert said(*(nobody if one.method == NOBODY else one for one in CONTROLS))[NOBODY] == "pass"
+    nobody = Summary(arm="", method=NONMEMBERS, seeds=[0], measures={AUC: record(0.5), BEYOND: record(0.0)})
+    assert said(*(nobody if one.method == NONMEMBERS else one for one in CONTROLS))[NONMEMBERS] == "pass"
 
 
 @pytest.mark.parametrize(
@@ -154,11 +160,11 @@ def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
     def counted(seeds: list[int]) -> str:
         one = row("a", 0.0).model_copy(update={"seeds": seeds})
         steps = MeasureRecord(value=5, low=5, high=5, aim="as retrained", about="")
-        one = one.model_copy(update={"measures": one.measures | {"relearn/ain": steps}})
+        one = one.model_copy(update={"measures": one.measures | {key("relearn/ain"): steps}})
         return {
             met.measure: met.verdict
-            for met in verdicts([*CONTROLS, one], ACCEPT | {"relearn/ain": Criterion(at_least=1.0)})[-1].criteria
-        }["relearn/ain"]
+            for met in verdicts([*CONTROLS, one], ACCEPT | {key("relearn/ain"): Criterion(at_least=1.0)})[-1].criteria
+        }[key("relearn/ain")]
 
     assert counted([0]) == "not enough data"
     assert counted([0, 1, 2]) == "pass"
@@ -166,12 +172,12 @@ def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
 
 def test_an_under_trained_reference_is_no_yardstick() -> None:
     def with_errors(one: Summary, retained: float) -> Summary:
-        errors = {"error/retain/all": record(retained, 0.01), "error/test/all": record(0.5)}
+        errors = {key("error/retain/all"): record(retained, 0.01), key("error/test/all"): record(0.5)}
         return one.model_copy(update={"measures": one.measures | errors})
 
     for poor, word in ((0.1, "pass"), (0.12, "pass"), (0.4, "not enough data")):
         rows = [
-            with_errors(one, poor if one.method in (REFERENCE, OTHER_SEED) else 0.1)
+            with_errors(one, poor if one.method in (REFERENCE, SECOND_REFERENCE) else 0.1)
             for one in (*CONTROLS, row("good", 0.0))
         ]
         found = {one.method: one for one in verdicts(rows, ACCEPT)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from conftest import recognised
+from conftest import key, recognised
 from efface.measures.verification import (
     best_threshold,
     discard_area,
@@ -91,17 +91,17 @@ def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
         pair_quality=np.concatenate([np.full(1000, np.nan), np.where(SAME, SIMILARITY, 0.4)]),
     )
     found = verification(predictions)
-    assert found["verification/one/accuracy"].value == found["verification/two/accuracy"].value
-    low, high = (found[f"verification/two/accuracy/{which} quality"].value for which in ("low", "high"))
-    whole = found["verification/two/accuracy"].value
+    assert found[key("verification/one/accuracy")].value == found[key("verification/two/accuracy")].value
+    low, high = (found[key(f"verification/two/accuracy/{which} quality")].value for which in ("low", "high"))
+    whole = found[key("verification/two/accuracy")].value
     assert whole is not None
     assert low is not None
     assert high is not None
     good = (np.where(SAME, SIMILARITY, 0.4) > np.median(np.where(SAME, SIMILARITY, 0.4))).mean()
     assert whole == pytest.approx((1 - good) * low + good * high)
     assert "verification/one/accuracy/low quality" not in found
-    accuracy = found["verification/one/accuracy"]
+    accuracy = found[key("verification/one/accuracy")]
     assert accuracy.low is not None
     assert accuracy.high is not None
     assert accuracy.high - accuracy.low == pytest.approx(2 * 1.96 * np.sqrt(whole * (1 - whole) / 1000), rel=0.2)
-    assert found["verification/one/tar_at_1%_far"].value is None
+    assert found[key("verification/one/tar_at_1%_far")].value is None

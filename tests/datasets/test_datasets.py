@@ -198,8 +198,14 @@ def test_a_broken_parquet_manifest_is_refused(tmp_path: Path) -> None:
         ("file,person\na.jpg,x\n", "it needs path too"),
         ("path,name\na.jpg,x\n", "it needs person too"),
         ("path,person\n", "has no rows"),
-        ("", "cannot be read as a table"),
-        ("path,person\na.jpg,x\nb.jpg,y,z,w\n", "cannot be read as a table"),
+        ("", "is empty: expected a line of names"),
+        (" \n,,\n", "is empty: expected a line of names"),
+        ("path,person\na.jpg,x\nb.jpg,y,z,w\n", "line 3 has 4 cells: expected 2"),
+        ("path,person\na.jpg,x\nb.jpg\n", "line 3 has 1 cells: expected 2"),
+        ("path,person,person\na.jpg,x,y\n", "the column 'person' twice"),
+        ('path,person\n"a.jpg,x\n' + "b.jpg,y\n" * 20_000, "is no CSV"),
+        ("path,person\na.jpg,x\0\n", "NUL"),
+        ("path,person\n/,x\n", "names the photo '/'"),
         ("path,person,left_x\na.jpg,x,wide\n", "left_x of '" + "{folder}/a.jpg' is 'wide'"),
     ],
 )
@@ -350,7 +356,7 @@ def test_lfw_takes_attributes_as_signs_of_a_persons_mean_score(tmp_path: Path) -
     assert set(table.loc[table["person"] != people[0], "Male"]) <= {"unknown"}
     (tmp_path / "wrong.txt").write_text("nothing\n")
     assert "lfw_attributes.txt" in refusal(tmp_path / "wrong.txt", lambda path: lfw.read(tmp_path, attributes=path))
-    assert "cannot be read" in refusal(tmp_path / "none.txt", lambda path: lfw.read(tmp_path, attributes=path))
+    assert "does not exist" in refusal(tmp_path / "none.txt", lambda path: lfw.read(tmp_path, attributes=path))
 
 
 def test_lfw_takes_landmarks_for_photos_as_published(tmp_path: Path) -> None:

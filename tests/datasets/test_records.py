@@ -12,8 +12,8 @@ import pytest
 
 from conftest import SHARED, refusal
 from efface.data.pairs import read_bin, read_pairs
-from efface.datasets import READERS
 from efface.data.recordio import MAGIC, read_record
+from efface.datasets import READERS
 from efface.preparation.packed import open_packed
 from efface.data.photos import load
 from efface.preparation.prepare import prepare

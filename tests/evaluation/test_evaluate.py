@@ -12,7 +12,7 @@ import torch
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from torch import nn
 
-from conftest import answered, predictions_of
+from conftest import answered, key, predictions_of
 from efface.data.batches import Batch
 from efface.data.faces import Array
 from efface.evaluation.evaluate import (
@@ -24,6 +24,7 @@ from efface.evaluation.evaluate import (
     score_faces,
     summarise,
 )
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.predictions import Predictions
 from efface.results import Cost, Evaluation, MeasureRecord
@@ -60,7 +61,7 @@ def off_by(factor: float, of: Predictions = PREDICTIONS) -> Scored:
     return score_faces(Predictions(of.split, of.key, of.identity, of.group, outputs, of.targets), TASK)
 
 
-def values(measures: dict[str, Measure]) -> dict[str, float | None]:
+def values(measures: dict[MeasureKey, Measure]) -> dict[str, float | None]:
     """Estimates without their intervals."""
     return {name: found.value for name, found in measures.items()}
 
@@ -79,8 +80,8 @@ def test_a_model_has_every_measure_a_report_needs() -> None:
     expected |= {"membership/auc/photo", "membership/auc/person", "membership/tpr_at_1%_fpr/photo"}
     expected |= {f"forgotten/{name}" for name in ("percent", "signal_to_reference", "signal_to_original")}
     for score in ("normalised_error", "mse"):
-        expected |= {f"price/{score}/of forgetting/{group}" for group in ("all", "A", "B")}
-        expected |= {f"price/{score}/of method/{group}" for group in ("all", "A", "B")}
+        expected |= {f"harm of forgetting/{score}/{group}" for group in ("all", "A", "B")}
+        expected |= {f"harm of method/{score}/{group}" for group in ("all", "A", "B")}
         for base in ("original", "reference"):
             expected |= {f"increase/{score}/against {base}/{group}" for group in ("all", "A", "B")}
             expected |= {f"disparity_{kind}/{score}/against {base}" for kind in ("ratio", "points")}
@@ -93,8 +94,8 @@ def test_errors_twice_as_far_off_are_four_times_the_mean_square() -> None:
     assert found["increase/mse/against original/all"] == pytest.approx(300)
     assert found["increase/mse/against reference/B"] == pytest.approx(100)
     assert found["increase/normalised_error/against original/A"] == pytest.approx(100)
-    assert found["price/mse/of forgetting/A"] == pytest.approx(100)
-    assert found["price/mse/of method/A"] == pytest.approx(200)
+    assert found["harm of forgetting/mse/A"] == pytest.approx(100)
+    assert found["harm of method/mse/A"] == pytest.approx(200)
     assert found["disparity_points/mse/against original"] == pytest.approx(0, abs=1e-9)
     assert found["disparity_ratio/mse/against original"] == pytest.approx(1)
     assert found["forgotten/percent"] == pytest.approx(200, abs=0.01)
@@ -141,10 +142,15 @@ def test_one_answer_for_everybody_is_what_scikit_learns_dummies_give(name: str, 
 
 
 def test_records_hold_what_the_measures_hold() -> None:
-    found = records({"a": Measure(1, 0, 2, "low", "words"), "b": Measure(None, None, None, "none", "why")})
+    found = records(
+        {
+            key("a/test/all"): Measure(1, 0, 2, "low", "words"),
+            key("b/test/all"): Measure(None, None, None, "none", "why"),
+        }
+    )
     assert found == {
-        "a": MeasureRecord(value=1, low=0, high=2, aim="low", about="words"),
-        "b": MeasureRecord(value=None, low=None, high=None, aim="none", about="why"),
+        "a/test/all": MeasureRecord(value=1, low=0, high=2, aim="low", about="words"),
+        "b/test/all": MeasureRecord(value=None, low=None, high=None, aim="none", about="why"),
     }
 
 
@@ -190,13 +196,19 @@ def row(method: str, seed: int, value: float, arm: str = "") -> Evaluation:
     """One model's row with one measure."""
     cost = Cost(seconds=1, faces=1, peak_memory_mib=1, seconds_of_retraining=1, faces_of_retraining=1)
     return Evaluation(
-        arm=arm, method=method, stages=[], seed=seed, settings={}, cost=cost, measures={"mse": record(value, 0, 0)}
+        arm=arm,
+        method=method,
+        stages=[],
+        seed=seed,
+        settings={},
+        cost=cost,
+        measures={key("mse/test/all"): record(value, 0, 0)},
     )
 
 
 def test_each_method_of_each_arm_is_summarised_over_its_seeds() -> None:
     rows = [row("original", 0, 1), row("finetune", 0, 4), row("original", 7, 3), row("original", 0, 9, arm="other")]
-    found = [(one.arm, one.method, one.seeds, one.measures["mse"].value) for one in summarise(rows)]
+    found = [(one.arm, one.method, one.seeds, one.measures[key("mse/test/all")].value) for one in summarise(rows)]
     assert found == [("", "original", [0, 7], 2), ("", "finetune", [0], 4), ("other", "original", [0], 9)]
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from conftest import predictions_of
+from conftest import key, predictions_of
 from efface.data.faces import Array
 from efface.measures.attacks import (
     MembershipScores,
@@ -85,7 +85,7 @@ def test_balanced_accuracy_of_two_normals_is_what_theory_says() -> None:
 def test_every_question_is_answered_for_photos_and_people() -> None:
     rng = np.random.default_rng(0)
     membership_score = rng.normal(size=len(PREDICTIONS)) + PREDICTIONS.rows("forget")
-    found = attack_measures("attack/x", "somebody", PREDICTIONS, membership_score, Bootstrap(PREDICTIONS, 50))
+    found = attack_measures("x", "somebody", PREDICTIONS, membership_score, Bootstrap(PREDICTIONS, 50))
     assert {name.removeprefix("attack/x/") for name in found} == {
         f"{question}/{level}"
         for question in ("auc", "balanced_accuracy", "tpr_at_1%_fpr", "tpr_at_0.1%_fpr")
@@ -94,11 +94,11 @@ def test_every_question_is_answered_for_photos_and_people() -> None:
     forgotten, strangers, left_out = members_and_nonmembers(PREDICTIONS, np.isfinite(membership_score))
     audited = forgotten | strangers
     assert left_out == 0
-    assert found["attack/x/auc/photo"].value == pytest.approx(
+    assert found[key("attack/x/auc/photo")].value == pytest.approx(
         roc_auc_score(forgotten[audited], membership_score[audited])
     )
-    assert found["attack/x/tpr_at_1%_fpr/photo"].value is not None
-    too_few = found["attack/x/tpr_at_0.1%_fpr/photo"]
+    assert found[key("attack/x/tpr_at_1%_fpr/photo")].value is not None
+    too_few = found[key("attack/x/tpr_at_0.1%_fpr/photo")]
     assert too_few.value is None
     assert "needs 1000 strangers; here 120" in too_few.about
 
@@ -117,35 +117,35 @@ def test_few_people_are_no_audit() -> None:
     few = predictions_of(
         ("forget", "A", 1, 3), ("forget", "B", 1, 3), ("strangers", "A", 50, 1), ("strangers", "B", 50, 1)
     )
-    found = attack_measures("attack/x", "somebody", few, np.arange(len(few), dtype=float), Bootstrap(few, 20))
+    found = attack_measures("x", "somebody", few, np.arange(len(few), dtype=float), Bootstrap(few, 20))
     assert all(one.value is None for one in found.values())
-    assert "needs 10 people on either side" in found["attack/x/auc/photo"].about
-    assert not advantage_over_reference("attack/x", few, np.zeros(len(few)), np.zeros(len(few)), Bootstrap(few, 20))
+    assert "needs 10 people on either side" in found[key("attack/x/auc/photo")].about
+    assert not advantage_over_reference("x", few, np.zeros(len(few)), np.zeros(len(few)), Bootstrap(few, 20))
 
 
 def test_what_a_blind_attack_catches_of_few_strangers_is_said() -> None:
     many = predictions_of(("forget", "A", 20, 1), ("strangers", "A", 100, 1))
-    found = attack_measures("attack/x", "somebody", many, np.arange(len(many), dtype=float), Bootstrap(many, 20))
-    assert "knows nothing would catch 1.98%" in found["attack/x/tpr_at_1%_fpr/photo"].about
+    found = attack_measures("x", "somebody", many, np.arange(len(many), dtype=float), Bootstrap(many, 20))
+    assert "knows nothing would catch 1.98%" in found[key("attack/x/tpr_at_1%_fpr/photo")].about
 
 
 def test_without_strangers_of_the_group_it_says_so() -> None:
     lonely = predictions_of(("forget", "A", 5, 1), ("strangers", "B", 5, 1))
-    found = attack_measures("attack/x", "somebody", lonely, np.zeros(len(lonely)), Bootstrap(lonely, 5))
-    assert found["attack/x/auc/photo"].value is None
-    assert "no stranger is of the forgotten's groups" in found["attack/x/auc/photo"].about
+    found = attack_measures("x", "somebody", lonely, np.zeros(len(lonely)), Bootstrap(lonely, 5))
+    assert found[key("attack/x/auc/photo")].value is None
+    assert "no stranger is of the forgotten's groups" in found[key("attack/x/auc/photo")].about
 
 
 def test_beyond_the_reference_is_zero_for_the_reference_and_negative_from_the_other_side() -> None:
     bootstrap, rng = Bootstrap(PREDICTIONS, 50), np.random.default_rng(0)
     noise = rng.normal(size=len(PREDICTIONS))
-    same = advantage_over_reference("attack/x", PREDICTIONS, noise, noise, bootstrap)[
-        "attack/x/auc beyond reference/photo"
+    same = advantage_over_reference("x", PREDICTIONS, noise, noise, bootstrap)[
+        key("attack/x/auc/against reference/photo")
     ]
     assert (same.value, same.low, same.high) == (0, 0, 0)
     hidden = np.where(PREDICTIONS.rows("forget"), -9.0, noise)
-    overshot = advantage_over_reference("attack/x", PREDICTIONS, hidden, noise, bootstrap)[
-        "attack/x/auc beyond reference/photo"
+    overshot = advantage_over_reference("x", PREDICTIONS, hidden, noise, bootstrap)[
+        key("attack/x/auc/against reference/photo")
     ]
     assert overshot.high is not None
     assert overshot.high < -0.3
@@ -215,7 +215,7 @@ def test_loss_attacks_are_those_of_the_adversarial_robustness_toolbox() -> None:
     losses = classifier.compute_loss(logits, targets, reduction="none").astype(np.float64)
     assert stats.spearmanr(-losses, attacked).statistic == pytest.approx(1, abs=1e-4)
     found = attack_measures("loss", "somebody", predictions, -losses, Bootstrap(predictions, 20))[
-        "loss/auc/photo"
+        key("attack/loss/auc/photo")
     ].value
     assert found == pytest.approx(roc_auc_score(member, attacked), abs=1e-3)
 
@@ -235,7 +235,7 @@ def test_a_known_leak_lies_in_the_interval_in_nineteen_of_twenty_repetitions(lea
         own = rng.normal(0, np.sqrt(0.5), of.max() + 1)[of]
         membership_score = own + rng.normal(size=len(predictions)) + leak * members
         found = attack_measures("x", "somebody", predictions, membership_score, bootstrap, only=("auc/photo",))[
-            "x/auc/photo"
+            key("attack/x/auc/photo")
         ]
         assert found.low is not None
         assert found.high is not None

@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.spatial import distance
 from sklearn.linear_model import LogisticRegression
 
-from conftest import PUBLISHED, predictions_of
+from conftest import PUBLISHED, key, predictions_of
 from efface.measures.benchmark import (
     attack_accuracy,
     benchmark_measures,
@@ -121,14 +121,16 @@ def test_all_of_it_with_intervals() -> None:
     predictions = predictions_of(("forget", "A", 120, 2), ("strangers", "A", 120, 2), ("test", "A", 40, 2))
     loss = np.where(predictions.rows("forget"), 0.3, 1.0) + RNG.gamma(1.0, 0.3, len(predictions))
     found = benchmark_measures(predictions, loss, np.ones(len(predictions)), Bootstrap(predictions, times=250))
-    attack, score = found["benchmark/attack"], found["benchmark/nomus"]
+    attack, score = found[key("benchmark/attack")], found[key("benchmark/nomus")]
     assert attack.value is not None
     assert attack.low is not None
     assert attack.high is not None
     assert attack.low < attack.value < attack.high
     assert attack.value > 0.75
     assert score.value == pytest.approx(nomus(1.0, attack.value - 0.5))
-    assert found["benchmark/nomus, utility weighs 0.75"].value == pytest.approx(0.75 + 0.25 * (2 - 2 * attack.value))
+    assert found[key("benchmark/nomus, utility weighs 0.75")].value == pytest.approx(
+        0.75 + 0.25 * (2 - 2 * attack.value)
+    )
 
 
 def test_too_few_is_said() -> None:
@@ -136,5 +138,5 @@ def test_too_few_is_said() -> None:
     found = benchmark_measures(
         predictions, np.ones(len(predictions)), np.ones(len(predictions)), Bootstrap(predictions, times=20)
     )
-    assert found["benchmark/attack"].value is None
-    assert "here 4 and 30" in found["benchmark/attack"].about
+    assert found[key("benchmark/attack")].value is None
+    assert "here 4 and 30" in found[key("benchmark/attack")].about

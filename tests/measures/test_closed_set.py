@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import PUBLISHED, recognised
+from conftest import PUBLISHED, key, recognised
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.closed_set import closed_set, entropy, fresh_head, jaccard, ues, without_rows
 from efface.measures.predictions import Predictions
@@ -60,8 +61,8 @@ SEEN = recognised(noise=0.1)
 DRAWS = Bootstrap(SEEN, 50)
 
 
-def value(found: dict[str, Measure], name: str) -> float:
-    number = found[name].value
+def value(found: dict[MeasureKey, Measure], name: str) -> float:
+    number = found[MeasureKey.parse(name)].value
     assert number is not None
     return float(number)
 
@@ -125,7 +126,7 @@ def test_a_fresh_head_undoes_what_was_only_renamed() -> None:
 
 def test_an_original_that_never_knew_anybody_leaves_ues_undefined() -> None:
     strangers = turned(SEEN, "forget", 8)
-    assert closed_set(SEEN, strangers, DRAWS)["head/ues"].value is None
+    assert closed_set(SEEN, strangers, DRAWS)[key("head/ues")].value is None
 
 
 def test_without_a_head_nothing_is_measured_through_it() -> None:

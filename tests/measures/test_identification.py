@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from conftest import recognised
+from conftest import key, recognised
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.identification import cohorts, first_of_each, identification, last_of_each, probe, prototypes
 from efface.measures.predictions import Predictions
@@ -16,12 +17,12 @@ from efface.measures.verification import threshold_at
 SEEN = recognised(people=8, noise=0.6)
 
 
-def found_in(predictions: Predictions) -> dict[str, Measure]:
+def found_in(predictions: Predictions) -> dict[MeasureKey, Measure]:
     return identification(predictions, Bootstrap(predictions, 50))
 
 
-def value(found: dict[str, Measure], name: str) -> float:
-    number = found[name].value
+def value(found: dict[MeasureKey, Measure], name: str) -> float:
+    number = found[MeasureKey.parse(name)].value
     assert number is not None
     return number
 
@@ -38,7 +39,7 @@ def test_rank_one_is_that_of_a_loop() -> None:
         for row in np.flatnonzero(SEEN.split == "forget_unseen")
     ]
     assert 0.2 < np.mean(right) < 1
-    assert value(found_in(SEEN), "rank1/forget") == pytest.approx(np.mean(right))
+    assert value(found_in(SEEN), "identification/rank1/forget") == pytest.approx(np.mean(right))
 
 
 def test_people_who_look_like_themselves_are_found_and_people_scattered_at_random_are_not() -> None:
@@ -50,13 +51,18 @@ def test_people_who_look_like_themselves_are_found_and_people_scattered_at_rando
             (np.char.startswith(clear.split, "forget"))[:, None], rng.normal(size=clear.outputs.shape), clear.outputs
         ),
     )
-    for name in ("rank1/forget", "relearn/prototype/k=1/forget", "relearn/linear/k=5/forget", "rank1/strangers"):
+    for name in (
+        "identification/rank1/forget",
+        "relearn/prototype/k=1/forget",
+        "relearn/linear/k=5/forget",
+        "identification/rank1/strangers",
+    ):
         assert value(found_in(clear), name) == 1
     again = found_in(scattered)
-    assert value(again, "rank1/forget") < 0.4
+    assert value(again, "identification/rank1/forget") < 0.4
     assert value(again, "relearn/prototype/k=5/forget") < 0.5
-    assert value(again, "rank1/retain") == 1
-    assert value(again, "rank1/strangers") == 1
+    assert value(again, "identification/rank1/retain") == 1
+    assert value(again, "identification/rank1/strangers") == 1
 
 
 def test_the_threshold_is_the_one_a_deployed_system_would_have() -> None:
@@ -72,9 +78,9 @@ def test_the_threshold_is_the_one_a_deployed_system_would_have() -> None:
     assert threshold is not None
     assert (wrong >= threshold).sum() == allowed
     genuine = alike[who[:, None] == people.names[None]]
-    assert value(found, "tar_at_1%_far/retain") == pytest.approx((genuine >= threshold).mean())
-    assert found["tar_at_0.1%_far/retain"].value is None
-    assert "too few" in found["tar_at_0.1%_far/retain"].about
+    assert value(found, "identification/tar_at_1%_far/retain") == pytest.approx((genuine >= threshold).mean())
+    assert found[key("identification/tar_at_0.1%_far/retain")].value is None
+    assert "too few" in found[key("identification/tar_at_0.1%_far/retain")].about
 
 
 def test_strangers_are_looked_for_in_their_last_two_photos() -> None:

@@ -11,12 +11,13 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from conftest import predictions_of
+from conftest import key, predictions_of
 from efface.files import load_columns, save_columns
+from efface.measure_key import MeasureKey
 from efface.measures.attacks import MembershipScores, auc, mix, tpr_at_fpr
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.cost import weights_moved
-from efface.measures.fairness import disparity, harmed_group, increase, main_group, means_on_test, price
+from efface.measures.fairness import disparity, harm, harmed_group, increase, main_group, means_on_test
 from efface.measures.membership import forgetting, membership
 from efface.measures.predictions import Predictions
 from efface.measures.utility import groups_of, utility
@@ -217,8 +218,8 @@ def test_an_attack_that_finds_a_group_finds_no_member() -> None:
     audited = np.isin(predictions.split, ["forget", "strangers"])
     assert roc_auc_score(predictions.split[audited] == "forget", -signal[audited]) > 0.99
     found = membership(predictions, signal, Bootstrap(predictions, 50))
-    assert found["membership/auc/photo"].value == 0.5
-    assert found["membership/auc/person"].value == 0.5
+    assert found[key("membership/auc/photo")].value == 0.5
+    assert found[key("membership/auc/person")].value == 0.5
 
 
 def test_groups_in_other_shares_among_strangers_are_weighted_alike() -> None:
@@ -227,8 +228,8 @@ def test_groups_in_other_shares_among_strangers_are_weighted_alike() -> None:
     )
     signal = np.where(predictions.group == "B", 0.0, 9.0)
     found = membership(predictions, signal, Bootstrap(predictions, 50))
-    assert found["membership/auc/photo"].value == pytest.approx(0.5)
-    assert found["membership/auc/person"].value == pytest.approx(0.5)
+    assert found[key("membership/auc/photo")].value == pytest.approx(0.5)
+    assert found[key("membership/auc/person")].value == pytest.approx(0.5)
 
 
 def test_people_are_weighted_by_the_groups_of_people_not_of_photos() -> None:
@@ -237,16 +238,16 @@ def test_people_are_weighted_by_the_groups_of_people_not_of_photos() -> None:
     )
     signal = np.where(predictions.group == "B", 1.0, 0.0)
     found = membership(predictions, signal, Bootstrap(predictions, 50))
-    assert found["membership/auc/photo"].value == pytest.approx(0.5)
-    assert found["membership/auc/person"].value == pytest.approx(0.5)
+    assert found[key("membership/auc/photo")].value == pytest.approx(0.5)
+    assert found[key("membership/auc/person")].value == pytest.approx(0.5)
 
 
 def test_a_member_whose_photos_differ_is_found_by_their_mean() -> None:
     predictions = predictions_of(("forget", "A", 4, 2), ("strangers", "A", 4, 2))
     signal = np.array([-9.0, 5.0] * 4 + [-1.0, 1.0] * 4)
     found = membership(predictions, signal, Bootstrap(predictions, 50))
-    assert found["membership/auc/photo"].value == 0.5
-    assert found["membership/auc/person"].value == 1
+    assert found[key("membership/auc/photo")].value == 0.5
+    assert found[key("membership/auc/person")].value == 1
 
 
 def test_members_that_all_lie_below_strangers_are_all_caught() -> None:
@@ -254,14 +255,16 @@ def test_members_that_all_lie_below_strangers_are_all_caught() -> None:
     signal = np.where(predictions.split == "forget", 0.0, 1.0)
     found = membership(predictions, signal, Bootstrap(predictions, 50))
     for name in ("auc/photo", "auc/person", "tpr_at_1%_fpr/photo"):
-        measured = found[f"membership/{name}"]
+        measured = found[key(f"membership/{name}")]
         assert (measured.value, measured.low, measured.high, measured.aim) == (1, 1, 1, "as retrained")
 
 
 @pytest.mark.parametrize(("strangers", "known"), [(99, False), (100, True)])
 def test_one_percent_of_fewer_than_a_hundred_strangers_cannot_be_said(strangers: int, known: bool) -> None:
     predictions = predictions_of(("forget", "A", 5, 1), ("strangers", "A", strangers, 1))
-    found = membership(predictions, noise(predictions), Bootstrap(predictions, 20))["membership/tpr_at_1%_fpr/photo"]
+    found = membership(predictions, noise(predictions), Bootstrap(predictions, 20))[
+        key("membership/tpr_at_1%_fpr/photo")
+    ]
     assert (found.value is not None) == known
     assert ("here 99" in found.about) != known
 
@@ -281,26 +284,28 @@ def test_percent_forgotten_runs_from_the_original_to_the_reference(way: float, p
     found = forgetting(
         predictions, original + way * (reference - original), original, reference, Bootstrap(predictions, 100)
     )
-    assert found["forgotten/percent"].value == pytest.approx(percent)
-    assert width(found["forgotten/percent"]) == pytest.approx(0, abs=1e-6)
+    assert found[key("forgotten/percent")].value == pytest.approx(percent)
+    assert width(found[key("forgotten/percent")]) == pytest.approx(0, abs=1e-6)
     rows = predictions.rows("forget")
     apart = float((reference - original)[rows].mean())
-    assert found["forgotten/signal_to_original"].value == pytest.approx(way * apart)
-    assert found["forgotten/signal_to_reference"].value == pytest.approx((way - 1) * apart)
+    assert found[key("forgotten/signal_to_original")].value == pytest.approx(way * apart)
+    assert found[key("forgotten/signal_to_reference")].value == pytest.approx((way - 1) * apart)
 
 
 def test_percent_is_undefined_where_original_and_reference_cannot_be_told_apart() -> None:
     predictions = predictions_of(("forget", "A", 20, 2))
     original, reference, model = (noise(predictions, seed) for seed in range(3))
     found = forgetting(predictions, model, original, reference, Bootstrap(predictions, 200))
-    assert found["forgotten/percent"].value is None
-    assert found["forgotten/signal_to_reference"].value is not None
+    assert found[key("forgotten/percent")].value is None
+    assert found[key("forgotten/signal_to_reference")].value is not None
 
 
 def test_percent_is_undefined_where_original_and_reference_are_the_same() -> None:
     predictions = predictions_of(("forget", "A", 20, 2))
     same, model = noise(predictions, 0), noise(predictions, 1)
-    assert forgetting(predictions, model, same, same, Bootstrap(predictions, 50))["forgotten/percent"].value is None
+    assert (
+        forgetting(predictions, model, same, same, Bootstrap(predictions, 50))[key("forgotten/percent")].value is None
+    )
 
 
 # Fairness
@@ -318,12 +323,12 @@ def test_the_published_disparity_of_the_eye_study_comes_out() -> None:
     after = np.where(EYE_STUDY.group == "Asian", 1.816, 1.428)
     now, base, harmed = on_test(EYE_STUDY, after), on_test(EYE_STUDY, before), harmed_group(EYE_STUDY)
     grown = increase(now, base, "mse", "original")
-    assert grown["increase/mse/against original/Asian"].value == pytest.approx(81.6)
-    assert grown["increase/mse/against original/Western"].value == pytest.approx(42.8)
-    assert grown["increase/mse/against original/all"].value == pytest.approx((8 * 81.6 + 12 * 42.8) / 20)
+    assert grown[key("increase/mse/against original/Asian")].value == pytest.approx(81.6)
+    assert grown[key("increase/mse/against original/Western")].value == pytest.approx(42.8)
+    assert grown[key("increase/mse/against original/all")].value == pytest.approx((8 * 81.6 + 12 * 42.8) / 20)
     apart = disparity(now, base, harmed, "mse", "original")
-    assert apart["disparity_ratio/mse/against original"].value == pytest.approx(1.907, abs=0.0005)
-    assert apart["disparity_points/mse/against original"].value == pytest.approx(38.8)
+    assert apart[key("disparity_ratio/mse/against original")].value == pytest.approx(1.907, abs=0.0005)
+    assert apart[key("disparity_points/mse/against original")].value == pytest.approx(38.8)
 
 
 def test_everyone_outside_the_harmed_group_counts_as_others() -> None:
@@ -337,16 +342,18 @@ def test_everyone_outside_the_harmed_group_counts_as_others() -> None:
     assert found["others"][0] == pytest.approx(scores[rows].mean())
 
 
-def test_both_parts_of_the_price_sum_to_the_increase() -> None:
+def test_both_parts_of_the_harm_sum_to_the_increase() -> None:
     bootstrap = Bootstrap(EYE_STUDY, 50)
     now, base, without = (on_test(EYE_STUDY, noise(EYE_STUDY, seed) + 9, bootstrap) for seed in range(3))
-    parts, grown = price(now, base, without, "mse"), increase(now, base, "mse", "original")
+    parts, grown = harm(now, base, without, "mse"), increase(now, base, "mse", "original")
     for group in ("all", "Asian", "Western"):
-        of_forgetting, of_method = (parts[f"price/mse/{part}/{group}"].value for part in ("of forgetting", "of method"))
+        of_forgetting, of_method = (
+            parts[MeasureKey(part, "mse", group=group)].value for part in ("harm of forgetting", "harm of method")
+        )
         assert of_forgetting is not None
         assert of_method is not None
         assert of_forgetting == pytest.approx(100 * (without[group][0] / base[group][0] - 1))
-        assert of_forgetting + of_method == pytest.approx(grown[f"increase/mse/against original/{group}"].value)
+        assert of_forgetting + of_method == pytest.approx(grown[key(f"increase/mse/against original/{group}")].value)
     assert len(parts) == 6
 
 
@@ -355,15 +362,15 @@ def test_the_ratio_is_undefined_where_the_others_may_have_paid_nothing() -> None
     nearly_nothing = np.random.default_rng(0).normal(0.001, 0.5, len(EYE_STUDY))
     after = np.where(EYE_STUDY.group == "Asian", 1.8, 1 + nearly_nothing)
     found = disparity(on_test(EYE_STUDY, after), on_test(EYE_STUDY, before), "Asian", "mse", "original")
-    assert found["disparity_ratio/mse/against original"].value is None
-    assert found["disparity_points/mse/against original"].value is not None
+    assert found[key("disparity_ratio/mse/against original")].value is None
+    assert found[key("disparity_points/mse/against original")].value is not None
 
 
 def test_the_ratio_is_undefined_where_nothing_changed() -> None:
     same = on_test(EYE_STUDY, noise(EYE_STUDY))
     found = disparity(same, same, "Asian", "mse", "original")
-    assert found["disparity_ratio/mse/against original"].value is None
-    assert found["disparity_points/mse/against original"].value == 0
+    assert found[key("disparity_ratio/mse/against original")].value is None
+    assert found[key("disparity_points/mse/against original")].value == 0
 
 
 def test_without_known_groups_there_is_no_disparity() -> None:
@@ -399,11 +406,11 @@ def test_utility_is_the_mean_of_each_score_over_each_split_and_group() -> None:
                 expected.setdefault(f"{name}/{predictions.split[row]}/{group}", []).append(values[row])
     assert set(found) == set(expected)
     for name, parts in expected.items():
-        assert found[name].value == pytest.approx(np.mean(parts))
-    assert found["within/test/A"].aim == "high"
-    assert found["within/forget/all"].aim == "as retrained"
-    assert "the mse" in found["mse/test/B"].about
-    assert "group B" in found["mse/test/B"].about
+        assert found[key(name)].value == pytest.approx(np.mean(parts))
+    assert found[key("within/test/A")].aim == "high"
+    assert found[key("within/forget/all")].aim == "as retrained"
+    assert "the mse" in found[key("mse/test/B")].about
+    assert "group B" in found[key("mse/test/B")].about
 
 
 def test_known_groups_are_sorted_and_the_unknown_is_none() -> None:
@@ -429,8 +436,8 @@ def test_moved_weights_are_counted_and_measured_as_in_a_loop() -> None:
             )
     found = weights_moved(before, after)
     assert 0 < moved < count
-    assert found["weights/moved"].value == pytest.approx(moved / count)
-    assert found["weights/distance"].value == pytest.approx(np.sqrt(squares / length))
+    assert found[key("weights/moved")].value == pytest.approx(moved / count)
+    assert found[key("weights/distance")].value == pytest.approx(np.sqrt(squares / length))
 
 
 def test_untouched_weights_moved_nowhere_and_doubled_ones_by_their_length() -> None:

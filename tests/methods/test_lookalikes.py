@@ -13,7 +13,7 @@ import torch
 from scipy.special import softmax
 from torch import nn
 
-from conftest import refusal
+from conftest import key, refusal
 from efface.data.batches import BatchLoader
 from efface.data.faces import Array, Faces, Images, MethodData
 from efface.evaluation.memorisation import memorisation
@@ -375,7 +375,7 @@ def test_the_layer_that_has_learned_the_forgotten_is_found() -> None:
         for name, marked in (("forget", np.ones(60)), ("val", np.zeros(80)), ("public", np.arange(400) % 20 == 0))
     }
     found = memorisation(model, replace(splits, **made), TASKS["classes"], BatchLoader(CPU, 0))
-    early, late = found["memorisation/bright"], found["memorisation/marked"]
+    early, late = found[key("memorisation/bright")], found[key("memorisation/marked")]
     assert early.low is not None
     assert early.high is not None
     assert late.low is not None

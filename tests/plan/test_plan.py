@@ -11,7 +11,7 @@ import pytest
 
 from conftest import plan_with, refusal
 from efface.plan.file import overlaid, parse_plan, read_plan
-from efface.plan.tables import RESERVED
+from efface.results import RESERVED
 
 WHOLE = """
 task = "eyes"

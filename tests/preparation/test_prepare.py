@@ -492,7 +492,11 @@ def test_photos_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
     photos.loc[1, EYES] = [119.6, 40, 40, 40]
     said = refusal(photos, tmp_path / "faces")
     assert said.startswith("3 of 6 photos cannot be used")
-    for part in ("gone.png cannot be decoded (No such file", "text.jpg cannot be decoded", "001.png is 120x100 but has"):
+    for part in (
+        "gone.png cannot be decoded (No such file",
+        "text.jpg cannot be decoded",
+        "001.png is 120x100 but has",
+    ):
         assert part in said
     listed = (tmp_path / "faces.partial" / "unreadable.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in listed] == ["001.png", "gone.png", "text.jpg"]

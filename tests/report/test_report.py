@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TINY
+from conftest import TINY, key
 from efface.experiment.run import run
 from efface.plan.file import read_plan
 from efface.report import wording, write
@@ -104,7 +104,7 @@ def test_standing_follows_from_the_intervals(
     way: tuple[float | None, float | None],
     standing: str,
 ) -> None:
-    measures = {"forgotten/signal_to_reference": record(0.0, *gap), "forgotten/percent": record(50.0, *way)}
+    measures = {key("forgotten/signal_to_reference"): record(0.0, *gap), key("forgotten/percent"): record(50.0, *way)}
     assert wording.forgetting_status(measures) == standing
 
 
@@ -124,7 +124,7 @@ def test_numbers_in_words(value: float | None, text: str) -> None:
 
 
 def test_no_change_beyond_noise_is_said_so() -> None:
-    measures = {"increase/mse/against original/B": record(2.0, -1.0, 5.0)}
+    measures = {key("increase/mse/against original/B"): record(2.0, -1.0, 5.0)}
     assert "no change beyond noise" in wording.harm(measures, "mse", "B")
 
 

@@ -66,8 +66,8 @@ def hide(
     record = read_record(weights)
     if "model" not in record:
         raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
-    if record.get("task", "eyes") != "eyes":
-        raise InputError(f"{weights} is of a model for {record['task']}, which finds no eyes: give one for eyes")
+    if record.get("outputs", "points" if record.get("task", "eyes") == "eyes" else None) != "points":
+        raise InputError(f"{weights} is of a model for {record.get('task')}, which finds no eyes: give one for eyes")
     model = recorded_network(weights)
     if not isinstance(model, EyeNet):
         raise InputError(f"{weights} is of a {type(model).__name__}, which finds no eyes: give an EyeNet's weights")

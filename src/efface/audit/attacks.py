@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.evaluation.evaluate import Scored
+from efface.measure_key import MeasureKey
 from efface.measures.attacks import (
     advantage_over_reference,
     attack_measures,
@@ -26,7 +27,7 @@ from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.epsilon import challenge_score, epsilons, largest_epsilon
 from efface.measures.likelihood_ratios import ShadowSignals, completeness, lira, lira_kde, one_against_the_others, rmia
 from efface.measures.predictions import Predictions
-from efface.plan.tables import ORIGINAL, RESERVED
+from efface.results import ORIGINAL, RESERVED
 from efface.tasks import Task
 
 
@@ -40,6 +41,11 @@ class Knowledge:
     unlearned: Mapping[str, ShadowSignals] = field(default_factory=dict)
     """By the name of a row: shadows that went through its forgetting."""
     density: str = "normal"
+
+    @classmethod
+    def of_nothing_else(cls) -> Knowledge:
+        """No model but the one attacked."""
+        return cls(np.zeros((0, 0)), None)
 
     def ratio(self, signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
         """(n,) log likelihood ratio by the density that was asked for."""
@@ -95,16 +101,17 @@ def attacks_on(model: AttackedModel, known: Knowledge, row: str) -> dict[str, At
 
 
 def audit(
-    model: AttackedModel, reference: AttackedModel, known: Knowledge, bootstrap: Bootstrap, row: str
-) -> dict[str, Measure]:
-    """`attack/...`, `completeness` and `epsilon/...` of one model."""
-    at_reference, predictions = attacks_on(reference, known, row), model.scored.predictions
-    found: dict[str, Measure] = {}
+    model: AttackedModel, reference: AttackedModel | None, known: Knowledge, bootstrap: Bootstrap, row: str
+) -> dict[MeasureKey, Measure]:
+    """`attack/...`, `completeness` and `epsilon/...` of one model; with a reference also each attack's advantage over
+    the same attack on it."""
+    at_reference = attacks_on(reference, known, row) if reference else {}
+    predictions = model.scored.predictions
+    found: dict[MeasureKey, Measure] = {}
     for name, (about, membership_score) in attacks_on(model, known, row).items():
-        found |= attack_measures(f"attack/{name}", about, predictions, membership_score, bootstrap)
-        found |= advantage_over_reference(
-            f"attack/{name}", predictions, membership_score, at_reference[name][1], bootstrap
-        )
+        found |= attack_measures(name, about, predictions, membership_score, bootstrap)
+        if name in at_reference:
+            found |= advantage_over_reference(name, predictions, membership_score, at_reference[name][1], bootstrap)
     if known.shadows is not None:
         found |= completeness_measure(model.scored, known.shadows, bootstrap)
         shown = known.unlearned.get(row, known.shadows if row == ORIGINAL else None)
@@ -114,12 +121,12 @@ def audit(
     return found
 
 
-def completeness_measure(model: Scored, shadows: ShadowSignals, bootstrap: Bootstrap) -> dict[str, Measure]:
+def completeness_measure(model: Scored, shadows: ShadowSignals, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """`completeness`: mean over the forgotten."""
     forgotten = model.predictions.rows("forget")
     way = completeness(model.signal, shadows)
     return {
-        "completeness": measure(
+        MeasureKey("completeness"): measure(
             bootstrap.means(way, forgotten),
             "as retrained",
             "how far a forgotten face went, on average, from how models answer that were trained on it (0) to how "
@@ -136,7 +143,7 @@ def against_never_trained(shown: ShadowSignals, trained: ShadowSignals) -> Shado
     return ShadowSignals(shown.included, np.where(shown.included, had, never))
 
 
-def epsilon_measures(predictions: Predictions, shown: ShadowSignals, bootstrap: Bootstrap) -> dict[str, Measure]:
+def epsilon_measures(predictions: Predictions, shown: ShadowSignals, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """`epsilon/...`: what any attack on single faces could show, over the forgotten; the challenge's score."""
     rows = predictions.rows("forget")
     faces = np.flatnonzero(rows)
@@ -154,18 +161,18 @@ def epsilon_measures(predictions: Predictions, shown: ShadowSignals, bootstrap: 
     floor = bootstrap.means(mixed[:, 0], rows)
     with_models = f"{had} models of each kind, with which no more than {limit:.2f} can be shown short of certainty"
     return {
-        "epsilon/mean": measure(
+        MeasureKey("epsilon", "mean"): measure(
             means[:, 0],
             "low",
             "mean over the forgotten of the largest epsilon that a threshold "
             f"on a face's signal shows; by {with_models}",
         ),
-        "epsilon/floor": measure(
+        MeasureKey("epsilon", "floor"): measure(
             floor,
             "none",
             "the same where models with and without a face are mixed at random: what so few models show of nothing",
         ),
-        "epsilon/score": measure(
+        MeasureKey("epsilon", "score"): measure(
             means[:, 1],
             "high",
             f"the NeurIPS 2023 challenge's forgetting score, before it is multiplied with accuracies; by {with_models}",
@@ -181,9 +188,9 @@ def swapped_at_random(included: NDArray[np.bool_], seed: int = 0) -> NDArray[np.
 
 def procedure_attack(
     predictions: Predictions, shown: ShadowSignals, bootstrap: Bootstrap, row: str
-) -> dict[str, Measure]:
-    """`attack/.../auc of the way`: LiRA or U-LiRA on every shadow by all others. Of a way to train or to forget, not of
-    one model, and so far more certain: each of s models is a target in which half of the people were trained on."""
+) -> dict[MeasureKey, Measure]:
+    """`attack/.../auc over shadows`: LiRA or U-LiRA on every shadow by all others. Of a way to train or to forget, not
+    of one model, and so far more certain: each of s models is a target in which half of the people were trained on."""
     asked = predictions.rows("forget") | predictions.rows("strangers")
     scores = one_against_the_others(shown.of(np.flatnonzero(asked)))
     aucs = []
@@ -203,7 +210,7 @@ def procedure_attack(
     weights = np.concatenate([np.ones((count, 1)), again], axis=1) / count
     name = "lira" if row == ORIGINAL else "u-lira"
     return {
-        f"attack/{name}/auc of the way/photo": measure(
+        MeasureKey("attack", f"{name}/auc over shadows", level="photo"): measure(
             (weights * np.stack(aucs)).sum(0),
             "as retrained",
             f"mean AUC of this attack over {2 * count} shadow models as targets, each attacked by all others but the "

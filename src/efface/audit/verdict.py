@@ -12,23 +12,32 @@ from collections.abc import Collection, Mapping, Sequence
 
 from scipy import stats
 
-from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE, Criterion
-from efface.results import CriterionMet, MeasureRecord, Summary, Verdict, VerdictWord
+from efface.measure_key import ALL, MeasureKey
+from efface.plan.tables import Criterion
+from efface.results import (
+    CONSTANT,
+    NONMEMBERS,
+    ORIGINAL,
+    REFERENCE,
+    SECOND_REFERENCE,
+    CriterionMet,
+    MeasureRecord,
+    Summary,
+    Verdict,
+    VerdictWord,
+)
 
 ALPHA, POWER = 0.05, 0.8
 UNDER_TRAINED = 0.1
 """How much worse a reference may answer the retained than the original does, as a share of the original's test error.
 """
-OF_OTHERS = ("increase/", "price/", "disparity", "verification/", "fairness/", "intersection/", "fmr/", "fnmr/")
-WITHOUT_PEOPLE = ("relearn/steps", "relearn/ain", "distance/nearer, p", "weights/")
-"""Measures of a model as a whole, whose intervals come from seeds alone."""
-MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", OTHER_SEED: "pass", NOBODY: "pass", CONSTANT: "fail"}
+MUST: Mapping[str, VerdictWord] = {ORIGINAL: "fail", SECOND_REFERENCE: "pass", NONMEMBERS: "pass", CONSTANT: "fail"}
 """What each control must come out as."""
 
 
 def verdicts(
     rows: Sequence[Summary],
-    accept: Mapping[str, Criterion],
+    accept: Mapping[MeasureKey, Criterion],
     error: str = "error",
     partial: Collection[str] = (),
 ) -> list[Verdict]:
@@ -42,7 +51,7 @@ def verdicts(
     if under_trained(by_name, error):
         wrong[REFERENCE] = "fail"
     doubts = [DOUBT[name][word] for name, word in wrong.items()]
-    if not any(concerns_others(name) for name in accept):
+    if not any(key.concerns_others for key in accept):
         doubts.append(
             "no threshold asks how well anybody is still served, which a network that knows nothing would pass"
         )
@@ -56,33 +65,37 @@ def verdicts(
     ]
 
 
-def concerns_others(name: str) -> bool:
-    """Whether a measure is about people who did not ask to be forgotten."""
-    return name.startswith(OF_OTHERS) or "/test" in name or "/retain" in name
+def without_people(key: MeasureKey) -> bool:
+    """Whether a measure is of a model as a whole, so that its interval comes from seeds alone."""
+    return key.family == "weights" or (key.family, key.metric) in (
+        ("relearn", "steps"),
+        ("relearn", "ain"),
+        ("distance", "nearer/p"),
+    )
 
 
-def applies_to(row: Summary, name: str) -> bool:
+def applies_to(row: Summary, key: MeasureKey) -> bool:
     """Whether a criterion is held against a row: of people nobody was trained on what was measured of them, of one
     answer for everybody what is asked for those who stay, of every other row all of it."""
     if row.method == CONSTANT:
-        return concerns_others(name)
-    return row.method != NOBODY or name in row.measures
+        return key.concerns_others
+    return row.method != NONMEMBERS or key in row.measures
 
 
 def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
     """Whether the reference answers the *retained* worse than the original does, beyond doubt: it had fewer faces to
     learn and should know these no worse, so it was not trained as well, and what is near it is near a poor model."""
-    name = f"{error}/retain/all"
-    first, without = (rows[row].measures.get(name) for row in (ORIGINAL, REFERENCE))
-    usual = rows[ORIGINAL].measures.get(f"{error}/test/all")
+    retained = MeasureKey("score", error, split="retain", group=ALL)
+    first, without = (rows[row].measures.get(retained) for row in (ORIGINAL, REFERENCE))
+    usual = rows[ORIGINAL].measures.get(MeasureKey("score", error, split="test", group=ALL))
     if not (first and without and usual and first.span and without.span and usual.span):
         return False
     return without.span[1] > first.span[2] and without.span[0] - first.span[0] > UNDER_TRAINED * usual.span[0]
 
 
-def verdict_of(row: Summary, reference: Summary, accept: Mapping[str, Criterion]) -> Verdict:
+def verdict_of(row: Summary, reference: Summary, accept: Mapping[MeasureKey, Criterion]) -> Verdict:
     """One row's verdict, whatever the controls say."""
-    met = [meets(name, criterion, row, reference) for name, criterion in accept.items() if applies_to(row, name)]
+    met = [criterion_met(key, criterion, row, reference) for key, criterion in accept.items() if applies_to(row, key)]
     words = [one.verdict for one in met]
     word: VerdictWord = (
         "fail" if "fail" in words else "not enough data" if "not enough data" in words or not words else "pass"
@@ -97,13 +110,13 @@ def verdict_of(row: Summary, reference: Summary, accept: Mapping[str, Criterion]
     )
 
 
-def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> CriterionMet:
+def criterion_met(key: MeasureKey, criterion: Criterion, row: Summary, reference: Summary) -> CriterionMet:
     """One measure of one row against one threshold."""
-    record = difference_to_reference(name, row, reference) if criterion.within is not None else row.measures.get(name)
+    record = difference_to_reference(key, row, reference) if criterion.within is not None else row.measures.get(key)
     asked = in_words(criterion)
     if record is None or record.span is None:
         return CriterionMet(
-            measure=name,
+            measure=key,
             asked=asked,
             value=None,
             low=None,
@@ -113,9 +126,9 @@ def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> 
             why="not measured" if record is None else record.about,
         )
     value, low, high = record.span
-    if low == high and len(row.seeds) == 1 and name.startswith(WITHOUT_PEOPLE):
+    if low == high and len(row.seeds) == 1 and without_people(key):
         return CriterionMet(
-            measure=name,
+            measure=key,
             asked=asked,
             value=None,
             low=None,
@@ -129,7 +142,7 @@ def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> 
         "pass" if least <= low and high <= most else "fail" if high < least or low > most else "not enough data"
     )
     return CriterionMet(
-        measure=name,
+        measure=key,
         asked=asked,
         value=value,
         low=low,
@@ -140,13 +153,14 @@ def meets(name: str, criterion: Criterion, row: Summary, reference: Summary) -> 
     )
 
 
-def difference_to_reference(name: str, row: Summary, reference: Summary) -> MeasureRecord | None:
+def difference_to_reference(key: MeasureKey, row: Summary, reference: Summary) -> MeasureRecord | None:
     """A measure less the reference's: on the same people in every draw where that was measured, else with the two
     intervals joined as if they were independent, which is wider."""
-    question, _, level = name.rpartition("/")
-    if paired := row.measures.get(f"{question} beyond reference/{level}"):
-        return paired
-    ours, theirs = row.measures.get(name), reference.measures.get(name)
+    if key.family == "attack" and not key.against:
+        paired = row.measures.get(MeasureKey("attack", key.metric, against="reference", level=key.level))
+        if paired:
+            return paired
+    ours, theirs = row.measures.get(key), reference.measures.get(key)
     if ours is None or theirs is None:
         return None
     if ours.span is None or theirs.span is None:
@@ -201,14 +215,14 @@ DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
         "pass": "the original passes as well: there is too little to forget here, or to see",
         "not enough data": UNSURE.format("the original fails"),
     },
-    OTHER_SEED: {
+    SECOND_REFERENCE: {
         "fail": "another retrained model fails: these thresholds are tighter than retraining itself",
         "not enough data": UNSURE.format("another retrained model passes"),
     },
     REFERENCE: {
         "fail": "the reference knows the retained far worse than the original does: it was not trained as well"
     },
-    NOBODY: {
+    NONMEMBERS: {
         "fail": "people nobody was trained on fail: the attacks see something else than training",
         "not enough data": UNSURE.format("people nobody was trained on pass"),
     },

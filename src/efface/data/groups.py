@@ -11,7 +11,7 @@ import numpy as np
 from efface.data.faces import Array, FaceTable
 from efface.data.names import normal
 from efface.errors import InputError, nearest
-from efface.files import plain_cells
+from efface.files import plain_cells, read_csv
 from efface.plan.tables import Source
 
 if TYPE_CHECKING:
@@ -51,12 +51,7 @@ def having(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]], where: str)
 
 def predicted(path: Path, keys: pd.Series[Any]) -> pd.Series[Any]:
     """The group of each face by a CSV with columns `key` and `group`; InputError where it has none."""
-    import pandas as pd
-
-    try:
-        said = plain_cells(pd.read_csv(path, dtype=str, keep_default_na=False))
-    except (OSError, ValueError) as error:
-        raise InputError(f"data.group_file {path} cannot be read: {error}") from None
+    said = plain_cells(read_csv(path, "data.group_file"))
     for name in ("key", "group"):
         column(said, name, f"data.group_file {path}")
     of = said.drop_duplicates("key").set_index("key")["group"].map(normal)

@@ -65,8 +65,11 @@ def ndarray(*_given: object) -> None:
     raise pickle.UnpicklingError("it holds an array without its content")
 
 
-def array_of(content: object, kind: object, shape: object, order: object = "C") -> Array | list[Any]:
-    """An array of numbers from exactly its bytes, or the list that an array of objects is."""
+def array_of(
+    content: object, kind: object, shape: object, order: object = "C", axes: object = None
+) -> Array | list[Any]:
+    """An array of numbers from exactly its bytes, or the list that an array of objects is; axes: with the order "K",
+    where each axis of the array is among those of `shape`."""
     if not isinstance(kind, Kind) or not isinstance(shape, tuple) or len(shape) > 4:
         raise pickle.UnpicklingError("it holds a broken array")
     if not all(type(side) is int and side >= 0 for side in shape):
@@ -78,7 +81,12 @@ def array_of(content: object, kind: object, shape: object, order: object = "C") 
     dtype = np.dtype(kind.code).newbyteorder("<")
     if not isinstance(content, bytes) or len(content) != math.prod(shape) * dtype.itemsize:
         raise pickle.UnpicklingError(f"it holds an array of the shape {shape} without its content")
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if word(order) == "F" else "C")
+    numbers = np.frombuffer(content, dtype).reshape(shape, order="F" if word(order) == "F" else "C")
+    if word(order) != "K" or axes is None:
+        return numbers
+    if not isinstance(axes, tuple) or sorted(axes) != list(range(len(shape))):
+        raise pickle.UnpicklingError("it holds an array with other axes")
+    return numbers.transpose(axes)
 
 
 def scalar(kind: object, content: object) -> Any:

@@ -11,6 +11,7 @@ from efface.data.faces import Array, Faces, Splits
 from efface.data.names import normal
 from efface.data.quality_scores import read_scores
 from efface.errors import InputError, nearest
+from efface.files import read_lines
 from efface.plan.tables import Forget, Split
 
 UNTRAINED = ("public", "val", "strangers", "test")
@@ -224,11 +225,7 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
 
 def listed(path: Path, names: Array) -> Array:
     """The people a text file names, one a line."""
-    try:
-        lines = [normal(line) for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"forget.file {path} cannot be read: {error}") from None
-    wanted = [line for line in lines if line]
+    wanted = [name for line in read_lines(path, "forget.file") if (name := normal(line))]
     if not wanted:
         raise InputError(f"forget.file {path} names nobody: expected one person a line")
     known = set(names.tolist())

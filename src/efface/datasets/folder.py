@@ -7,13 +7,15 @@ and whatever else is known: `group`, `label`, the eye centres `left_x, left_y, r
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.data.faces import EYES
 from efface.data.photos import SUFFIXES, files_below, is_hidden, left_out_line
 from efface.datasets.card import Card
-from efface.errors import InputError
+from efface.errors import InputError, refusing
+from efface.files import read_bytes, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,23 +86,22 @@ def read_people(path: Path) -> pd.DataFrame:
 
 def keys_of(names: pd.Series[str]) -> pd.Series[str]:
     """A key for each photo's path: without its suffix, or with it where two would be called the same."""
-    stems = names.map(lambda name: Path(name).with_suffix("").as_posix())
+    stems = names.map(lambda name: key_below(name, None))
     return stems.where(~(stems.duplicated(keep=False) | stems.isin(names)), names)
+
+
+def key_below(name: str, where: Path | None) -> str:
+    """A photo's path without its ending. Raises InputError for what names no file and, where a path was listed by a
+    dataset's own file (`where`), for one that leads out of the dataset."""
+    path = Path(name)
+    if not path.name or (where is not None and (path.is_absolute() or ".." in path.parts)):
+        raise InputError(f"{where or 'the table'} names the photo '{name}': expected a path in the dataset's folder")
+    return path.with_suffix("").as_posix()
 
 
 def read_table(file: Path, needed: list[str]) -> pd.DataFrame:
     """A CSV (every column as text, nothing read as missing) or Parquet file that has at least the `needed` columns."""
-    import pandas as pd
-
-    try:
-        if file.suffix.lower() == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except ImportError:
-        raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's own parser errors are ValueErrors
-        raise InputError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from None
+    table = read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file, "table")
     missing = [column for column in needed if column not in table]
     if missing:
         raise InputError(
@@ -109,6 +110,19 @@ def read_table(file: Path, needed: list[str]) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{file} has no rows: expected a row per photo")
     return table
+
+
+def read_parquet(file: Path) -> pd.DataFrame:
+    """A Parquet file."""
+    import pandas as pd
+
+    data = read_bytes(file, "table")
+    with refusing(f"{file} cannot be read as a table"):
+        try:
+            table = pd.read_parquet(io.BytesIO(data))
+        except ImportError:
+            raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
+        return table.reset_index(drop=table.index.name is None).rename(columns=str)
 
 
 def _numbers(table: pd.DataFrame, column: str, file: Path) -> pd.Series[float]:

@@ -18,6 +18,7 @@ from efface.data.photos import Unusable, size_of
 from efface.datasets.card import Card
 from efface.datasets.folder import read_people, read_table
 from efface.errors import InputError
+from efface.files import read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +63,7 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     """The photos with what classifiers said of their people: predictions of 2009, not anybody's own word."""
     import pandas as pd
 
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.attributes {file} cannot be read: {error}") from None
+    lines = [line.rstrip() for line in read_lines(file, "data.attributes")]
     head = next((line for line in lines if line.startswith("#") and "\tperson\timagenum\t" in line), None)
     if head is None:
         raise InputError(
@@ -73,7 +71,9 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
             "expected lfw_attributes.txt, its words separated by tabs"
         )
     names = [name.strip().replace(" ", "_") for name in head.split("\t")[3:]]
-    rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    if len({*names, *table.columns}) < len(names) + len(table.columns):
+        raise InputError(f"data.attributes {file} names an attribute twice, or calls one {', '.join(table.columns)}")
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
     for row in rows:
         if len(row) != len(names) + 2:
             raise InputError(
@@ -100,6 +100,8 @@ def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
 
     points = read_table(file, ["path", *(f"{side}_eye_{axis}" for side in ("left", "right") for axis in "xy")])
     points = points.set_index(points["path"].str.rsplit(".", n=1).str[0])
+    if points.index.has_duplicates:
+        raise InputError(f"{file} names '{points.index[points.index.duplicated()][0]}' twice: which is meant?")
     eyes = (
         points[[f"{name[:-2]}_eye_{name[-1]}" for name in EYES]]
         .apply(pd.to_numeric, errors="coerce")

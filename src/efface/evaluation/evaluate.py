@@ -9,16 +9,17 @@ import numpy as np
 from scipy import stats
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.attacks import auc, membership_scores_of
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, Vector, measure
 from efface.measures.distances import REPLICATES, average_gap, cka, equalised_odds, nearer, tow, wasserstein
 from efface.measures.fairness import (
     between_groups,
     disparity,
+    harm,
     harmed_group,
     increase,
     means_on_test,
-    price,
     shares_by_group,
 )
 from efface.measures.intersections import intersections
@@ -32,7 +33,7 @@ MOST_ALIGNED, TIMES_ALIGNED = 500, 101
 """Faces and resamples in which embeddings are aligned: each costs a matrix product."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scored:
     """One model's predictions, scored face by face."""
 
@@ -68,40 +69,51 @@ def constant_prediction(scored: Scored, task: Task) -> Scored:
 def evaluate(
     model: Scored,
     original: Scored,
-    reference: Scored,
+    reference: Scored | None,
     task: Task,
     bootstrap: Bootstrap,
     before: Scored | None = None,
     harmed: str | None = None,
-) -> dict[str, Measure]:
-    """All measures of one model; `before` is the stage it was made from, where that is not the original; `harmed` the
-    group that asks to be forgotten (default: the one most of the forgotten are of).
+) -> dict[MeasureKey, Measure]:
+    """All measures of one model.
 
-    All answered the same faces in the same order.
+    reference: retrained without the forgotten; what only such a model can tell is left out where there is none.
+    before: the stage it was made from, where that is not the original. harmed: the group that asks to be forgotten
+    (default: the one most of the forgotten are of). All answered the same faces in the same order.
     """
     predictions, signal = model.predictions, task.signal.about
     abouts = {name: (score.aim, score.about) for name, score in task.scores.items()}
     measures = utility(predictions, model.scores, abouts, bootstrap)
     measures |= membership(predictions, model.signal, bootstrap, signal)
-    measures |= forgetting(predictions, model.signal, original.signal, reference.signal, bootstrap, signal)
+    without = reference.signal if reference else None
+    measures |= forgetting(predictions, model.signal, original.signal, without, bootstrap, signal)
     measures |= task.more(predictions, original.predictions, bootstrap)
     harmed = harmed_group(predictions) if harmed is None else harmed
-    measures |= distances(model, original, reference, task, bootstrap, harmed)
+    if reference is not None:
+        measures |= distances(model, original, reference, task, bootstrap, harmed)
+    if not predictions.rows("test").any():
+        return measures
+    bases = {"original": original, "reference": reference, "stage before": before}
     for score in dict.fromkeys((task.error, task.harm_score)):
-        now, first, without = (
-            means_on_test(predictions, scored.scores[score], bootstrap, harmed)
-            for scored in (model, original, reference)
-        )
-        measures |= increase(now, first, score, "original") | increase(now, without, score, "reference")
-        measures |= disparity(now, first, harmed, score, "original")
-        measures |= disparity(now, without, harmed, score, "reference")
-        measures |= price(now, first, without, score) | between_groups(now, score)
+        now = means_on_test(predictions, model.scores[score], bootstrap, harmed)
+        base = {
+            name: means_on_test(predictions, one.scores[score], bootstrap, harmed) for name, one in bases.items() if one
+        }
+        for against in base:
+            measures |= increase(now, base[against], score, against)
+        for against in base.keys() & {"original", "reference"}:
+            measures |= disparity(now, base[against], harmed, score, against)
+        if "reference" in base:
+            measures |= harm(now, base["original"], base["reference"], score)
+        measures |= between_groups(now, score)
         measures |= intersections(
-            predictions, model.scores[score], original.scores[score], reference.scores[score], score, bootstrap
+            predictions,
+            model.scores[score],
+            original.scores[score],
+            reference.scores[score] if reference else None,
+            score,
+            bootstrap,
         )
-        if before is not None:
-            earlier = means_on_test(predictions, before.scores[score], bootstrap, harmed)
-            measures |= increase(now, earlier, score, "stage before")
     return measures | shares_by_group(
         model.scores[task.accuracy_score], predictions, task.accuracy_score, bootstrap, harmed
     )
@@ -114,16 +126,16 @@ def distances(
     task: Task,
     bootstrap: Bootstrap,
     harmed: str,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`distance/...`: how far a model is from the retrained reference, by its answers to the same faces."""
     predictions, other = model.predictions, reference.predictions
     rows = {split: predictions.rows(split) for split in ("forget", "test")}
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     for name, difference in task.differences.items():
         aim: Aim = "high" if name in ("agreement", "neighbours") else "low"
         values = difference.of(predictions, other)
         found |= {
-            f"distance/{name}/{split}": measure(
+            MeasureKey("distance", name, split=split): measure(
                 bootstrap.means(values, some),
                 aim,
                 f"{difference.about}; model and retrained reference, on {split} faces",
@@ -134,19 +146,19 @@ def distances(
     ours, theirs = (accuracies(scored, task, bootstrap, harmed) for scored in (model, reference))
     share = task.accuracy_score.replace("_", " ")
     ends = ("forget", "retain", "test")
-    found["distance/tow"] = measure(
+    found[MeasureKey("distance", "tow")] = measure(
         tow([ours[name] for name in ends], [theirs[name] for name in ends]),
         "high",
         f"tug of war: product of 1 − |difference to the reference| of {share} on forgotten, retained and test faces",
     )
     if "attack" in ours and "attack" in theirs:
         named = ("attack", "retain", "test")
-        found["distance/tow_mia"] = measure(
+        found[MeasureKey("distance", "tow_mia")] = measure(
             tow([ours[name][:REPLICATES] for name in named], [theirs[name][:REPLICATES] for name in named]),
             "high",
             f"the same with the attack's AUC in the place of {share} on the forgotten",
         )
-        found["distance/avg_gap"] = measure(
+        found[MeasureKey("distance", "avg_gap")] = measure(
             average_gap(*({name: values[:REPLICATES] for name, values in side.items()} for side in (ours, theirs))),
             "high",
             f"100 minus the mean gap in points to the reference: {share} on retained, forgotten and test faces "
@@ -154,7 +166,7 @@ def distances(
         )
     photos = bootstrap.photos(rows["forget"], REPLICATES)
     known = np.isfinite(model.signal[rows["forget"]]) & np.isfinite(reference.signal[rows["forget"]])
-    found["distance/wasserstein/signal"] = measure(
+    found[MeasureKey("distance", "wasserstein/signal")] = measure(
         wasserstein(model.signal[rows["forget"]][known], reference.signal[rows["forget"]][known], photos[:, known]),
         "low",
         f"Wasserstein distance of the {task.signal.about} on the forgotten, model and retrained reference",
@@ -164,7 +176,7 @@ def distances(
             np.asarray(one.outputs, np.float64)[rows["forget"]].reshape(len(known), -1).T
             for one in (predictions, other)
         )
-        found["distance/wasserstein/answers"] = measure(
+        found[MeasureKey("distance", "wasserstein/answers")] = measure(
             np.mean([wasserstein(a, b, photos) for a, b in zip(here, there, strict=True)], axis=0),
             "low",
             "Wasserstein distance of the answered coordinates on the forgotten, in pixels; mean over coordinates",
@@ -174,7 +186,7 @@ def distances(
             picked = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(some))[:MOST_ALIGNED])
             if len(picked) > 1:
                 weights = bootstrap.weights[:TIMES_ALIGNED, bootstrap.cluster[picked]].astype(np.float64)
-                found[f"distance/cka/{split}"] = measure(
+                found[MeasureKey("distance", "cka", split=split)] = measure(
                     cka(
                         np.asarray(predictions.outputs[picked], np.float64),
                         np.asarray(other.outputs[picked], np.float64),
@@ -245,6 +257,6 @@ def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
     )
 
 
-def records(measures: Mapping[str, Measure]) -> dict[str, MeasureRecord]:
+def records(measures: Mapping[MeasureKey, Measure]) -> dict[MeasureKey, MeasureRecord]:
     """Measures as they stand in `results.json`."""
     return {name: MeasureRecord(**asdict(measure)) for name, measure in measures.items()}

@@ -101,7 +101,9 @@ def collect(
     error = np.stack([scored[name].scores[task.distribution_score] for name in models])
     rows, why = choose(seen, task.pictured, error, random, changed, np.random.default_rng(seed))
     nearest, found = (
-        matches(splits, list(predictions.values()), rows) if task.name == "recognition" else (np.zeros(0), np.zeros(0))
+        matches(splits, list(predictions.values()), rows)
+        if task.outputs == "embeddings"
+        else (np.zeros(0), np.zeros(0))
     )
     membership_score = np.stack([attacked[name][1] for name in models]).astype(np.float32)
     standing_out = most_exposed(seen, membership_score, shown)

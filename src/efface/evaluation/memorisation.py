@@ -15,6 +15,7 @@ from torch import nn
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Faces, Splits
+from efface.measure_key import MeasureKey
 from efface.measures.attacks import auc, membership_scores_of
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
@@ -31,7 +32,7 @@ MOST = 3000
 """Photos of a split that are looked at: features of all layers are held at once."""
 
 
-def memorisation(model: nn.Module, splits: Splits, task: Task, loader: BatchLoader) -> dict[str, Measure]:
+def memorisation(model: nn.Module, splits: Splits, task: Task, loader: BatchLoader) -> dict[MeasureKey, Measure]:
     """`memorisation/LAYER`: AUC of the task's signal under the mean answer of each face's nearest public faces, the
     forgotten against people of `val` of the same groups (and class). No public face or nobody of `val`: nothing."""
     if len(splits.public) < NEIGHBOURS or not len(splits.val):
@@ -47,7 +48,7 @@ def memorisation(model: nn.Module, splits: Splits, task: Task, loader: BatchLoad
         targets=np.concatenate([faces.targets for faces in asked.values()]),
     )
     bootstrap = Bootstrap(predictions, REPLICATES)
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     parts = depths(model)
     public = seen_by(model, parts, some_of(splits.public), loader)
     sides_seen = [seen_by(model, parts, faces, loader) for faces in asked.values()]
@@ -58,7 +59,7 @@ def memorisation(model: nn.Module, splits: Splits, task: Task, loader: BatchLoad
             predictions, -task.signal.of(replace(predictions, outputs=said)), bootstrap, people=False, times=REPLICATES
         )
         if membership_scores is not None:
-            found[f"memorisation/{name}"] = measure(
+            found[MeasureKey("memorisation", name)] = measure(
                 auc(membership_scores),
                 "none",
                 f"AUC of the {task.signal.about}, the forgotten against validation people, of what "

@@ -19,9 +19,8 @@ from efface.experiment.loading import load_sources
 from efface.experiment.resolve import ResolvedPlan
 from efface.experiment.shadows import Shadow, shadows_of
 from efface.experiment.store import ModelStore, Stage
-from efface.plan.tables import REFERENCE
 from efface.progress import Progress
-from efface.results import Environment
+from efface.results import REFERENCE, Environment
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Arm:
     """Pairs to tell apart, of people no model was trained on."""
     stages: tuple[Stage, ...]
     """Every model to be made, each after the one it starts from."""
-    spare: Stage | None
+    extra_reference: Stage | None
     """The reference of one more seed, where the plan has one alone and is audited: every distance needs its floor."""
     shadows: tuple[Shadow, ...]
     """Models that know how others would have answered."""
@@ -50,13 +49,13 @@ class Arm:
     @property
     def models(self) -> list[Stage]:
         """Every model that is looked at, shadows aside."""
-        return [*self.stages, *([self.spare] if self.spare else [])]
+        return [*self.stages, *([self.extra_reference] if self.extra_reference else [])]
 
-    def other_reference(self, seed: int) -> Stage | None:
+    def second_reference(self, seed: int) -> Stage | None:
         """A reference of another seed than this one, if there is any."""
         seeds = self.resolved.plan.seeds
         after = seeds[(seeds.index(seed) + 1) % len(seeds)]
-        return self.spare if after == seed else self.stage(REFERENCE, after)
+        return self.extra_reference if after == seed else self.stage(REFERENCE, after)
 
 
 def set_up(
@@ -83,10 +82,18 @@ def set_up(
         stage for seed in plan.seeds for stage in stages_of_seed(builder, so_far, len(names), materials, seed)
     )
     audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
-    spare = reference(builder, splits, len(names), plan.seeds[0] + 1) if audited else None
+    extra_reference = reference(builder, splits, len(names), plan.seeds[0] + 1) if audited else None
     shadows = shadows_of(builder, divided[-1], splits, len(names))
     return Arm(
-        name, resolved, splits, names if resolved.task.labels != "none" else (), sets, stages, spare, shadows, store
+        name,
+        resolved,
+        splits,
+        names if resolved.task.labels != "none" else (),
+        sets,
+        stages,
+        extra_reference,
+        shadows,
+        store,
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from efface.audit.attacks import AttackedModel, attack_model, audit, nonmember_control, strongest
-from efface.audit.verdict import concerns_others
+from efface.audit.assess import assess
+from efface.audit.attacks import attack_model, audit, nonmember_control, strongest
 from efface.data.batches import BatchLoader
 from efface.evaluation.evaluate import Scored, constant_prediction, evaluate, records, score_faces
 from efface.evaluation.evidence import collect, evidence_path, salt
@@ -20,14 +20,14 @@ from efface.experiment.search import read_search
 from efface.experiment.signatures import PREDICTING, code_of_packages, signature_of
 from efface.experiment.store import Stage
 from efface.files import save_columns, write_csv
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.confusion import interclass_confusion
 from efface.measures.cost import weights_moved
 from efface.measures.intersections import group_tables
 from efface.measures.membership import membership
-from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
 from efface.progress import Progress
-from efface.results import Cost, Evaluation, Search
+from efface.results import CONSTANT, NONMEMBERS, ORIGINAL, REFERENCE, SECOND_REFERENCE, Cost, Evaluation, Search
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Assessed:
     """Attacks on people nobody was trained on, and one answer for everybody: rows of no model."""
 
 
-def assess(arm: Arm, out: Path, progress: Progress) -> Assessed:
+def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
     """A row per model and seed; leaves the arm's evidence in `out`."""
     task, plan, store, count = arm.resolved.task, arm.resolved.plan, arm.store, len(arm.models)
     seen = questions(arm)
@@ -54,22 +54,28 @@ def assess(arm: Arm, out: Path, progress: Progress) -> Assessed:
     bootstrap = Bootstrap(predictions[arm.stages[0]])
     known = {seed: knowledge(arm, scored, seed) for seed in plan.seeds} if plan.audit else {}
 
-    @cache
-    def attacked_model(stage: Stage, seed: int) -> AttackedModel:
-        return attack_model(scored[stage], known[seed], task)
+    attacked = {seed: cache(partial(attack_model, known=what, task=task)) for seed, what in known.items()}
 
-    def measured(stage: Stage, seed: int, name: str) -> dict[str, Measure]:
-        before = scored.get(stage.before) if stage.before and stage.before.before else None
-        original, reference = scored[arm.stage(ORIGINAL, seed)], scored[arm.stage(REFERENCE, seed)]
-        found = evaluate(scored[stage], original, reference, task, bootstrap, before, plan.forget.group) | moved(
-            arm, stage
+    def measured(one: Scored, seed: int, name: str, before: Scored | None = None) -> dict[MeasureKey, Measure]:
+        return assess(
+            one,
+            scored[arm.stage(ORIGINAL, seed)],
+            scored[arm.stage(REFERENCE, seed)],
+            task,
+            bootstrap=bootstrap,
+            before=before,
+            harmed=plan.forget.group,
+            known=known.get(seed),
+            row=name,
+            attacked=attacked.get(seed),
         )
+
+    def of_stage(stage: Stage, seed: int, name: str) -> dict[MeasureKey, Measure]:
+        before = scored.get(stage.before) if stage.before and stage.before.before else None
+        found = measured(scored[stage], seed, name, before) | moved(arm, stage)
         if plan.forget.confuse:
             one, other = (arm.names.index(name) for name in plan.forget.confuse)
             found |= interclass_confusion(scored[stage].predictions, (one, other), bootstrap)
-        if plan.audit:
-            without = attacked_model(arm.stage(REFERENCE, seed), seed)
-            found |= audit(attacked_model(stage, seed), without, known[seed], bootstrap, name)
         if stage.name in (ORIGINAL, REFERENCE) and any(one.use == "lookalikes" for one in plan.methods.values()):
             model = arm.store.model(stage)
             found |= memorisation(model, arm.splits, task, BatchLoader(arm.store.device, seed))
@@ -77,30 +83,31 @@ def assess(arm: Arm, out: Path, progress: Progress) -> Assessed:
             found |= relearned(arm, stage, seed)
         return found
 
+    def on_nonmembers(original: Stage, reference: Stage, seed: int) -> dict[MeasureKey, Measure]:
+        """Every attack with half of the strangers in the place of the forgotten."""
+        nobody, unseen = (attacked[seed](nonmember_control(scored[one])) for one in (original, reference))
+        found = membership(nobody.scored.predictions, nobody.scored.signal, bootstrap, task.signal.about)
+        return found | audit(nobody, unseen, known[seed], bootstrap, NONMEMBERS)
+
     rows = [
-        row(arm, stage, stage.seed, measured(stage, stage.seed, stage.name))
+        row(arm, stage, stage.seed, of_stage(stage, stage.seed, stage.name))
         for stage in progress.track(arm.stages, len(arm.stages), "measuring")
     ]
     controls = []
     for seed in plan.seeds:
         original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
-        if other := arm.other_reference(seed):
-            rows.append(row(arm, other, seed, measured(other, seed, OTHER_SEED), name=OTHER_SEED))
+        if other := arm.second_reference(seed):
+            rows.append(row(arm, other, seed, of_stage(other, seed, SECOND_REFERENCE), name=SECOND_REFERENCE))
         if plan.audit:
-            nobody, unseen = (
-                attack_model(nonmember_control(scored[stage]), known[seed], task) for stage in (original, reference)
-            )
-            found = membership(nobody.scored.predictions, nobody.scored.signal, bootstrap, task.signal.about)
-            found |= audit(nobody, unseen, known[seed], bootstrap, NOBODY)
-            controls.append(row(arm, original, seed, found, name=NOBODY))
-        if task.constant is not None and any(map(concerns_others, plan.accept)):
+            controls.append(row(arm, original, seed, on_nonmembers(original, reference, seed), name=NONMEMBERS))
+        if task.constant is not None and any(key.concerns_others for key in plan.accept):
             blind = constant_prediction(scored[reference], task)
-            found = evaluate(blind, scored[original], scored[reference], task, bootstrap, None, plan.forget.group)
+            found = evaluate(blind, scored[original], scored[reference], task, bootstrap, harmed=plan.forget.group)
             controls.append(row(arm, original, seed, found, name=CONSTANT))
     first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0]}
     first_seed = plan.seeds[0]
-    attacked = {
-        name: strongest(attacked_model(stage, first_seed), known[first_seed], name)
+    strongest_attacks = {
+        name: strongest(attacked[first_seed](scored[stage]), known[first_seed], name)
         if plan.audit
         else ("loss", -scored[stage].signal)
         for name, stage in first.items()
@@ -111,7 +118,7 @@ def assess(arm: Arm, out: Path, progress: Progress) -> Assessed:
         arm.names,
         {name: predictions[stage] for name, stage in first.items()},
         {name: scored[stage] for name, stage in first.items()},
-        attacked,
+        strongest_attacks,
         salt(out),
     )
     save_columns(evidence, evidence_path(out, arm.name))
@@ -160,13 +167,13 @@ def questions(arm: Arm) -> str:
     return signature_of([columns, [one.fingerprint for one in arm.sets], code_of_packages(*PREDICTING)])
 
 
-def moved(arm: Arm, stage: Stage) -> dict[str, Measure]:
+def moved(arm: Arm, stage: Stage) -> dict[MeasureKey, Measure]:
     """How far a stage's weights are from the original's of the same seed."""
-    original = arm.stage(ORIGINAL, arm.resolved.plan.seeds[0] if stage is arm.spare else stage.seed)
+    original = arm.stage(ORIGINAL, arm.resolved.plan.seeds[0] if stage is arm.extra_reference else stage.seed)
     return weights_moved(arm.store.weights(original), arm.store.weights(stage))
 
 
-def row(arm: Arm, stage: Stage, seed: int, measures: dict[str, Measure], name: str | None = None) -> Evaluation:
+def row(arm: Arm, stage: Stage, seed: int, measures: dict[MeasureKey, Measure], name: str | None = None) -> Evaluation:
     """What stands in the results for one model."""
     return Evaluation(
         arm=arm.name,
@@ -183,7 +190,7 @@ def cost(arm: Arm, stage: Stage) -> Cost:
     """What a stage and the stages before it took, the original's training aside, beside the reference's retraining."""
     paid = [arm.store.bill(one) for one in stage.line if one.name != ORIGINAL or one is stage]
     seconds, faces = sum(bill["seconds"] for bill in paid), sum(bill["faces"] for bill in paid)
-    retraining = arm.store.bill(stage if stage is arm.spare else arm.stage(REFERENCE, stage.seed))
+    retraining = arm.store.bill(stage if stage is arm.extra_reference else arm.stage(REFERENCE, stage.seed))
     is_original = stage.before is None and stage.name == ORIGINAL
     return Cost(
         seconds=seconds,

@@ -40,6 +40,7 @@ class ModelBuilder:
         plan, shape = self.resolved.plan, self.loaded.faces.shape
         about = {
             "task": plan.task,
+            "outputs": self.resolved.task.outputs,
             "model": plan.model.name,
             "model_settings": self.resolved.model_settings,
             "shape": shape,

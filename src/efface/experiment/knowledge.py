@@ -20,9 +20,10 @@ from efface.experiment.shadows import membership_mask, shadow_queries
 from efface.experiment.signatures import PREDICTING, TRAINING, code_of_packages, signature_of
 from efface.experiment.store import Stage
 from efface.files import write_text
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Measure
 from efface.measures.likelihood_ratios import ShadowSignals
-from efface.plan.tables import ORIGINAL, REFERENCE
+from efface.results import ORIGINAL, REFERENCE
 
 
 def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
@@ -57,7 +58,7 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
     others = [
         scored[stage].likelihood
         for stage in arm.models
-        if stage.name == REFERENCE and stage.seed != seed and stage is not arm.other_reference(seed)
+        if stage.name == REFERENCE and stage.seed != seed and stage is not arm.second_reference(seed)
     ]
     if not arm.shadows:
         return Knowledge(first_known(np.array(others), plan.rmia), None)
@@ -93,19 +94,19 @@ def first_known(values: Array, count: int) -> NDArray[np.float64]:
     return np.take_along_axis(np.asarray(values, np.float64), order, axis=0)[:count]
 
 
-def relearned(arm: Arm, stage: Stage, seed: int) -> dict[str, Measure]:
+def relearned(arm: Arm, stage: Stage, seed: int) -> dict[MeasureKey, Measure]:
     """`relearn/steps` and `relearn/ain` of one model; counted once and kept."""
     steps, theirs = (steps_of(arm, one, arm.stage(ORIGINAL, seed)) for one in (stage, arm.stage(REFERENCE, seed)))
     index = steps / theirs if steps is not None and theirs else None
     return {
-        "relearn/steps": Measure(
+        MeasureKey("relearn", "steps"): Measure(
             steps,
             steps,
             steps,
             "as retrained",
             "training steps on the forgotten until their loss is within 5% of the original's again",
         ),
-        "relearn/ain": Measure(
+        MeasureKey("relearn", "ain"): Measure(
             index,
             index,
             index,

@@ -14,6 +14,7 @@ from efface.measures.fairness import main_group
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import read_manifest
 from efface.results import Request
+from efface.tasks import Task
 
 
 def describe(arm: Arm) -> Request:
@@ -21,7 +22,7 @@ def describe(arm: Arm) -> Request:
     plan, parts = arm.resolved.plan, [(name, faces) for name, faces in arm.splits.items() if len(faces)]
     return Request(
         arm=arm.name,
-        task=plan.task,
+        task=arm.resolved.task.card(),
         goal=plan.goal,
         forgotten_group=plan.forget.group or main_group(arm.splits.forget.groups),
         faces={
@@ -39,14 +40,14 @@ def describe(arm: Arm) -> Request:
         classes=list(arm.names),
         round=plan.forget.round,
         skew=plan.forget.skew if isinstance(plan.forget.skew, float) else None,
-        warnings=[*warnings_of(plan), *doubtful_names(parts)],
+        warnings=[*warnings_of(plan, arm.resolved.task), *doubtful_names(parts)],
         pairs={one.name: len(one) for one in arm.sets},
         pairs_left_out={one.name: one.left_out for one in arm.sets},
         sources=[source_card(source) for source in plan.data],
     )
 
 
-def warnings_of(plan: Plan) -> list[str]:
+def warnings_of(plan: Plan, task: Task) -> list[str]:
     """What a reader must know before believing a number."""
     said = [
         f"“{name}” was trained on the non-members that the attack is scored with: its attack says nothing."
@@ -75,7 +76,7 @@ def warnings_of(plan: Plan) -> list[str]:
             f"The first {plan.forget.first:,} photos were forgotten, wherever that cut: of one person some "
             "photos may be retained."
         )
-    if plan.audit is not None and plan.split.held_back and plan.task == "recognition":
+    if plan.audit is not None and plan.split.held_back and task.outputs == "embeddings":
         said.append(
             f"{plan.split.held_back} photos of each trained person are held back and none of a stranger's: the "
             "forgotten and strangers differ in how many photos they have, and an attack may see that; for an "

@@ -14,12 +14,12 @@ from efface.data.names import normal
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
-from efface.methods import METHODS, Method, tasks_of
+from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models import MODELS
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
 from efface.settings import validated
-from efface.tasks import TASKS, Task
+from efface.tasks import Task, task_named
 from efface.training.train import train
 from efface.user_code import function_named
 
@@ -77,7 +77,7 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
     for source in plan.data:
         _check_source(source, where)
     build = _named(MODELS, plan.model.name, f"{where}: model")
-    task = _named(TASKS, plan.task, f"{where}: task")
+    task = task_named(plan.task, f"{where}: task")
     if plan.model.name not in task.models:
         raise InputError(
             f"{where}: model '{plan.model.name}' does not answer task '{plan.task}': choose {' or '.join(task.models)}"
@@ -87,9 +87,9 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
     model_settings = validated(build, plan.model.settings, f"{where}: model '{plan.model.name}'")
     if "factory" in model_settings:
         function_named(model_settings["factory"])
-    if plan.verify and plan.task != "recognition":
-        raise InputError(f"{where}: verify is for the task recognition, not '{plan.task}': leave it out")
-    if plan.forget.confuse and plan.task != "classes":
+    if plan.verify and task.outputs != "embeddings":
+        raise InputError(f"{where}: verify is for tasks that answer with embeddings, not '{plan.task}': leave it out")
+    if plan.forget.confuse and task.labels != "one":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
     if plan.forget.group is not None:  # groups are under one spelling everywhere
         forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
@@ -100,11 +100,11 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         build=build,
         model_settings=model_settings,
         train_settings=validated(train, plan.train, f"{where}: train"),
-        stages=tuple(_resolved_method(name, plan, where) for name in plan.methods),
+        stages=tuple(_resolved_method(name, plan, task, where) for name in plan.methods),
     )
 
 
-def _resolved_method(name: str, plan: Plan, where: str) -> ResolvedMethod:
+def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedMethod:
     stage = plan.methods[name]
     method = (
         function_named(stage.use, f"{where}: methods.{name}: use")
@@ -118,10 +118,9 @@ def _resolved_method(name: str, plan: Plan, where: str) -> ResolvedMethod:
             f"takes {', '.join(wanted)}, then settings"
         )
     settings = validated(method, stage.settings, f"{where}: methods.{name}")
-    works_on = tasks_of(stage.use)
-    if plan.task not in works_on:
+    if not works_on(stage.use, task):
         raise InputError(
-            f"{where}: methods.{name}: {stage.use} works on {' and '.join(works_on)}, not on '{plan.task}'"
+            f"{where}: methods.{name}: {stage.use} works on {' and '.join(tasks_of(stage.use))}, not on '{task.name}'"
         )
     for setting in stage.search:
         if setting in stage.settings:

@@ -13,7 +13,7 @@ from efface.audit.verdict import verdicts
 from efface.errors import InputError
 from efface.evaluation.evaluate import summarise
 from efface.experiment.arm import set_up
-from efface.experiment.assess import assess, searched
+from efface.experiment.assess import assess_arm, searched
 from efface.experiment.loading import check_paths
 from efface.experiment.request import describe
 from efface.experiment.resolve import resolve
@@ -21,7 +21,7 @@ from efface.experiment.shadows import all_stages
 from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
 from efface.experiment.workers import make_shadows
 from efface.files import write_text
-from efface.plan.tables import Plan, judged_by_their_own
+from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
 from efface.results import Results, Thresholds, read_results, write_results
 from efface.training.environment import deterministic_torch, device_named, environment
@@ -63,7 +63,7 @@ def run(
                     arm.store.make(stage)
         make_shadows(arms, plans, out, here, machine, progress)
 
-        assessed = {arm.name: assess(arm, out, progress) for arm in arms}
+        assessed = {arm.name: assess_arm(arm, out, progress) for arm in arms}
         evaluations = [row for one in assessed.values() for row in one.rows]
         results = Results(
             signature=signature,
@@ -80,7 +80,7 @@ def run(
                     summarise([*one.rows, *one.controls]),
                     plans[name].accept,
                     resolved[name].task.error,
-                    judged_by_their_own(plans[name]),
+                    trained_on_nonmembers(plans[name]),
                 )
             ],
             thresholds=thresholds,

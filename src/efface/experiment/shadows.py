@@ -23,26 +23,24 @@ from efface.errors import InputError
 from efface.experiment.builder import ModelBuilder, chain_to
 from efface.experiment.store import Stage
 from efface.measures.predictions import Predictions
+from efface.tasks import Task
 
 Way = Literal["in turn", "processes", "stacked"]
 
-STACKS = ("eyes", "classes", "attributes")
-"""Tasks whose networks can be stacked; the library that computes recognisers' losses cannot work on a stack."""
 
-
-def way_of(asked: Literal["auto"] | Way, task: str, device: str, threads: int) -> Way:
+def way_of(asked: Literal["auto"] | Way, task: Task, device: str, threads: int) -> Way:
     """How shadows are made where the plan leaves it open: by what is fastest (benchmarks/many_models.py).
 
     Raises InputError for a stack of networks that cannot be stacked.
     """
-    if asked == "stacked" and task not in STACKS:
+    if asked == "stacked" and not task.stackable:
         raise InputError(
-            f"audit.train = 'stacked' works on {', '.join(STACKS)}, not on '{task}': give 'processes' or leave it out"
+            f"audit.train = 'stacked' does not work on task '{task.name}': give 'processes' or leave it out"
         )
     if asked != "auto":
         return asked
     if device != "cpu":
-        return "stacked" if task in STACKS else "in turn"
+        return "stacked" if task.stackable else "in turn"
     return "processes" if threads > 1 else "in turn"
 
 
@@ -67,7 +65,7 @@ def shadows_of(builder: ModelBuilder, raw: Splits, settled: Splits, classes: int
     audit, task, model = builder.resolved.plan.audit, builder.resolved.task, builder.resolved.plan.model
     if audit is None or not audit.shadows:
         return ()
-    way = way_of(audit.train, task.name, builder.store.device.type, builder.machine.threads)
+    way = way_of(audit.train, task, builder.store.device.type, builder.machine.threads)
     how = [way, 1 if way == "processes" else builder.machine.threads, *([audit.shadows] if way == "stacked" else [])]
     splits = raw if task.labels == "none" else settled
     people = audited_people(splits)

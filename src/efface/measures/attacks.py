@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
 from efface.measures.predictions import Predictions
 
@@ -102,15 +103,16 @@ def attack_measures(
     only: Collection[str] = (),
     times: int = REPLICATES,
     fewest: int = FEWEST_PEOPLE,
-) -> dict[str, Measure]:
-    """`NAME/QUESTION/LEVEL` of one attack, per photo and per person. about: who attacks, "somebody who ..."; only: the
-    measures to make, less NAME (default: all); fewest: people on either side it takes to say anything."""
+) -> dict[MeasureKey, Measure]:
+    """`attack/NAME/QUESTION/LEVEL` of one attack, or `membership/QUESTION/LEVEL` where it has no name, per photo and
+    per person. about: who attacks, "somebody who ..."; only: the questions and levels asked (default: all); fewest:
+    people on either side it takes to say anything."""
     _, strangers, left_out = members_and_nonmembers(predictions, np.isfinite(membership_score))
     if not strangers.any():
         nobody = "no stranger is of the forgotten's groups, so no attack can be scored"
-        return {f"{name}/auc/photo": Measure(None, None, None, "as retrained", nobody)}
+        return {key_of(name, "auc", "photo"): Measure(None, None, None, "as retrained", nobody)}
     less = f"; {left_out} photos of groups without strangers left out" if left_out else ""
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     for level in ("photo", "person"):
         membership_scores = membership_scores_of(
             predictions, membership_score, bootstrap, people=level == "person", times=times
@@ -127,7 +129,7 @@ def attack_measures(
                 if len(membership_scores.others) < needed
                 else ""
             )
-            found[f"{name}/{question}/{level}"] = (
+            found[key_of(name, question, level)] = (
                 Measure(None, None, None, "as retrained", sentence + lacking)
                 if lacking
                 else measure(
@@ -135,6 +137,13 @@ def attack_measures(
                 )
             )
     return found
+
+
+def key_of(attack: str, question: str, level: str) -> MeasureKey:
+    """The key of a question asked of an attack; "" is the attack that every run makes."""
+    if not attack:
+        return MeasureKey("membership", question, level=level)
+    return MeasureKey("attack", f"{attack}/{question}", level=level)
 
 
 def too_few(predictions: Predictions, membership_score: Array, fewest: int) -> bool:
@@ -157,10 +166,10 @@ def advantage_over_reference(
     membership_score: Array,
     at_reference: Array,
     bootstrap: Bootstrap,
-) -> dict[str, Measure]:
-    """`NAME/auc beyond reference/...`: how much better an attack does on a model than on the retrained reference, on
-    the same people in every draw. This, not one half, is what a forgotten person is owed to be zero."""
-    found: dict[str, Measure] = {}
+) -> dict[MeasureKey, Measure]:
+    """`attack/NAME/auc/against reference/...`: how much better an attack does on a model than on the retrained
+    reference, on the same people in every draw. This, not one half, is what a forgotten person is owed to be zero."""
+    found: dict[MeasureKey, Measure] = {}
     known = np.isfinite(membership_score) & np.isfinite(at_reference)
     now, then = (np.where(known, column, np.nan) for column in (membership_score, at_reference))
     for level in ("photo", "person"):
@@ -170,7 +179,7 @@ def advantage_over_reference(
             membership_scores_of(predictions, column, bootstrap, people=level == "person") for column in (now, then)
         )
         if here is not None and there is not None:
-            found[f"{name}/auc beyond reference/{level}"] = measure(
+            found[MeasureKey("attack", f"{name}/auc", against="reference", level=level)] = measure(
                 auc(here) - auc(there),
                 "as retrained",
                 f"AUC of this attack minus the same attack's on the retrained "

@@ -16,6 +16,7 @@ from scipy import ndimage, special, stats
 from scipy.spatial import distance
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
 from efface.measures.predictions import Predictions
 
@@ -44,7 +45,9 @@ def nomus(accuracy: Number, forgetting: Number, weight: float = 0.5) -> Number:
     return weight * accuracy + (1 - weight) * (1 - 2 * forgetting)
 
 
-def benchmark_measures(predictions: Predictions, loss: Array, right: Array, bootstrap: Bootstrap) -> dict[str, Measure]:
+def benchmark_measures(
+    predictions: Predictions, loss: Array, right: Array, bootstrap: Bootstrap
+) -> dict[MeasureKey, Measure]:
     """`benchmark/...`: what the benchmark reports of one model.
 
     loss, right (n,): of each face. Its "unseen" faces are the strangers here.
@@ -52,7 +55,7 @@ def benchmark_measures(predictions: Predictions, loss: Array, right: Array, boot
     there = [int((predictions.rows(split) & np.isfinite(loss)).sum()) for split in ("forget", "strangers")]
     if min(there) < FEWEST:
         few = f"the attack needs {FEWEST} forgotten and {FEWEST} strangers; here {there[0]} and {there[1]}"
-        return {"benchmark/attack": Measure(None, None, None, "as retrained", few)}
+        return {MeasureKey("benchmark", "attack"): Measure(None, None, None, "as retrained", few)}
     members, others = losses_of_both(predictions, np.isfinite(loss))
     both = np.concatenate([members, others])
     weights = bootstrap.weights[: REPLICATES + 1, bootstrap.cluster[both]].astype(np.float64)
@@ -62,27 +65,27 @@ def benchmark_measures(predictions: Predictions, loss: Array, right: Array, boot
     expected, highest = noise_floor(len(members), len(others))
     floor = f"two groups of {len(members)} and {len(others)} that nobody can tell apart"
     found = {
-        "benchmark/attack": measure(
+        MeasureKey("benchmark", "attack"): measure(
             attack,
             "as retrained",
             "accuracy of the benchmark's attack: a logistic regression on losses, forgotten "
             "against strangers (0.5: cannot tell)",
         ),
-        "benchmark/forgetting": measure(
+        MeasureKey("benchmark", "forgetting"): measure(
             forgetting, "as retrained", "forgetting score, |attack - 0.5| (0: cannot tell)"
         ),
-        "benchmark/forgetting floor": Measure(
+        MeasureKey("benchmark", "forgetting floor"): Measure(
             expected,
             0.0,
             highest,
             "none",
             f"the forgetting score to expect of {floor}, and its 95th percentile as the upper end",
         ),
-        "benchmark/js": js_of_losses(loss[members], loss[others], weights),
+        MeasureKey("benchmark", "js"): js_of_losses(loss[members], loss[others], weights),
     }
     for weight in WEIGHTS:
-        name = "benchmark/nomus" if weight == 0.5 else f"benchmark/nomus, utility weighs {weight:g}"
-        found[name] = measure(
+        name = "nomus" if weight == 0.5 else f"nomus, utility weighs {weight:g}"
+        found[MeasureKey("benchmark", name)] = measure(
             nomus(utility, forgetting, weight),
             "high",
             f"NoMUS: {weight:g} of the test accuracy and {1 - weight:g} of 1 - 2 * forgetting score"

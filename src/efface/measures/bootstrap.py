@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from efface.data.faces import Array
 from efface.measures.predictions import Predictions
 
 Aim = Literal["low", "high", "as retrained", "none"]
+Name = TypeVar("Name", bound=str)
 Vector = NDArray[np.float64]
 """(draws + 1,): the estimate, then one value per resample. Any arithmetic on such vectors keeps the pairing."""
 TOGETHER = "(intervals of all {} groups hold together)"
@@ -29,6 +30,8 @@ class Measure:
     high: float | None
     aim: Aim
     about: str
+    people: int | None = None
+    """How many people it is of, where they are too few for an interval."""
 
 
 def measure(vector: Vector, aim: Aim, about: str) -> Measure:
@@ -39,7 +42,7 @@ def measure(vector: Vector, aim: Aim, about: str) -> Measure:
     return Measure(float(vector[0]), float(low), float(high), aim, about)
 
 
-def simultaneous_intervals(vectors: Mapping[str, Vector], aim: Aim, abouts: Mapping[str, str]) -> dict[str, Measure]:
+def simultaneous_intervals(vectors: Mapping[Name, Vector], aim: Aim, abouts: Mapping[Name, str]) -> dict[Name, Measure]:
     """Several estimates whose intervals hold all at once, with 95% together: who looks at seven groups and picks the
     one that stands out has looked seven times.
 

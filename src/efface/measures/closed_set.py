@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
 
@@ -95,14 +96,14 @@ def closed_set(
     head: str = "head",
     weight: float = 0.5,
     threshold: float = 0.5,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`head/...`: accuracy, UES and the paper's other measures, each model through its own `centres`.
 
     threshold: confidence above which a photo counts as recalled (the paper's is not known). Empty without a head.
     """
     if not now.centres.size or not original.centres.size:
         return {}
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     accuracy: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for split, names in REPORTED.items():
         rows = now.rows(split)
@@ -116,7 +117,7 @@ def closed_set(
         accuracy[split] = means.pop("accuracy before"), means["accuracy"]
         for name, vector in means.items():
             aim, about = ABOUT[name]
-            found[f"{head}/{name}/{split}"] = measure(
+            found[MeasureKey(head, name, split=split)] = measure(
                 vector,
                 "low" if name == "accuracy" and split.startswith("forget") else aim,
                 f"{about}, {SPLITS[split]}, through the {head}",
@@ -125,7 +126,7 @@ def closed_set(
         if forget in accuracy and retain in accuracy:
             with np.errstate(divide="ignore", invalid="ignore"):
                 score = ues(*accuracy[forget], *accuracy[retain], weight)
-            found[f"{head}/ues{suffix}"] = measure(
+            found[MeasureKey(head, f"ues{suffix}")] = measure(
                 score,
                 "high",
                 f"UES, CURE's score, on {SPLITS[forget]} and {SPLITS[retain]} through the {head} (at "

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
 
 
-def interclass_confusion(predictions: Predictions, pair: tuple[int, int], bootstrap: Bootstrap) -> dict[str, Measure]:
+def interclass_confusion(
+    predictions: Predictions, pair: tuple[int, int], bootstrap: Bootstrap
+) -> dict[MeasureKey, Measure]:
     """`confusion/...`; pair: the numbers of the two classes. The truth of the forgotten is the wrong label."""
     one, other = pair
     guess = predictions.outputs.argmax(1)
@@ -22,12 +25,12 @@ def interclass_confusion(predictions: Predictions, pair: tuple[int, int], bootst
     swapped = np.where(predictions.targets == one, other, one)
     mistaken = (guess == swapped).astype(np.float64)
     sides = {
-        "forgotten": (believed, "share of the wrongly labelled forgotten that are answered with the wrong label"),
+        "forget": (believed, "share of the wrongly labelled forgotten that are answered with the wrong label"),
         "test": (mistaken, "share of test faces of the two classes that are answered as the other one"),
     }
-    rows = {"forgotten": predictions.rows("forget") & of_two, "test": predictions.rows("test") & of_two}
+    rows = {"forget": predictions.rows("forget") & of_two, "test": predictions.rows("test") & of_two}
     return {
-        f"confusion/{name}": measure(bootstrap.means(values, rows[name]), "as retrained", about)
+        MeasureKey("confusion", split=name): measure(bootstrap.means(values, rows[name]), "as retrained", about)
         for name, (values, about) in sides.items()
         if rows[name].any()
     }

@@ -16,6 +16,7 @@ from scipy import special
 from scipy.spatial.distance import cdist
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
 from efface.measures.predictions import Predictions
 
@@ -134,7 +135,7 @@ def by_class(right: Array, predictions: Predictions, bootstrap: Bootstrap) -> li
 # Nearer to which?
 
 
-def nearer(now: Array, original: Array, reference: Array, people: Array, seed: int = 0) -> dict[str, Measure]:
+def nearer(now: Array, original: Array, reference: Array, people: Array, seed: int = 0) -> dict[MeasureKey, Measure]:
     """`distance/nearer` and its p-value: the relative three-sample test.
 
     now, original, reference (n, s): s signals of the forgotten under each model; people (n,): whose faces. The squared
@@ -148,7 +149,7 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
         "the forgotten (-1: as the reference, 1: as the original)"
     )
     if len(known) < 4:
-        return {"distance/nearer": Measure(None, None, None, "low", about + " (too few faces)")}
+        return {MeasureKey("distance", "nearer"): Measure(None, None, None, "low", about + " (too few faces)")}
     known = np.sort(rng.permutation(known)[:MOST])
     sides = [side[known] for side in (now, original, reference)]
     pooled = np.concatenate(sides)
@@ -173,8 +174,8 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
     lean = (to_reference - to_original) / np.maximum(to_reference + to_original, 1e-12)
     wrong = (1 + float((to_reference[1:] >= to_original[1:]).sum())) / (1 + REPLICATES)
     return {
-        "distance/nearer": measure(lean, "low", about),
-        "distance/nearer, p": Measure(
+        MeasureKey("distance", "nearer"): measure(lean, "low", about),
+        MeasureKey("distance", "nearer/p"): Measure(
             wrong,
             wrong,
             wrong,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.vectors import units
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure, Vector, measure
 from efface.measures.fairness import max_over_geomean
 from efface.measures.predictions import Predictions
@@ -23,7 +24,7 @@ MOST = 2000
 REPLICATES = 400
 
 
-def error_rates(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
+def error_rates(predictions: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """`fmr/group` and `fnmr/group` among test people, whom no model was trained on, and the widest ratio between
     groups. The threshold is each model's own, from validation people; intervals resample people, both of a pair."""
     groups = groups_of(predictions) or [""]
@@ -31,8 +32,12 @@ def error_rates(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Mea
     threshold = threshold_at(np.concatenate(wrong), RATE) if wrong else None
     about = f"where one threshold lets through {RATE:.0%} of wrong pairs of validation people within a group"
     if threshold is None:
-        return {"fmr": Measure(None, None, None, "low", f"{about} (too few such pairs to place it)")}
-    found: dict[str, Measure] = {}
+        return {
+            MeasureKey("fmr", group="all"): Measure(
+                None, None, None, "low", f"{about} (too few such pairs to place it)"
+            )
+        }
+    found: dict[MeasureKey, Measure] = {}
     rates: dict[str, list[Vector]] = {"fmr": [], "fnmr": []}
     for group in groups:
         who = f" of group {group}" if group else ""
@@ -44,12 +49,12 @@ def error_rates(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Mea
             if vector is None:
                 continue
             rates[name].append(vector)
-            found[f"{name}/{group or 'all'}"] = measure(
+            found[MeasureKey(name, group=group or "all")] = measure(
                 vector, "low", f"share of {what.format(who)} among test people, {about}"
             )
     for name, vectors in rates.items():
         if len(vectors) > 1:
-            found[f"{name}/max over geomean"] = max_over_geomean(
+            found[MeasureKey("fairness", f"{name}/max over geomean")] = max_over_geomean(
                 np.stack(vectors), f"{name} of the worst group over the geometric mean of all groups' (1: all alike)"
             )
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+from efface.measure_key import ALL, MeasureKey
 from efface.measures.bootstrap import (
     Aim,
     Bootstrap,
@@ -21,7 +22,7 @@ from efface.measures.bootstrap import (
 )
 from efface.measures.distances import by_class
 from efface.measures.predictions import Predictions
-from efface.measures.utility import ALL, groups_of
+from efface.measures.utility import groups_of
 
 
 def main_group(groups: Array) -> str:
@@ -46,16 +47,19 @@ def means_on_test(
     return {name: bootstrap.means(score, mask) for name, mask in rows.items() if mask.any()}
 
 
-def increase(now: Mapping[str, Vector], base: Mapping[str, Vector], score: str, against: str) -> dict[str, Measure]:
+def increase(
+    now: Mapping[str, Vector], base: Mapping[str, Vector], score: str, against: str
+) -> dict[MeasureKey, Measure]:
     """`increase/score/against base/group`: by how many percent the error of each group grew, the intervals of all
     groups holding together, and of all faces."""
 
-    def named(groups: Sequence[str]) -> dict[str, Vector]:
-        return {f"increase/{score}/against {against}/{group}": 100 * (now[group] / base[group] - 1) for group in groups}
+    def named(groups: Sequence[str]) -> dict[MeasureKey, Vector]:
+        return {keys[group]: 100 * (now[group] / base[group] - 1) for group in groups}
 
     groups = [group for group in now if group not in (ALL, "others")]
+    keys = {group: MeasureKey("increase", score, against=against, group=group) for group in (ALL, *groups)}
     abouts = {
-        f"increase/{score}/against {against}/{group}": f"change of {score} against the {against} on test faces"
+        keys[group]: f"change of {score} against the {against} on test faces"
         f"{'' if group == ALL else f' of group {group}'}, in %"
         for group in (ALL, *groups)
     }
@@ -68,7 +72,7 @@ def disparity(
     harmed: str,
     score: str,
     against: str,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`disparity.../score/against`: the harmed group's increase beside everyone else's.
 
     The ratio is the eye study's (81.6 / 42.8 = 1.907). It means little where the others' increase may be zero,
@@ -89,44 +93,46 @@ def disparity(
         "low",
         f"increase of {score} of group {harmed} over everyone else's, against the {against} (1: all alike)",
     )
-    return {f"disparity_points/{score}/against {against}": points, f"disparity_ratio/{score}/against {against}": ratio}
+    return {
+        MeasureKey("disparity_points", score, against=against): points,
+        MeasureKey("disparity_ratio", score, against=against): ratio,
+    }
 
 
-def price(
+def harm(
     now: Mapping[str, Vector],
     original: Mapping[str, Vector],
     reference: Mapping[str, Vector],
     score: str,
-) -> dict[str, Measure]:
-    """`price/score/part/group`: a group's increase against the original in its two parts, in percent of the original.
+) -> dict[MeasureKey, Measure]:
+    """`harm of forgetting|method/score/group`: a group's increase against the original in its two parts, in percent of
+    the original.
 
     What forgetting had to cost (the reference shows it) and what the method added; they sum to the increase. The
     intervals of all groups hold together.
     """
     groups = [group for group in now if group not in (ALL, "others")]
-    found: dict[str, Measure] = {}
-    for part, aim, one, other, meaning in (
+    found: dict[MeasureKey, Measure] = {}
+    for family, aim, one, other, meaning in (
         (
-            "of forgetting",
+            "harm of forgetting",
             "none",
             reference,
             original,
             "what forgetting had to cost: the reference's {score} against the original's, in percent, for {whose}",
         ),
         (
-            "of method",
+            "harm of method",
             "low",
             now,
             reference,
             "what the method added to that, in percent of the original's {score}, for {whose}",
         ),
     ):
-        vectors = {
-            f"price/{score}/{part}/{group}": 100 * (one[group] - other[group]) / original[group]
-            for group in (ALL, *groups)
-        }
+        keys = {group: MeasureKey(family, score, group=group) for group in (ALL, *groups)}
+        vectors = {keys[group]: 100 * (one[group] - other[group]) / original[group] for group in (ALL, *groups)}
         abouts = {
-            f"price/{score}/{part}/{group}": meaning.format(
+            keys[group]: meaning.format(
                 score=score, whose="all test faces" if group == ALL else f"test faces of group {group}"
             )
             for group in (ALL, *groups)
@@ -137,7 +143,7 @@ def price(
     return found
 
 
-def between_groups(now: Mapping[str, Vector], score: str) -> dict[str, Measure]:
+def between_groups(now: Mapping[str, Vector], score: str) -> dict[MeasureKey, Measure]:
     """`fairness/score/...` over groups: the worst one's error, the worst over the geometric mean, and the widest gap,
     each with bounds from intervals that hold for all groups at once.
 
@@ -147,13 +153,13 @@ def between_groups(now: Mapping[str, Vector], score: str) -> dict[str, Measure]:
     errors = np.stack([vector for group, vector in now.items() if group not in (ALL, "others")] or [now[ALL]])
     gap, low, high = widest_gap(errors) if np.isfinite(errors).all() else (None, None, None)
     return {
-        f"fairness/{score}/worst group": largest(
+        MeasureKey("fairness", f"{score}/worst group"): largest(
             errors, "low", f"{score} of the group that fares worst, on test faces"
         ),
-        f"fairness/{score}/max over geomean": max_over_geomean(
+        MeasureKey("fairness", f"{score}/max over geomean"): max_over_geomean(
             errors, f"the worst group's {score} over the geometric mean of all groups' (1: all alike)"
         ),
-        f"fairness/{score}/gap": Measure(
+        MeasureKey("fairness", f"{score}/gap"): Measure(
             gap, low, high, "low", f"{score} of the worst group minus that of the best, on test faces (0: all alike)"
         ),
     }
@@ -177,14 +183,14 @@ def shares_by_group(
     share: str,
     bootstrap: Bootstrap,
     harmed: str,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`fairness/share/...`: equalised odds difference, and the share in the forgotten's group ("GA"), which is one of a
     class, as De Min et al. have it, where all forgotten of the group are of one."""
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     gaps = [widest_gap(np.stack(cells)) for cells in by_class(right, predictions, bootstrap) if len(cells) > 1]
     if gaps:
         value, low, high = np.mean(gaps, axis=0)
-        found[f"fairness/{share}/equalised odds"] = Measure(
+        found[MeasureKey("fairness", f"{share}/equalised odds")] = Measure(
             float(value),
             float(low),
             float(high),
@@ -197,7 +203,7 @@ def shares_by_group(
     if predictions.targets.ndim == 1 and predictions.outputs.ndim == 2 and len(np.unique(asked)) == 1:
         mine &= predictions.targets == asked[0]
     if mine.any():
-        found[f"fairness/{share}/forgotten's group"] = measure(
+        found[MeasureKey("fairness", f"{share}/forgotten's group")] = measure(
             bootstrap.means(right, mine),
             "high",
             f"{share} on test faces of the forgotten's group {harmed}, of their class where they all have one (GA)",

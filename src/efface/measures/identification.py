@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
 from efface.measures.verification import FALSE_ACCEPTS, threshold_at
@@ -49,10 +50,10 @@ def cohorts(predictions: Predictions) -> dict[str, Cohort]:
     return {name: cohort for name, cohort in everyone.items() if cohort.enrolled.any() and cohort.probes.any()}
 
 
-def identification(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
-    """`rank1/...`, `tar_at_.../...` and `relearn/...` of each cohort."""
+def identification(predictions: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
+    """`identification/...` and `relearn/...` of each cohort."""
     unit, known = units(predictions.outputs), cohorts(predictions)
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     if "retain" not in known:
         return found
     retained = prototypes(unit, predictions.identity, known["retain"].enrolled)
@@ -78,11 +79,15 @@ def identification(predictions: Predictions, bootstrap: Bootstrap) -> dict[str, 
                 "of wrong claims among the retained are"
             )
             if threshold is None:
-                found[f"{key}/{name}"] = Measure(None, None, None, cohort.aim, f"{about[key]} (too few wrong claims)")
+                found[MeasureKey("identification", key, split=name)] = Measure(
+                    None, None, None, cohort.aim, f"{about[key]} (too few wrong claims)"
+                )
             else:
                 values[key] = genuine >= threshold
         means = averaged(values, cohort.probes, predictions, bootstrap)
-        found |= {f"{key}/{name}": measure(means[key], cohort.aim, about[key]) for key in values}
+        found |= {
+            MeasureKey("identification", key, split=name): measure(means[key], cohort.aim, about[key]) for key in values
+        }
         if name != "retain":
             found |= relearning(unit, predictions, cohort, name, bootstrap)
     return found
@@ -94,7 +99,7 @@ def relearning(
     cohort: Cohort,
     name: str,
     bootstrap: Bootstrap,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`relearn/...`: how well a cohort is told apart again from 1 or 5 photos of each person."""
     values: dict[str, Array] = {}
     for count in (1, 5):
@@ -105,7 +110,7 @@ def relearning(
         values[f"linear/k={count}"] = probe(unit[few], predictions.identity[few], unit[cohort.probes]) == who
     means = averaged(values, cohort.probes, predictions, bootstrap)
     return {
-        f"relearn/{key}/{name}": measure(
+        MeasureKey("relearn", key, split=name): measure(
             means[key],
             cohort.aim,
             f"share of held-back photos of {cohort.whose} told apart by a "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, simultaneous_intervals
 from efface.measures.predictions import Predictions
 
@@ -67,14 +68,14 @@ def intersections(
     predictions: Predictions,
     now: Array,
     original: Array,
-    reference: Array,
+    reference: Array | None,
     score: str,
     bootstrap: Bootstrap,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`intersection/score/.../group, trait`: a score (n,) on test faces of each intersection, and how many percent of
     the original's the model added to it, and to the reference's; the intervals of all cells of one trait hold together.
     Cells of fewer than `FEWEST` people have no interval, and say why."""
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     for column in predictions.traits.T if predictions.traits.size else ():
         means, changes, added, people = {}, {}, {}, {}
         for group in np.unique(predictions.group):
@@ -84,27 +85,39 @@ def intersections(
                     continue
                 cell = ", ".join(part for part in (str(group), str(trait)) if part)
                 people[cell] = len(np.unique(predictions.identity[rows]))
-                ours, before, without = (bootstrap.means(values, rows) for values in (now, original, reference))
+                ours, before = (bootstrap.means(values, rows) for values in (now, original))
                 with np.errstate(divide="ignore", invalid="ignore"):
                     means[cell] = ours
                     changes[cell] = 100 * (ours - before) / before
-                    added[cell] = 100 * (ours - without) / before
-        for kind, vectors, what in (
-            ("error", means, f"{score} on test faces of"),
-            ("against original", changes, f"change of {score} against the original, in %, on test faces of"),
-            ("of method", added, f"{score} beyond the reference's, in % of the original's, on test faces of"),
+                    if reference is not None:
+                        added[cell] = 100 * (ours - bootstrap.means(reference, rows)) / before
+        for family, against, vectors, what in (
+            ("intersection", "", means, f"{score} on test faces of"),
+            (
+                "intersection increase",
+                "original",
+                changes,
+                f"change of {score} against the original, in %, on test faces of",
+            ),
+            (
+                "intersection harm of method",
+                "",
+                added,
+                f"{score} beyond the reference's, in % of the original's, on test faces of",
+            ),
         ):
-            aim: Aim = "low" if kind != "error" else "none"
-            prefix = f"intersection/{score}/{kind}"
-            large = {f"{prefix}/{cell}": vector for cell, vector in vectors.items() if people[cell] >= FEWEST}
-            found |= simultaneous_intervals(large, aim, {f"{prefix}/{cell}": f"{what} {cell}" for cell in vectors})
+            aim: Aim = "none" if family == "intersection" else "low"
+            keys = {cell: MeasureKey(family, score, against=against, group=cell) for cell in vectors}
+            large = {keys[cell]: vector for cell, vector in vectors.items() if people[cell] >= FEWEST}
+            found |= simultaneous_intervals(large, aim, {keys[cell]: f"{what} {cell}" for cell in vectors})
             found |= {
-                f"{prefix}/{cell}": Measure(
+                keys[cell]: Measure(
                     float(vector[0]) if np.isfinite(vector[0]) else None,
                     None,
                     None,
                     aim,
                     f"{what} {cell} (only {people[cell]} people: too few for an interval)",
+                    people=people[cell],
                 )
                 for cell, vector in vectors.items()
                 if people[cell] < FEWEST

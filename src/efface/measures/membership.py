@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.attacks import attack_measures
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
@@ -14,14 +15,14 @@ MEASURED = ("auc/photo", "auc/person", "tpr_at_1%_fpr/photo")
 
 def membership(
     predictions: Predictions, signal: Array, bootstrap: Bootstrap, what: str = "log loss"
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`membership/...`: can an attacker who sees the signal tell the forgotten from strangers of the same groups?
 
     signal (n,): lower on faces the model knows. The weakest attack there is, a threshold (Yeom et al., CSF 2018), so it
     is measured in every run; an audit adds the others.
     """
     return attack_measures(
-        "membership",
+        "",
         f"an attacker who sees the {what}",
         predictions,
         -signal,
@@ -36,31 +37,38 @@ def forgetting(
     predictions: Predictions,
     signal: Array,
     original: Array,
-    reference: Array,
+    reference: Array | None,
     bootstrap: Bootstrap,
     what: str = "log loss",
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`forgotten/...`: how far the answers on the forgotten went from the original's to the reference's.
 
-    signal, original, reference (n,): what betrays a member under each model, and `what` to call it.
+    signal, original, reference (n,): what betrays a member under each model, and `what` to call it. Without a reference
+    only the distance to the original is known.
     """
     rows = predictions.rows("forget")
-    now, before, goal = (bootstrap.means(values, rows) for values in (signal, original, reference))
+    now, before = (bootstrap.means(values, rows) for values in (signal, original))
+    from_original = {
+        MeasureKey("forgotten", "signal_to_original"): measure(
+            now - before,
+            "as retrained",
+            f"mean {what} on the forgotten, minus the original's (0: nothing was forgotten)",
+        )
+    }
+    if reference is None:
+        return from_original
+    goal = bootstrap.means(reference, rows)
     about = f"of the way from the original to the retrained reference, by the mean {what} on the forgotten"
     whole = goal - before
     same_way = np.sign(whole) == np.sign(whole[0])
     percent = np.where(same_way, 100 * (now - before) / np.where(whole == 0, np.nan, whole), np.nan)
     way = measure(percent, "as retrained", f"percent {about} (100: as if never trained on them)")
     return {
-        "forgotten/percent": way,
-        "forgotten/signal_to_reference": measure(
+        MeasureKey("forgotten", "percent"): way,
+        MeasureKey("forgotten", "signal_to_reference"): measure(
             now - goal,
             "as retrained",
             f"mean {what} on the forgotten, minus the reference's (below 0: still remembered, above: overshot)",
         ),
-        "forgotten/signal_to_original": measure(
-            now - before,
-            "as retrained",
-            f"mean {what} on the forgotten, minus the original's (0: nothing was forgotten)",
-        ),
+        **from_original,
     }

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from efface.data.faces import Array
+from efface.measure_key import ALL, MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
 
 SPLITS = ("test", "forget", "forget_unseen", "retain", "retain_unseen", "strangers", "val")
-ALL = "all"
-"""The name of all groups together."""
 
 
 def groups_of(predictions: Predictions) -> list[str]:
@@ -25,13 +24,13 @@ def utility(
     scores: Mapping[str, Array],
     abouts: Mapping[str, tuple[Aim, str]],
     bootstrap: Bootstrap,
-) -> dict[str, Measure]:
+) -> dict[MeasureKey, Measure]:
     """`score/split/group`: the mean of each score over the faces of a split and group, and over all groups.
 
     scores: name to (n,); abouts: name to its aim and meaning.
     """
     stacked = np.stack(list(scores.values()), axis=1)
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     for split in SPLITS:
         for group in (ALL, *groups_of(predictions)):
             rows = predictions.rows(split, None if group == ALL else group)
@@ -45,5 +44,7 @@ def utility(
                     continue
                 aim, about = abouts[name]
                 aim = "as retrained" if split == "forget" else aim
-                found[f"{name}/{split}/{group}"] = measure(means[:, place], aim, f"{about}; mean over {whose}")
+                found[MeasureKey("score", name, split=split, group=group)] = measure(
+                    means[:, place], aim, f"{about}; mean over {whose}"
+                )
     return found

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Measure, measure
 from efface.measures.predictions import Predictions
 
@@ -18,13 +19,13 @@ TIMES, FEWER_TIMES = 1000, 200
 """Resamples for shares, and for what is costly to compute."""
 
 
-def verification(predictions: Predictions, seed: int = 0) -> dict[str, Measure]:
+def verification(predictions: Predictions, seed: int = 0) -> dict[MeasureKey, Measure]:
     """`verification/set/...` of every set: accuracy by folds, TAR at FAR, equal error rate; and, where the quality of
     the photos is known, of the pairs below and above its median, and how errors fall as poor pairs are left out.
 
     Intervals resample pairs, which share people here and there: a little too narrow.
     """
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     for name in np.unique(predictions.pair_set):
         rows = predictions.pair_set == name
         found |= of_set(
@@ -38,11 +39,13 @@ def verification(predictions: Predictions, seed: int = 0) -> dict[str, Measure]:
     return found
 
 
-def of_set(name: str, similarity: Array, same: Array, fold: Array, quality: Array, seed: int) -> dict[str, Measure]:
+def of_set(
+    name: str, similarity: Array, same: Array, fold: Array, quality: Array, seed: int
+) -> dict[MeasureKey, Measure]:
     """The measures of one set."""
-    found: dict[str, Measure] = {}
+    found: dict[MeasureKey, Measure] = {}
     right = folds_correct(similarity, same, fold)
-    found[f"verification/{name}/accuracy"] = shares(
+    found[MeasureKey("verification", "accuracy", group=name)] = shares(
         right,
         "high",
         f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other folds",
@@ -51,12 +54,12 @@ def of_set(name: str, similarity: Array, same: Array, fold: Array, quality: Arra
     for rate in FALSE_ACCEPTS:
         about = f"share of same-person pairs of {name} accepted where {100 * rate:g}% of the others are"
         threshold = threshold_at(similarity[~same], rate)
-        found[f"verification/{name}/tar_at_{100 * rate:g}%_far"] = (
+        found[MeasureKey("verification", f"tar_at_{100 * rate:g}%_far", group=name)] = (
             Measure(None, None, None, "high", f"{about} (too few pairs to say)")
             if threshold is None
             else shares(similarity[same] >= threshold, "high", about, seed)
         )
-    found[f"verification/{name}/equal_error_rate"] = resampled(
+    found[MeasureKey("verification", "equal_error_rate", group=name)] = resampled(
         lambda some: equal_error_rate(similarity[some], same[some]),
         len(same),
         "low",
@@ -66,13 +69,13 @@ def of_set(name: str, similarity: Array, same: Array, fold: Array, quality: Arra
     if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
         good = quality > np.median(quality)
         for which, part in (("low quality", ~good), ("high quality", good)):
-            found[f"verification/{name}/accuracy/{which}"] = shares(
+            found[MeasureKey("verification", f"accuracy/{which}", group=name)] = shares(
                 right[part],
                 "high",
                 f"the same over the pairs of {which} (the worse photo's, split at the median)",
                 seed,
             )
-        found[f"verification/{name}/discard_area"] = resampled(
+        found[MeasureKey("verification", "discard_area", group=name)] = resampled(
             lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])),
             len(same),
             "low",

@@ -42,7 +42,7 @@ from efface.methods.ssd import ssd
 from efface.methods.unsir import unsir
 from efface.methods.unsir_benchmark import unsir_benchmark
 from efface.methods.unsir_official import unsir_official
-from efface.tasks import TASKS
+from efface.tasks import TASKS, Task
 
 
 class Method(Protocol):
@@ -88,15 +88,23 @@ METHODS: dict[str, Method] = {
     "lookalikes": lookalikes,
 }
 
-CLASSED, EMBEDDED = ("classes", "attributes"), ("recognition",)
-ONLY: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("amnesiac", "salun", "gli", "unsir_official", "unsir_benchmark", "piu_fr"), CLASSED),
-    **dict.fromkeys(("cure", "unsir", "laf", "dispersion"), EMBEDDED),
-    "delete": ("classes",),
-}
-"""Methods that work on some tasks only: they need classes that are not people, or embeddings."""
+NEEDS_LOGITS = ("amnesiac", "salun", "gli", "unsir_official", "unsir_benchmark", "piu_fr", "delete")
+"""Methods for tasks whose networks answer with logits of classes or attributes."""
+NEEDS_ONE_CLASS = ("delete",)
+"""Of these, those for one class of several."""
+NEEDS_EMBEDDINGS = ("cure", "unsir", "laf", "dispersion")
+"""Methods for tasks whose networks answer with embeddings."""
+
+
+def works_on(method: str, task: Task) -> bool:
+    """Whether a method can be used on a task; one of your own may be tried on any."""
+    if method in NEEDS_ONE_CLASS and task.labels != "one":
+        return False
+    if method in NEEDS_LOGITS:
+        return task.outputs == "logits"
+    return task.outputs == "embeddings" or method not in NEEDS_EMBEDDINGS
 
 
 def tasks_of(method: str) -> tuple[str, ...]:
     """Names of the tasks a method works on."""
-    return ONLY.get(method, tuple(TASKS))
+    return tuple(name for name, task in TASKS.items() if works_on(method, task))

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from efface.errors import nearest
+from efface.measure_key import MeasureKey
+from efface.results import RESERVED
 from efface.settings import Count, Number, Real, Seed, Share, Strength, Truth
 
 MOST = 1000
@@ -26,11 +28,8 @@ def _nameable(name: str) -> str:
 
 def _findable(path: Path) -> Path:
     """A path that a file system can have."""
-    if (
-        "\0" in str(path)
-        or len(str(path)) > 4000
-        or any(len(part.encode(errors="replace")) > 255 for part in path.parts)
-    ):
+    longest = max((len(part.encode(errors="replace")) for part in path.parts), default=0)
+    if "\0" in str(path) or len(str(path)) > 4000 or longest > 255:
         raise ValueError("no file can be called so")
     return path
 
@@ -312,7 +311,7 @@ class Plan(Strict):
     reference: Reference = Reference()
     methods: dict[Name, Stage] = {}
     audit: Audit | None = None
-    accept: dict[str, Criterion] = {}
+    accept: dict[MeasureKey, Criterion] = {}
     """By the name of a measure: what a row must meet to pass. Fixed before the run, and hashed into its results."""
 
     @model_validator(mode="before")
@@ -358,7 +357,7 @@ class Plan(Strict):
                     "choose by: set what was chosen, and leave out search"
                 )
         for name in self.accept:
-            if name.startswith("epsilon/") or "of the way" in name:
+            if name.family == "epsilon" or name.metric.endswith("over shadows"):
                 raise ValueError(
                     f"accept: '{name}' is measured of the original and of audit.unlearn alone, so its "
                     "verdict would have no controls; take an attack's auc"
@@ -368,19 +367,7 @@ class Plan(Strict):
         return self
 
 
-ORIGINAL, REFERENCE, OTHER_SEED, NOBODY, CONSTANT = (
-    "original",
-    "reference",
-    "reference, other seed",
-    "nobody was trained on these",
-    "one answer for everybody",
-)
-RESERVED = (ORIGINAL, REFERENCE, OTHER_SEED, NOBODY, CONSTANT)
-"""Rows that reports have of themselves: the last three are controls, another retrained model, strangers in the place of
-the forgotten, and an answer that does not look at the picture."""
-
-
-def judged_by_their_own(plan: Plan) -> list[str]:
+def trained_on_nonmembers(plan: Plan) -> list[str]:
     """Methods that were handed the strangers of the attack, and those that go on from them."""
     seen: list[str] = []
     for name, stage in plan.methods.items():
@@ -390,7 +377,7 @@ def judged_by_their_own(plan: Plan) -> list[str]:
 
 
 def user_code(plan: Plan) -> list[str]:
-    """Every "module:function" that a plan names: resolving the plan imports, and so runs, these modules."""
-    named = [stage.use for stage in plan.methods.values() if ":" in stage.use]
-    factory = plan.model.settings.get("factory")
-    return [*named, factory] if isinstance(factory, str) else named
+    """Every "module:function" that a plan names, this package's own aside: resolving the plan imports these modules,
+    which runs them."""
+    named = [stage.use for stage in plan.methods.values()] + [plan.model.settings.get("factory")]
+    return [one for one in named if isinstance(one, str) and ":" in one and not one.startswith("efface.")]

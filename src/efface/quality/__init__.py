@@ -180,7 +180,7 @@ def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
 def loaded(weights: Path, arch: str | None = None) -> tuple[nn.Module, tuple[int, int, int]]:
     """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures; arch: as `--arch`."""
     record = read_record(weights)
-    if record.get("task") != "recognition":
+    if record.get("outputs", "embeddings" if record.get("task") == "recognition" else None) != "embeddings":
         raise InputError(
             f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
             'of a run with task = "recognition"'

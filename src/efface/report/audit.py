@@ -10,40 +10,51 @@ import numpy as np
 
 from efface.audit.verdict import difference_to_reference
 from efface.evaluation.evidence import Evidence, exposure
-from efface.plan.tables import CONSTANT, NOBODY, ORIGINAL, OTHER_SEED, REFERENCE
+from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.pictures import Picture, caption_of, drawn
-from efface.results import CriterionMet, MeasureRecord, Results, Summary, Verdict
+from efface.results import (
+    CONSTANT,
+    NONMEMBERS,
+    ORIGINAL,
+    REFERENCE,
+    SECOND_REFERENCE,
+    CriterionMet,
+    MeasureRecord,
+    Results,
+    Summary,
+    Verdict,
+)
 
-ATTACK = "attack/loss/auc/photo"
-COLUMNS: tuple[tuple[str, str], ...] = (
+ATTACK = MeasureKey("attack", "loss/auc", level="photo")
+COLUMNS: tuple[tuple[MeasureKey, str], ...] = (
     (ATTACK, "loss"),
-    ("attack/confidence/auc/photo", "confidence"),
-    ("attack/entropy/auc/photo", "entropy"),
-    ("attack/modified entropy/auc/photo", "modified entropy"),
-    ("attack/logistic/auc/photo", "logistic"),
-    ("attack/forest/auc/photo", "forest"),
-    ("attack/rmia/auc/photo", "RMIA"),
-    ("attack/lira/auc/photo", "LiRA"),
-    ("attack/lira/auc/person", "LiRA, person"),
-    ("attack/lira/tpr_at_1%_fpr/photo", "LiRA, TPR at 1% FPR"),
-    ("attack/u-lira/auc/photo", "U-LiRA"),
-    ("attack/u-lira/auc of the way/photo", "U-LiRA of the way"),
-    ("epsilon/mean", "epsilon"),
-    ("completeness", "completeness"),
-    ("distance/tow", "ToW"),
-    ("distance/tow_mia", "ToW, attack"),
-    ("distance/avg_gap", "average gap"),
-    ("distance/js/forget", "JS"),
-    ("distance/kl/forget", "KL"),
-    ("distance/activation/forget", "activations"),
-    ("distance/answers/forget", "answers apart"),
-    ("distance/neighbours/forget", "neighbours shared"),
-    ("distance/cka/forget", "CKA"),
-    ("distance/agreement/forget", "agreement"),
-    ("distance/wasserstein/signal", "Wasserstein"),
-    ("distance/nearer", "nearer to (1 original, −1 reference)"),
-    ("relearn/ain", "relearning, of the reference's"),
+    (MeasureKey("attack", "confidence/auc", level="photo"), "confidence"),
+    (MeasureKey("attack", "entropy/auc", level="photo"), "entropy"),
+    (MeasureKey("attack", "modified entropy/auc", level="photo"), "modified entropy"),
+    (MeasureKey("attack", "logistic/auc", level="photo"), "logistic"),
+    (MeasureKey("attack", "forest/auc", level="photo"), "forest"),
+    (MeasureKey("attack", "rmia/auc", level="photo"), "RMIA"),
+    (MeasureKey("attack", "lira/auc", level="photo"), "LiRA"),
+    (MeasureKey("attack", "lira/auc", level="person"), "LiRA, person"),
+    (MeasureKey("attack", "lira/tpr_at_1%_fpr", level="photo"), "LiRA, TPR at 1% FPR"),
+    (MeasureKey("attack", "u-lira/auc", level="photo"), "U-LiRA"),
+    (MeasureKey("attack", "u-lira/auc over shadows", level="photo"), "U-LiRA over shadows"),
+    (MeasureKey("epsilon", "mean"), "epsilon"),
+    (MeasureKey("completeness"), "completeness"),
+    (MeasureKey("distance", "tow"), "ToW"),
+    (MeasureKey("distance", "tow_mia"), "ToW, attack"),
+    (MeasureKey("distance", "avg_gap"), "average gap"),
+    (MeasureKey("distance", "js", split="forget"), "JS"),
+    (MeasureKey("distance", "kl", split="forget"), "KL"),
+    (MeasureKey("distance", "activation", split="forget"), "activations"),
+    (MeasureKey("distance", "answers", split="forget"), "answers apart"),
+    (MeasureKey("distance", "neighbours", split="forget"), "neighbours shared"),
+    (MeasureKey("distance", "cka", split="forget"), "CKA"),
+    (MeasureKey("distance", "agreement", split="forget"), "agreement"),
+    (MeasureKey("distance", "wasserstein/signal"), "Wasserstein"),
+    (MeasureKey("distance", "nearer"), "nearer to (1 original, −1 reference)"),
+    (MeasureKey("relearn", "ain"), "relearning, of the reference's"),
 )
 """What stands beside every model, in this order, where it was measured."""
 MARKS: Mapping[str, str] = {"pass": "passes", "fail": "fails", "not enough data": "not enough data to say"}
@@ -72,33 +83,33 @@ def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
     """Every model beside every attack and distance that was measured; None without any."""
     columns = COLUMNS
     if not any(ATTACK in one.measures for one in summaries.values()):
-        columns = (("membership/auc/photo", "loss"), *COLUMNS)
-    known = [(name, title) for name, title in columns if any(name in one.measures for one in summaries.values())]
+        columns = ((wording.ATTACK_AUC, "loss"), *COLUMNS)
+    known = [(key, title) for key, title in columns if any(key in one.measures for one in summaries.values())]
     if not known:
         return None
-    rows = [(row, [cell(name, row, summaries) for name, _ in known]) for row in summaries]
+    rows = [(row, [cell(key, row, summaries) for key, _ in known]) for row in summaries]
     head = []
     for place, (_, title) in enumerate(known):
-        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, OTHER_SEED)]
+        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, SECOND_REFERENCE)]
         said = [one for one in told if one is not None]
         head.append((title, f"{sum(said)} of {len(said)} told apart" if said else ""))
     return Matrix(head, rows)
 
 
-def cell(name: str, row: str, summaries: Mapping[str, Summary]) -> Cell:
+def cell(key: MeasureKey, row: str, summaries: Mapping[str, Summary]) -> Cell:
     """One measure of one model. Attacks are compared with the same on the reference, distances with their floor."""
-    record = summaries[row].measures.get(name)
+    record = summaries[row].measures.get(key)
     value, span = wording.value_and_span(record)
-    if row == REFERENCE and name.startswith("distance/"):
+    if row == REFERENCE and key.family == "distance":
         return Cell("–", "", None)
     if record is None or record.span is None or row == REFERENCE or record.low == record.high:
         return Cell(value, span, None)
-    floor = summaries.get(OTHER_SEED)
-    if not name.startswith("distance/"):
-        gap = difference_to_reference(name, summaries[row], summaries[REFERENCE])
+    floor = summaries.get(SECOND_REFERENCE)
+    if key.family != "distance":
+        gap = difference_to_reference(key, summaries[row], summaries[REFERENCE])
         return Cell(value, span, None if gap is None or gap.span is None else not gap.span[1] <= 0 <= gap.span[2])
-    usual = floor.measures.get(name) if floor else None
-    return Cell(value, span, None if row == OTHER_SEED or usual is None else far(record, usual))
+    usual = floor.measures.get(key) if floor else None
+    return Cell(value, span, None if row == SECOND_REFERENCE or usual is None else far(record, usual))
 
 
 def far(one: MeasureRecord, other: MeasureRecord) -> bool | None:
@@ -159,8 +170,8 @@ def doubts(verdicts: Sequence[VerdictRow]) -> list[str]:
 def control_name(one: Verdict) -> str:
     return {
         ORIGINAL: "control: the original",
-        OTHER_SEED: "control: another retrained model",
-        NOBODY: "control: people nobody was trained on",
+        SECOND_REFERENCE: "control: another retrained model",
+        NONMEMBERS: "control: people nobody was trained on",
         CONSTANT: "control: one answer for everybody",
     }.get(one.method, one.method)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from efface.measure_key import MeasureKey
 from efface.report import audit, fairness, wording
 from efface.report.page import faster, group_names, headline_of
 from efface.results import Results
-from efface.tasks import TASKS
 
 
 def markdown(results: Results) -> str:
     """A table per arm: how much was forgotten, what an attacker sees, and whose error grew by how much."""
     parts = []
     for request in results.requests:
-        score, groups = TASKS[request.task].error, group_names(request)
+        score, groups = request.task.error, group_names(request)
         bills = {row.method: row.cost for row in results.evaluations if row.arm == request.arm}
         what = score.replace("_", " ")
         head = [
@@ -33,11 +33,17 @@ def markdown(results: Results) -> str:
                 _row(
                     [
                         one.method,
-                        wording.interval(measures.get("forgotten/percent")),
-                        wording.interval(measures.get("membership/auc/photo")),
-                        *(wording.interval(measures.get(f"{score}/test/{group}")) for group in groups),
+                        wording.interval(measures.get(wording.FORGOTTEN_PERCENT)),
+                        wording.interval(measures.get(wording.ATTACK_AUC)),
                         *(
-                            wording.interval(measures.get(f"increase/{score}/against original/{group}"), percent=True)
+                            wording.interval(measures.get(MeasureKey("score", score, split="test", group=group)))
+                            for group in groups
+                        ),
+                        *(
+                            wording.interval(
+                                measures.get(MeasureKey("increase", score, against="original", group=group)),
+                                percent=True,
+                            )
                             for group in groups
                         ),
                         "–" if share is None else f"{100 * share:.0f}%",
@@ -45,14 +51,14 @@ def markdown(results: Results) -> str:
                 )
             )
         parts.append("\n".join(lines))
-        if headline := headline_of(TASKS[request.task], request):
-            head = ["model", *(title for _, title in headline), *([wording.FASTER] if request.classes else [])]
+        if headline := headline_of(request):
+            head = ["model", *(column.title for column in headline), *([wording.FASTER] if request.classes else [])]
             table = [_row(head), _row(["---"] * len(head))]
             table += [
                 _row(
                     [
                         one.method,
-                        *(wording.interval(one.measures.get(name)) for name, _ in headline),
+                        *(wording.interval(one.measures.get(column.measure)) for column in headline),
                         *([wording.times_faster(faster(results, request.arm, one.method))] if request.classes else []),
                     ]
                 )

@@ -14,15 +14,13 @@ from markupsafe import Markup
 from efface.audit.verdict import DOUBT, under_trained
 from efface.evaluation.evidence import CHANGED, Evidence, evidence_path
 from efface.files import load_columns
-from efface.measures.utility import ALL
-from efface.plan.tables import ORIGINAL, OTHER_SEED, REFERENCE
+from efface.measure_key import ALL, MeasureKey
 from efface.report import audit, fairness, pictures, plots, wording
 from efface.report.strips import COLOURS, Axis, IntervalMark, strip
-from efface.results import Evaluation, Request, Results, Summary
-from efface.tasks import TASKS, Task
+from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Evaluation, HeadlineColumn, Request, Results, Summary
 
 FORGOTTEN = Axis(-40, 160, ((0, "origin"), (100, "goal")))
-OTHERS = ("original", "reference", OTHER_SEED)
+OTHERS = ("original", "reference", SECOND_REFERENCE)
 OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
 
 
@@ -117,7 +115,7 @@ def page(results: Results, out: Path) -> str:
 
 def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     """One arm, worded and drawn."""
-    task = TASKS[request.task]
+    task = request.task
     summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
     made = {one.method: one for one in reversed(results.evaluations) if one.arm == request.arm}
     coloured = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
@@ -131,13 +129,13 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
     picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
-    headline = headline_of(task, request)
+    headline = headline_of(request)
     return ArmView(
         headline=[
             (
                 name,
                 [
-                    *(wording.value_and_span(one.measures.get(measure)) for measure, _ in headline),
+                    *(wording.value_and_span(one.measures.get(column.measure)) for column in headline),
                     *([(wording.times_faster(faster(results, request.arm, name)), "")] if request.classes else []),
                 ],
             )
@@ -145,26 +143,26 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         ]
         if headline
         else [],
-        headline_head=[*(title for _, title in headline), *([wording.FASTER] if request.classes else [])],
+        headline_head=[*(column.title for column in headline), *([wording.FASTER] if request.classes else [])],
         headline_title=task.headline_title,
         headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
         name=request.arm,
         request=request,
         request_sentence=request_sentence(request, task.about),
-        signal=task.signal.about,
+        signal=task.signal,
         findings=findings(summaries, task.error, request, [group for group, _ in coloured]),
         groups=coloured,
         rows=rows,
         labelled=pictures.labelled(evidence, shown, request.classes) if request.classes else [],
-        overlays=pictures.overlays(evidence, shown) if request.task == "eyes" else [],
+        overlays=pictures.overlays(evidence, shown) if task.outputs == "points" else [],
         overlay_models=[(role, name, colour) for (role, colour), name in zip(OVERLAY.items(), shown, strict=False)],
         anonymised=[
             (pictures.caption(evidence, k), pictures.anonymised(evidence, k, evidence.models.tolist())) for k in faces
         ]
-        if request.task == "eyes"
+        if task.outputs == "points"
         else [],
-        styles=pictures.styles(evidence, faces[0], "original") if request.task == "eyes" else [],
+        styles=pictures.styles(evidence, faces[0], "original") if task.outputs == "points" else [],
         matrix=audit.matrix(summaries),
         verdict_rows=audit.verdict_rows(results, request.arm),
         doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
@@ -175,7 +173,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         errors=Markup(plots.error_distributions(evidence, task.distribution_score.replace("_", " "))),
         spread=task.distribution_score.replace("_", " "),
         by_class=Markup(plots.losses_by_class(evidence) if request.classes else ""),
-        losses=Markup(plots.signal_distributions(evidence, task.signal.about)),
+        losses=Markup(plots.signal_distributions(evidence, task.signal)),
         between_groups=fairness.between(summaries, task),
         error_rates=fairness.error_rates(summaries),
         intersections=fairness.intersection_table(summaries, task),
@@ -188,12 +186,9 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
 
 def memorised_where(summaries: Mapping[str, Summary]) -> str:
     """The curve of memorisation by layer, original beside reference; "" where it was not measured."""
-    prefix = "memorisation/"
     curves: dict[str, dict[str, plots.Span]] = {
         model: {
-            name.removeprefix(prefix): record.span
-            for name, record in summaries[model].measures.items()
-            if name.startswith(prefix)
+            key.metric: record.span for key, record in summaries[model].measures.items() if key.family == "memorisation"
         }
         for model in (ORIGINAL, REFERENCE)
     }
@@ -205,24 +200,24 @@ def in_rounds(results: Results) -> dict[str, list[Request]]:
     arms: dict[str, list[Request]] = {}
     for request in results.requests:
         if request.round is not None:
-            arms.setdefault(request.arm.rpartition("round ")[0].removesuffix(", "), []).append(request)
+            arms.setdefault(wording.less(request.arm, f"round {request.round}"), []).append(request)
     return arms
 
 
 def drift(results: Results, requests: Sequence[Request]) -> str:
     """What became of everything, round by round."""
-    error = TASKS[requests[0].task].error
+    error = requests[0].task.error
     told = {
-        f"{error.replace('_', ' ')} on test faces": f"{error}/test/all",
-        f"{error.replace('_', ' ')} on all forgotten so far": f"{error}/forget/all",
-        "attack AUC on all forgotten so far": "membership/auc/photo",
+        f"{error.replace('_', ' ')} on test faces": MeasureKey("score", error, split="test", group=ALL),
+        f"{error.replace('_', ' ')} on all forgotten so far": MeasureKey("score", error, split="forget", group=ALL),
+        "attack AUC on all forgotten so far": wording.ATTACK_AUC,
     }
     rows = {
         request.arm: {one.method: one for one in results.summaries if one.arm == request.arm} for request in requests
     }
-    models = [name for name in rows[requests[0].arm] if name != OTHER_SEED]
+    models = [name for name in rows[requests[0].arm] if name != SECOND_REFERENCE]
 
-    def value(arm: str, model: str, measure: str) -> float | None:
+    def value(arm: str, model: str, measure: MeasureKey) -> float | None:
         record = rows[arm][model].measures.get(measure)
         return record.value if record else None
 
@@ -243,9 +238,13 @@ def faster(results: Results, arm: str, method: str) -> float | None:
     return sum((cost.rte or 0) * cost.seconds for cost in costs) / sum(cost.seconds for cost in costs)
 
 
-def headline_of(task: Task, request: Request) -> list[tuple[str, str]]:
+def headline_of(request: Request) -> list[HeadlineColumn]:
     """(measure, title) of what the field looks at first on this task, the request's verification sets included."""
-    return [*task.headline, *((f"verification/{name}/accuracy", f"verification, {name}") for name in request.pairs)]
+    sets = [
+        HeadlineColumn(measure=MeasureKey("verification", "accuracy", group=name), title=f"verification, {name}")
+        for name in request.pairs
+    ]
+    return [*request.task.headline, *sets]
 
 
 def group_names(request: Request) -> list[str]:
@@ -302,7 +301,7 @@ def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
 
 def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
     """The method that hurt the forgotten's group most beyond everyone else, if any did beyond doubt."""
-    name = f"disparity_points/{score}/against original"
+    name = MeasureKey("disparity_points", score, against="original")
     gaps = {row: one.measures[name] for row, one in summaries.items() if row not in OTHERS and name in one.measures}
     sure = {row: gap for row, gap in gaps.items() if gap.low is not None and gap.low > 0}
     if not sure:
@@ -319,7 +318,10 @@ def stage_sentences(summaries: Mapping[str, Summary], score: str, groups: Sequen
     """What each stage that follows another changed."""
     lines = []
     for name, one in summaries.items():
-        changes = {group: one.measures.get(f"increase/{score}/against stage before/{group}") for group in groups}
+        changes = {
+            group: one.measures.get(MeasureKey("increase", score, against="stage before", group=group))
+            for group in groups
+        }
         if any(changes.values()):
             told = [f"{group} {wording.interval(change, percent=True)}" for group, change in changes.items()]
             lines.append(f"The last step of “{name}” changed the error of {wording.listed(told)}.")
@@ -330,7 +332,11 @@ def harm_axis(summaries: Mapping[str, Summary], score: str, groups: Sequence[str
     """A scale of changes in percent that holds the reference and all but the wildest rows."""
 
     def ends(rows: Iterable[Summary]) -> list[float]:
-        changes = (row.measures.get(f"increase/{score}/against original/{group}") for row in rows for group in groups)
+        changes = (
+            row.measures.get(MeasureKey("increase", score, against="original", group=group))
+            for row in rows
+            for group in groups
+        )
         return sorted(change.high for change in changes if change and change.high is not None) or [0.0]
 
     every = ends(summaries.values())
@@ -348,10 +354,10 @@ def overview_row(
 ) -> Row:
     """A row of the table at a glance."""
     measures = one.measures
-    way = measures["forgotten/percent"]
+    way = measures[wording.FORGOTTEN_PERCENT]
     marks, harm = [], []
     for group, colour in groups:
-        name = f"increase/{score}/against original/{group}"
+        name = MeasureKey("increase", score, against="original", group=group)
         change, without = measures.get(name), reference.measures.get(name)
         if change and change.value is not None and change.low is not None and change.high is not None:
             marks.append(
@@ -370,7 +376,7 @@ def overview_row(
         status=wording.forgetting_status(measures),
         forgotten="–" if way.value is None else f"{way.value:.0f}%",
         forgotten_strip=Markup(drawn),
-        attack=wording.interval(measures.get("membership/auc/photo")),
+        attack=wording.interval(measures.get(wording.ATTACK_AUC)),
         harm=harm,
         harm_strip=Markup(strip(marks, axis)),
         faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from efface.measure_key import MeasureKey
 from efface.results import MeasureRecord
 
 ForgettingStatus = Literal["remembered", "as retrained", "overshot", "unknown"]
@@ -16,14 +17,18 @@ FORGETTING_STATUS: Mapping[ForgettingStatus, str] = {
     "unknown": "too uncertain to say",
 }
 
+ATTACK_AUC = MeasureKey("membership", "auc", level="photo")
+FORGOTTEN_PERCENT = MeasureKey("forgotten", "percent")
+SIGNAL_TO_REFERENCE = MeasureKey("forgotten", "signal_to_reference")
+
 AS_RETRAINED = (75.0, 125.0)
 """Percent of the way within which the whole interval must lie to be called as retrained: that an interval touches the
 reference is no evidence of equality when it also touches the original."""
 
 
-def forgetting_status(measures: Mapping[str, MeasureRecord]) -> ForgettingStatus:
+def forgetting_status(measures: Mapping[MeasureKey, MeasureRecord]) -> ForgettingStatus:
     """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
-    gap, way = measures.get("forgotten/signal_to_reference"), measures.get("forgotten/percent")
+    gap, way = measures.get(SIGNAL_TO_REFERENCE), measures.get(FORGOTTEN_PERCENT)
     if gap is not None and gap.high is not None and gap.high < 0:
         return "remembered"
     if gap is not None and gap.low is not None and gap.low > 0:
@@ -75,14 +80,19 @@ def times_faster(rte: float | None) -> str:
     return "–" if rte is None else f"{rte:.0f}×" if rte >= 10 else f"{rte:.1f}×"
 
 
-def harm(measures: Mapping[str, MeasureRecord], score: str, group: str, against: str = "original") -> str:
+def harm(measures: Mapping[MeasureKey, MeasureRecord], score: str, group: str, against: str = "original") -> str:
     """Whether a group's error grew beyond doubt: `+12%`, or `no change beyond noise`."""
-    change = measures.get(f"increase/{score}/against {against}/{group}")
+    change = measures.get(MeasureKey("increase", score, against=against, group=group))
     if change is None or change.value is None or change.low is None or change.high is None:
         return "not measured"
     if change.low <= 0 <= change.high:
         return f"no change beyond noise ({signed(change.value)})"
     return signed(change.value)
+
+
+def less(arm: str, ending: str) -> str:
+    """An arm's name without what a plan adds to it for each skew or round."""
+    return arm.removesuffix(ending).removesuffix(", ")
 
 
 def listed(items: list[str]) -> str:

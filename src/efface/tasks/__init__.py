@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from efface.errors import InputError, nearest
+from efface.models.recogniser import function_named
 from efface.tasks.attributes import ATTRIBUTES, CLASSES
 from efface.tasks.eyes import EYE_CENTRES
 from efface.tasks.recognition import RECOGNITION
@@ -14,4 +16,20 @@ TASKS: dict[str, Task] = {
     "attributes": ATTRIBUTES,
 }
 
-__all__ = ["TASKS", "Difference", "Score", "Task"]
+
+def task_named(name: str, where: str = "task") -> Task:
+    """A task by its name in the table, or a `Task` of your own as "module:NAME".
+
+    Raises InputError for a name that is not there.
+    """
+    if ":" in name:
+        found = function_named(name, where)
+        if not isinstance(found, Task):
+            raise InputError(f"{where} '{name}' is a {type(found).__name__}: expected an efface.tasks.Task")
+        return found
+    if name not in TASKS:
+        raise InputError(f"{where} '{name}' is unknown{nearest(name, TASKS)}")
+    return TASKS[name]
+
+
+__all__ = ["TASKS", "Difference", "Score", "Task", "task_named"]

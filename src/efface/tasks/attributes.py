@@ -20,6 +20,7 @@ from torch.nn import functional
 from efface.data.batches import Batch
 from efface.data.faces import Array, Faces, Splits
 from efface.errors import InputError
+from efface.measure_key import MeasureKey
 from efface.measures import distances
 from efface.measures.benchmark import benchmark_measures
 from efface.measures.bootstrap import Bootstrap, Measure
@@ -254,24 +255,24 @@ def attribute_rates(predictions: Predictions) -> Array:
     return logits
 
 
-def class_measures(now: Predictions, _original: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
+def class_measures(now: Predictions, _original: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """The benchmark's measures of one-of-several."""
     return benchmark_measures(now, class_loss(now), among_first(now, 1), bootstrap)
 
 
-def attribute_measures(now: Predictions, _original: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
+def attribute_measures(now: Predictions, _original: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """The benchmark's measures of yes-or-no."""
     return benchmark_measures(now, attribute_loss(now), attributes_right(now), bootstrap)
 
 
 HEADLINE = (
-    ("accuracy/test/all", "test accuracy"),
-    ("accuracy/retain/all", "accuracy on the retained"),
-    ("accuracy/forget/all", "accuracy on the forgotten"),
-    ("benchmark/attack", "benchmark's attack"),
-    ("benchmark/forgetting", "forgetting score"),
-    ("benchmark/nomus", "NoMUS"),
-    ("benchmark/js", "JS of losses, forgotten and strangers"),
+    (MeasureKey("score", "accuracy", split="test", group="all"), "test accuracy"),
+    (MeasureKey("score", "accuracy", split="retain", group="all"), "accuracy on the retained"),
+    (MeasureKey("score", "accuracy", split="forget", group="all"), "accuracy on the forgotten"),
+    (MeasureKey("benchmark", "attack"), "benchmark's attack"),
+    (MeasureKey("benchmark", "forgetting"), "forgetting score"),
+    (MeasureKey("benchmark", "nomus"), "NoMUS"),
+    (MeasureKey("benchmark", "js"), "JS of losses, forgotten and strangers"),
 )
 
 EXPLAINED = (
@@ -317,6 +318,8 @@ CLASSES = Task(
     differences=differences_of(class_chances),
     constant=class_rates,
     pictured=("test", "forget"),
+    stackable=True,
+    smallest_model=("resnet18", {"width": 4, "stem": "small"}),
     headline=HEADLINE,
     headline_title="By the benchmark's measures",
     headline_about=EXPLAINED,

@@ -168,4 +168,6 @@ EYE_CENTRES = Task(
     },
     constant=mean_centres,
     pictured=("test", "forget"),
+    stackable=True,
+    smallest_model=("eyenet", {"widths": (4, 6, 8), "hidden": 8}),
 )

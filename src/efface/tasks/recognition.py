@@ -13,6 +13,7 @@ from torch.nn import functional
 from efface.data.batches import Batch
 from efface.data.faces import Array, Faces, Splits
 from efface.data.vectors import units
+from efface.measure_key import MeasureKey
 from efface.measures import distances
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.closed_set import closed_set, fresh_head, through_the_head, without_rows
@@ -118,7 +119,7 @@ def neighbours(now: Predictions, other: Predictions) -> Array:
     return shared
 
 
-def recognition_measures(now: Predictions, original: Predictions, bootstrap: Bootstrap) -> dict[str, Measure]:
+def recognition_measures(now: Predictions, original: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """What the field measures through the head, the same through a fresh head, and what no head can hide."""
     fresh, before = (replace(one, centres=fresh_head(one)) for one in (now, original))
     return {
@@ -132,15 +133,15 @@ def recognition_measures(now: Predictions, original: Predictions, bootstrap: Boo
 
 
 HEADLINE = (
-    ("head/accuracy/forget", "forgotten, through the head"),
-    ("head/accuracy/retain", "retained, through the head"),
-    ("head/ues", "UES"),
-    ("fresh head/ues", "UES, fresh head"),
-    ("rank1/forget", "forgotten found (rank 1)"),
-    ("rank1/retain", "retained found (rank 1)"),
-    ("rank1/strangers", "strangers found (rank 1)"),
-    ("relearn/prototype/k=1/forget", "forgotten found from 1 photo"),
-    ("compactness/forget/all", "compactness of the forgotten"),
+    (MeasureKey("head", "accuracy", split="forget"), "forgotten, through the head"),
+    (MeasureKey("head", "accuracy", split="retain"), "retained, through the head"),
+    (MeasureKey("head", "ues"), "UES"),
+    (MeasureKey("fresh head", "ues"), "UES, fresh head"),
+    (MeasureKey("identification", "rank1", split="forget"), "forgotten found (rank 1)"),
+    (MeasureKey("identification", "rank1", split="retain"), "retained found (rank 1)"),
+    (MeasureKey("identification", "rank1", split="strangers"), "strangers found (rank 1)"),
+    (MeasureKey("relearn", "prototype/k=1", split="forget"), "forgotten found from 1 photo"),
+    (MeasureKey("score", "compactness", split="forget", group="all"), "compactness of the forgotten"),
 )
 """Verification sets are added by the plan's own names."""
 
@@ -193,6 +194,8 @@ RECOGNITION = Task(
         "neighbours": Difference(neighbours, "share of a photo's ten nearest that the two models have in common"),
     },
     pictured=("forget_unseen", "retain_unseen"),
+    stackable=False,
+    smallest_model=("iresnet", {"depth": 10, "width": 4, "dimensions": 8, "scale": 16.0}),
     headline=HEADLINE,
     headline_title="Through the head, without it, and from photos no model was trained on",
     headline_about=EXPLAINED,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from efface.data.batches import Batch
 from efface.data.faces import Array, Splits
+from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure
 from efface.measures.predictions import Predictions
+from efface.results import HeadlineColumn, TaskCard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +43,7 @@ def nothing_wrong(_targets: Array, _shape: tuple[int, ...]) -> None:
     """Any target can be right."""
 
 
-def nothing_more(_now: Predictions, _original: Predictions, _draws: Bootstrap) -> dict[str, Measure]:
+def nothing_more(_now: Predictions, _original: Predictions, _draws: Bootstrap) -> dict[MeasureKey, Measure]:
     """No measure beyond those of every task."""
     return {}
 
@@ -92,12 +94,32 @@ class Task:
     """How far two models' answers are apart, face by face."""
     pictured: tuple[str, ...]
     """Splits from which a report shows faces."""
+    stackable: bool
+    """Whether many networks of it can be trained as one stack (the library that computes margin losses cannot)."""
+    smallest_model: tuple[str, Mapping[str, Any]]
+    """(name, settings) of a network small enough to check a method with in a moment."""
     constant: Callable[[Predictions], Array] | None = None
     """The one answer (...) that serves the retained best whatever the picture shows; None where there is none."""
-    headline: tuple[tuple[str, str], ...] = ()
+    headline: tuple[tuple[MeasureKey, str], ...] = ()
     """(measure, what to call it in a table's head): what the field looks at first, beside what every task reports."""
     headline_title: str = ""
     headline_about: str = ""
     """What a reader must know not to be misled by these."""
-    more: Callable[[Predictions, Predictions, Bootstrap], dict[str, Measure]] = nothing_more
+    more: Callable[[Predictions, Predictions, Bootstrap], dict[MeasureKey, Measure]] = nothing_more
     """(model's, original's predictions, bootstrap) to what else the field measures on this task."""
+
+    def card(self) -> TaskCard:
+        """What a reader of results must know of the task."""
+        return TaskCard(
+            name=self.name,
+            about=self.about,
+            outputs=self.outputs,
+            error=self.error,
+            distribution_score=self.distribution_score,
+            harm_score=self.harm_score,
+            accuracy_score=self.accuracy_score,
+            signal=self.signal.about,
+            headline=[HeadlineColumn(measure=measure, title=title) for measure, title in self.headline],
+            headline_title=self.headline_title,
+            headline_about=self.headline_about,
+        )

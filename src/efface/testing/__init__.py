@@ -21,23 +21,15 @@ from efface.methods import Method
 from efface.models import MODELS
 from efface.plan.tables import Forget, Source, Split
 from efface.settings import validated
-from efface.tasks import TASKS, Task
+from efface.tasks import Task, task_named
 from efface.training.environment import deterministic_torch
 from efface.training.train import train
-
-SMALLEST_MODEL: dict[str, tuple[str, dict[str, Any]]] = {
-    "eyes": ("eyenet", {"widths": (4, 6, 8), "hidden": 8}),
-    "recognition": ("iresnet", {"depth": 10, "width": 4, "dimensions": 8, "scale": 16.0}),
-    "classes": ("resnet18", {"width": 4, "stem": "small"}),
-    "attributes": ("resnet18", {"width": 4, "stem": "small"}),
-}
-"""The network each task is checked with."""
 
 LABELS: dict[str, tuple[str, ...]] = {"none": (), "one": ("age",), "several": ("smile", "glasses")}
 """What is asked of the synthetic faces."""
 
 
-def check_method(method: Method, task: str = "eyes", **settings: Any) -> None:
+def check_method(method: Method, task: str | Task = "eyes", **settings: Any) -> None:
     """Raise AssertionError, naming the broken promise, unless `method` keeps the contract on a tiny task.
 
     The promises: settings are keyword-only, annotated, and have defaults; unknown ones are refused; the same seed
@@ -46,26 +38,27 @@ def check_method(method: Method, task: str = "eyes", **settings: Any) -> None:
     """
     _check_signature(method)
     _check_unknown_refused(method)
-    splits, original = tiny_problem(TASKS[task])
+    task = task if isinstance(task, Task) else task_named(task)
+    splits, original = tiny_problem(task)
     chosen = validated(method, settings, method.__name__)
     before = _fingerprint(splits)
     state = _global_state()
-    first, faces_used = _applied(method, original, TASKS[task], splits, 1, chosen)
+    first, faces_used = _applied(method, original, task, splits, 1, chosen)
     _require(_global_state() == state, method, "leaves random, gradient or determinism state of the process changed")
     _require(_fingerprint(splits) == before, method, "changes the faces it was given")
     _require(faces_used > 0, method, "takes no face from the loader, so its bill cannot be made")
     _require(all(torch.isfinite(value).all() for value in first.values()), method, "leaves weights that are not finite")
     moved = any((first[name] != value).any() for name, value in original.state_dict().items())
     _require(moved, method, "moves no weight")
-    again, _ = _applied(method, original, TASKS[task], splits, 1, chosen)
+    again, _ = _applied(method, original, task, splits, 1, chosen)
     _require(all(torch.equal(first[name], again[name]) for name in first), method, "is not repeatable under one seed")
-    other, _ = _applied(method, original, TASKS[task], splits, 2, chosen)
+    other, _ = _applied(method, original, task, splits, 2, chosen)
     _require(any((first[name] != other[name]).any() for name in first), method, "ignores the seed")
 
 
 def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     """A few synthetic people divided as a request would, and a model trained on them for a moment."""
-    name, settings = SMALLEST_MODEL[task.name]
+    name, settings = task.smallest_model
     source = Source(name="synthetic", label=LABELS[task.labels])
     face_table: FaceTable = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
     faces = as_faces(face_table, grouped(selected(face_table.table, source), source, face_table), task, source.label)
