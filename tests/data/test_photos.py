@@ -11,7 +11,6 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,6 @@ from PIL import Image
 from conftest import refusal
 from efface.data import photos
 from efface.data.photos import SUFFIXES, Unreadable, decode, digests, files_below, left_out_line, load, size_of
-from efface.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 GREY = RGB[:, :, 0]
@@ -54,7 +52,9 @@ def reason(data: bytes) -> str:
     return refusal(decode, data, "photo", upright=True)
 
 
-def tiff(values: NDArray[Any], *, bits: int, photometric: int = 1, sample_format: int = 1, packed: bytes = b"") -> bytes:
+def tiff(
+    values: NDArray[Any], *, bits: int, photometric: int = 1, sample_format: int = 1, packed: bytes = b""
+) -> bytes:
     """A grey TIFF in one strip, as scanners and microscopes write them."""
     data, (height, width) = packed or values.tobytes(), values.shape
     tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8 + 2 + 10 * 12 + 4)]

@@ -23,7 +23,10 @@ SECONDS, MEBIBYTES = 5.0, 2048
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 COLOUR = Image.fromarray(PIXELS)
 GREY, PALETTE, INKS = COLOUR.convert("L"), COLOUR.convert("P"), COLOUR.convert("CMYK")
-DEEP, SHARES = Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257), Image.fromarray(PIXELS[:, :, 0] / np.float32(255))
+DEEP, SHARES = (
+    Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257),
+    Image.fromarray(PIXELS[:, :, 0] / np.float32(255)),
+)
 MORE = {"save_all": True, "append_images": [COLOUR.rotate(90), COLOUR]}
 TURNED = Image.Exif()
 TURNED[0x0112] = 6

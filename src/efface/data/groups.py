@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from efface.data.faces import Array, FaceTable
-from efface.data.names import normal
+from efface.data.names import among, normal
 from efface.errors import InputError, nearest
 from efface.files import plain_cells, read_csv
 from efface.plan.tables import Source
@@ -55,9 +55,10 @@ def predicted(path: Path, keys: pd.Series[Any]) -> pd.Series[Any]:
     for name in ("key", "group"):
         column(said, name, f"data.group_file {path}")
     of = said.drop_duplicates("key").set_index("key")["group"].map(normal)
-    for key in keys[~keys.isin(of.index)][:1]:
+    spelt = keys.map(among(of.index))
+    for key in keys[spelt.isna()][:1]:
         raise InputError(f"data.group_file {path} has no row for face '{key}': predict the group of every face")
-    return keys.map(of)
+    return spelt.map(of)
 
 
 def clustered(images: Array, table: pd.DataFrame, count: int) -> Array:

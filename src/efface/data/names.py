@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,7 +40,16 @@ def normalised(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: column for name, column in changed.items() if not column.equals(table[name])})
 
 
-def spelt_alike(names: Iterable[str]) -> list[list[str]]:
+def among(known: Collection[str]) -> Callable[[str], str | None]:
+    """What finds a name among those known: itself or, where it is not there, the first that is spelt another way."""
+    names: dict[str, str] = {}
+    for name in known:
+        names.setdefault(normal(name), name)
+    exact = {*known}
+    return lambda name: name if name in exact else names.get(normal(name))
+
+
+def spelt_alike(names: Collection[str]) -> list[list[str]]:
     """Groups of different names that may be one: `1` and `1.0` and `01`, or but for capitals and marks between words
     the same."""
     groups: defaultdict[str, set[str]] = defaultdict(set)
@@ -51,7 +60,7 @@ def spelt_alike(names: Iterable[str]) -> list[list[str]]:
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
 
-def spelling_warning(names: Iterable[str]) -> str:
+def spelling_warning(names: Collection[str]) -> str:
     """One sentence that names people who may be one person, or ""."""
     groups = spelt_alike(names)
     if not groups:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.data.names import normal
+from efface.data.names import among
 from efface.data.photos import decode
 from efface.data.plain_pickle import content_of, read_plain_pickle
 from efface.errors import InputError, refusing
@@ -71,13 +71,14 @@ def words_of(line: str) -> list[str]:
 def places(pairs: Pairs, keys: Sequence[str]) -> NDArray[np.int64]:
     """(2, p) where the photos of each pair stand among `keys`, however their names are spelt; -1 for one that does
     not."""
-    row_of = {normal(key): row for row, key in reversed(list(enumerate(keys)))}
-    return np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
+    row_of: dict[str | None, int] = {key: row for row, key in enumerate(keys)}
+    find = among(keys)
+    return np.array([[row_of.get(find(key), -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
 
 
 def photo(name: str, number: int) -> str:
     """A photo of LFW as its reader calls it."""
-    return normal(f"{name}/{name}_{number:04d}")
+    return f"{name}/{name}_{number:04d}"
 
 
 def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

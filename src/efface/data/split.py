@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array, Faces, Splits
-from efface.data.names import normal
+from efface.data.names import among, normal
 from efface.data.quality_scores import read_scores
 from efface.errors import InputError, nearest
 from efface.files import read_lines
@@ -176,11 +176,13 @@ def worst(trained: Faces, forget: Forget) -> NDArray[np.bool_]:
 def scores_of(keys: Array, path: Path, column: str) -> Array:
     """(n,) the quality of photos by their keys; InputError for one that has none."""
     scores = read_scores(path, column)
-    bare = [key if key in scores else key.split(":", 1)[-1] for key in keys.tolist()]
-    for key in bare:
-        if key not in scores:
-            raise InputError(f"{path} has no row for photo '{key}': score the same photos with `efface quality`")
-    return np.array([scores[key] for key in bare])
+    find = among(scores)
+    spelt = [find(key) or find(key.split(":", 1)[-1]) for key in keys.tolist()]
+    for key, one in zip(keys.tolist(), spelt, strict=True):
+        if one is None:
+            bare = key.split(":", 1)[-1]
+            raise InputError(f"{path} has no row for photo '{bare}': score the same photos with `efface quality`")
+    return np.array([scores[one] for one in spelt if one is not None])
 
 
 def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:

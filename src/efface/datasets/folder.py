@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from efface.data.faces import EYES
 from efface.data.photos import SUFFIXES, files_below, is_hidden, left_out_line
@@ -52,7 +52,7 @@ def read_manifest(file: Path) -> pd.DataFrame:
     table = table.assign(
         key=keys.astype(str),
         path=[str((file.parent / name).absolute()) for name in paths],
-        person=table["person"].astype(str),
+        person=_people(table["person"]),
     )
     for column in EYES:
         if column in table:
@@ -123,6 +123,14 @@ def read_parquet(file: Path) -> pd.DataFrame:
         except ImportError:
             raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
         return table.reset_index(drop=table.index.name is None).rename(columns=str)
+
+
+def _people(column: pd.Series[Any]) -> pd.Series[str]:
+    """Names, "" where nothing stands; numbers of people that a file keeps as fractions (because one is missing) are
+    whole."""
+    if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype(str).where(column.notna(), "")
 
 
 def _numbers(table: pd.DataFrame, column: str, file: Path) -> pd.Series[float]:

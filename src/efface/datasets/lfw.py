@@ -40,9 +40,9 @@ def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
     """A row per photo; a person is a folder.
 
     Eye centres come from `landmarks_250px.csv`, in the tree or beside it, and only for photos of 250x250 pixels (the
-    header of the first photo that can be read tells). The file names eyes by the subject, so nothing is swapped; a photo it
-    does not name gets NaN. attributes: `lfw_attributes.txt` of Kumar et al. (ICCV 2009), whose scores become columns of
-    1 and 0, a person's mean score above zero or not; a person it does not name is "unknown".
+    header of the first photo that can be read tells). The file names eyes by the subject, so nothing is swapped; a
+    photo it does not name gets NaN. attributes: `lfw_attributes.txt` of Kumar et al. (ICCV 2009), whose scores become
+    columns of 1 and 0, a person's mean score above zero or not; a person it does not name is "unknown".
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: expected {CARD.layout}")
