@@ -1,4 +1,4 @@
-"""One person is one person, however the name was typed: a request never leaves half of somebody's photos in training."""
+"""A name is one person, however it was typed: a request never leaves half of somebody's photos in training."""
 
 from __future__ import annotations
 
