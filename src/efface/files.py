@@ -272,7 +272,7 @@ def save_columns(columns: Any, path: Path) -> None:
 
 def load_columns(kind: type[Columns], path: Path) -> Columns:
     """What `save_columns` wrote."""
-    with np.load(path, allow_pickle=False) as saved:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         return kind(**saved)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -677,6 +678,256 @@ def test_progress_counts_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     prepare(drawn_photos(tmp_path / "photos", 20), tmp_path / "faces", card=CARD, progress=watched)
     assert len(seen) > 2
     assert seen == [(number, len(seen)) for number in range(len(seen))]
+
+
+def spoilt(photos: pd.DataFrame, *rows: int) -> dict[int, bytes]:
+    """What photos were, after half of each was cut off."""
+    whole = {row: Path(photos["path"][row]).read_bytes() for row in rows}
+    for row, content in whole.items():
+        Path(photos["path"][row]).write_bytes(content[: len(content) // 2])
+    return whole
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the photos that are prepared from now on."""
+    work, done = preparing.prepare_photo, []
+
+    def counted(path: str, key: str, *rest: Any, **settings: Any) -> Any:
+        done.append(key)
+        return work(path, key, *rest, **settings)
+
+    monkeypatch.setattr(preparing, "prepare_photo", counted)
+    return done
+
+
+def test_all_bad_photos_are_named_at_once_and_what_was_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 4)
+    photos = drawn_photos(tmp_path / "photos", 40)
+    prepare(photos, tmp_path / "fresh", card=CARD)
+    done = counting(monkeypatch)
+    whole = spoilt(photos, 20, 21, 30)
+    said = refusal(photos, tmp_path / "faces")
+    assert said.startswith("3 of 40 photos cannot be used; replace them, or leave them out with --skip-unreadable")
+    assert all(f"{row:03d}.png cannot be decoded (image file is truncated" in said for row in whole)
+    assert len(done) == 40
+    for row, content in whole.items():
+        Path(photos["path"][row]).write_bytes(content)
+    done.clear()
+    prepare(photos, tmp_path / "faces", card=CARD)
+    assert {f"p/{row:03d}" for row in whole} <= set(done)
+    assert len(done) < 25  # their chunks alone
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+    assert not (tmp_path / "faces.partial").exists()
+
+
+def test_when_bad_photos_are_taken_out_their_chunks_alone_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 4)
+    photos = drawn_photos(tmp_path / "photos", 60)
+    spoilt(photos, 3, 30)
+    refusal(photos, tmp_path / "faces")
+    done, fewer = counting(monkeypatch), photos.drop([3, 30])
+    prepare(fewer, tmp_path / "faces", card=CARD)
+    assert 0 < len(done) < 35
+    prepare(fewer, tmp_path / "fresh", card=CARD)
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+
+
+def test_unreadable_photos_are_left_out_and_listed_where_that_is_asked(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", 8)
+    spoilt(photos, 2, 5)
+    done = prepare(photos, tmp_path / "faces", card=CARD, skip_unreadable=True)
+    assert (done.faces, sorted(done.unreadable), done.refused) == (6, ["p/002", "p/005"], {})
+    assert done.near_duplicates == prepare(photos.drop([2, 5]), tmp_path / "fewer", card=CARD).near_duplicates
+    assert "2 photos unreadable and left out (p/002, p/005)" in str(done)
+    manifest = read_manifest(done.folder)
+    assert sorted(manifest["unreadable"]) == ["p/002", "p/005"]
+    assert str(tmp_path) not in (done.folder / "manifest.json").read_text()
+    assert open_packed(done.folder).table["key"].tolist() == [f"p/00{row}" for row in (0, 1, 3, 4, 6, 7)]
+    assert "2 of 8 photos cannot be used" in refusal(photos, tmp_path / "faces")
+    assert prepare(photos, tmp_path / "faces", card=CARD, skip_unreadable=True) == done
+
+
+def test_of_very_many_bad_photos_the_first_are_named_and_all_are_listed(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", 50)
+    spoilt(photos, *range(50))
+    said = refusal(photos, tmp_path / "faces")
+    assert "50 of 50 photos cannot be used" in said
+    assert "unreadable.txt" in said
+    assert "000.png" in said
+    assert len((tmp_path / "faces.partial" / "unreadable.txt").read_text().splitlines()) == 50
+    with pytest.raises(InputError, match="every photo was refused"):
+        prepare(photos, tmp_path / "faces", card=CARD, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("renew", [False, True])
+def test_a_photo_replaced_by_one_of_the_same_size_is_noticed(tmp_path: Path, renew: bool) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    for row in (0, 1):
+        with Image.open(photos["path"][row]) as photo:
+            photo.save(tmp_path / "photos" / f"{row}.bmp")
+        photos.loc[row, "path"] = str(tmp_path / "photos" / f"{row}.bmp")
+    first, second = (Path(photos["path"][row]) for row in (0, 1))
+    prepare(photos, tmp_path / "faces", card=CARD)
+    before = first.stat()
+    first.write_bytes(second.read_bytes())
+    os.utime(first, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (first.stat().st_size, first.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    if not renew:
+        assert "was prepared from other photos" in refusal(photos, tmp_path / "faces")
+        return
+    prepare(photos, tmp_path / "faces", card=CARD, renew=True)
+    faces = open_packed(tmp_path / "faces").images
+    assert np.array_equal(faces[0], faces[1])
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.csv", "manifest.json"])
+def test_a_damaged_folder_is_one_line_or_made_again(tmp_path: Path, name: str) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    prepare(photos, tmp_path / "faces", card=CARD)
+    whole = files_of(tmp_path / "faces")
+    content = bytearray(whole[name])
+    content[len(content) // 2] ^= 4
+    (tmp_path / "faces" / name).write_bytes(bytes(content))
+    assert name in refusal(photos, tmp_path / "faces")
+    prepare(photos, tmp_path / "faces", card=CARD, renew=True)
+    assert files_of(tmp_path / "faces") == whole
+
+
+def test_a_damaged_chunk_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 4)
+    photos = drawn_photos(tmp_path / "photos", 40)
+    prepare(photos, tmp_path / "fresh", card=CARD)
+    spoilt(photos, 0)
+    refusal(photos, tmp_path / "faces")
+    drawn_photos(tmp_path / "photos", 40)
+    chunks = sorted((tmp_path / "faces.partial").glob("chunk-*.npz"))
+    for number, chunk in enumerate(chunks):
+        content = bytearray(chunk.read_bytes())
+        content[len(content) // 3] ^= 1
+        chunk.write_bytes([bytes(content), bytes(content[: len(content) // 2]), b"", b"PK"][number % 4])
+    prepare(photos, tmp_path / "faces", card=CARD)
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+
+
+def test_two_preparations_of_one_folder_are_one_and_a_refusal(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    said = []
+
+    def meanwhile(chunks: Iterable[int], _total: int) -> Iterable[int]:
+        with pytest.raises(InputError) as caught:
+            prepare(photos, tmp_path / "faces", card=CARD, seed=3)
+        said.append(str(caught.value))
+        return chunks
+
+    prepare(photos, tmp_path / "faces", card=CARD, progress=meanwhile)
+    assert said == [f"another `efface prepare` is at work on {tmp_path / 'faces'}: wait for it, or give another folder"]
+    verify_packed(tmp_path / "faces")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "photos"]
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from efface.errors import InputError
+from efface.preparation import prepare as preparing
+from test_prepare import CARD, drawn_photos
+import pandas as pd
+
+preparing.CHUNK = 4
+photos = pd.read_pickle(Path(sys.argv[3]) / "photos.pkl")
+while time.time() < float(sys.argv[4]):
+    pass
+try:
+    preparing.prepare(photos, Path(sys.argv[3]) / "faces", card=CARD)
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_processes_that_prepare_one_folder_end_whole_or_in_one_line(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", 40)
+    photos.to_pickle(tmp_path / "photos.pkl")
+    words = [str(Path(__file__).parent), str(ROOT / "tests"), str(tmp_path), str(time.time() + 3)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", TOGETHER, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    ended = [(one.communicate(), one.returncode) for one in started]
+    assert all(code in (0, 2) and error == b"" for (_, error), code in ended), ended
+    assert any(code == 0 for _, code in ended)
+    assert all(b"is at work on" in out for (out, _), code in ended if code == 2)
+    prepare(photos, tmp_path / "fresh", card=CARD)
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from efface.errors import InputError
+from efface.preparation import prepare as preparing
+from test_prepare import CARD
+import pandas as pd
+
+photos = pd.read_pickle(Path(sys.argv[3]) / "photos.pkl")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
+try:
+    preparing.prepare(photos, Path(sys.argv[3]) / "faces", card=CARD, size=(256, 256))
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("most", [1000, 1_500_000])
+def test_a_full_disk_is_one_line_and_the_rest_is_done_when_there_is_room(tmp_path: Path, most: int) -> None:
+    """First no chunk can be written, then all of them but not the array of all faces."""
+    photos = drawn_photos(tmp_path / "photos", 24)
+    photos.to_pickle(tmp_path / "photos.pkl")
+    words = [str(Path(__file__).parent), str(ROOT / "tests"), str(tmp_path), str(most)]
+    code = FULL.replace("import pandas", "preparing.CHUNK = 4\nimport pandas")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "cannot be written: File too large" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert not (tmp_path / "faces").exists()
+    assert not (tmp_path / "faces.unfinished").exists()
+    prepare(photos, tmp_path / "faces", card=CARD, size=(256, 256))
+    verify_packed(tmp_path / "faces")
+    assert not (tmp_path / "faces.partial").exists()
+
+
+def test_more_than_the_disk_has_room_for_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, done = drawn_photos(tmp_path / "photos"), counting(monkeypatch)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=20_000))
+    assert "6 faces take" in refusal(photos, tmp_path / "faces")
+    assert not done
+
+
+def test_the_line_says_all_that_was_found(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    shutil.copy(photos["path"][0], photos["path"][5])
+    photos.loc[5, EYES] = photos.loc[0, EYES]
+    photos["person"] = ["1", "1.0", "2", "3", "4", "5"]
+    photos.attrs["left_out"] = {"a.mov": "not read", "b/c.heic": "hidden"}
+    done = prepare(photos, tmp_path / "faces", card=CARD)
+    assert str(done) == (
+        f"{tmp_path / 'faces'}: 6 faces of 6 people; 0 photos refused (listed in manifest.json), 0 with several faces, "
+        "1 pairs of near duplicates of different people; 2 files left out (1 .mov, 1 .heic): a.mov, b/c.heic; "
+        "1 person may stand under several names, each counted as somebody else: “1” and “1.0”."
+    )
+    assert read_manifest(done.folder)["left_out"] == photos.attrs["left_out"]
+    photos.attrs["left_out"] = {"later.gif": "not read"}
+    assert prepare(photos, tmp_path / "faces", card=CARD).left_out == {"later.gif": "not read"}
 
 
 # Back to BioID

@@ -445,7 +445,7 @@ def _fill(chunks: Mapping[Path, slice], work: Work, detector: Detector | None, p
 def _is_done(file: Path) -> bool:
     """Whether a chunk is there, undamaged, and of photos that all could be read: what was missing may be there now."""
     try:
-        with np.load(file, allow_pickle=False) as chunk:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as chunk:
             columns = {name: chunk[name] for name in COLUMNS}
         return not columns["unreadable"].any()
     except Exception:  # not there, cut off or damaged
