@@ -26,8 +26,8 @@ from efface.models.load import read_record, recorded_network
 
 STYLES: dict[str, Callable[[Array, Array], Array]] = {"cover": cover, "pixelate": pixelate, "blur": blur}
 
-MARGIN = 0.8
-"""Around a bar, in eye distances: what a blur takes in."""
+MARGIN = {"blur": 0.8}
+"""What a style looks at around its bar, in eye distances."""
 BYTES = 150
 """Of memory that hiding takes for a pixel there."""
 
@@ -82,7 +82,7 @@ def hide(
         try:
             photo = load(file, upright=True)
             eyes[file] = eyes_on(model, photo, shape)
-            left, top, right, bottom = window(eye_box(eyes[file]), photo.size)
+            left, top, right, bottom = window(eye_box(eyes[file]), photo.size, style)
             check_memory(BYTES * (right - left) * (bottom - top), f"hiding the eyes on {file}")
         except Unusable as error:
             bad[one_line(file.relative_to(root).as_posix())] = error.reason
@@ -171,18 +171,18 @@ def eyes_on(model: torch.nn.Module, photo: Image.Image, shape: tuple[int, ...]) 
 
 def hidden(photo: Image.Image, eyes: Array, style: str) -> Image.Image:
     """The photo with its eyes (1, 2, 2) hidden; only what lies around the bar is worked on."""
-    left, top, right, bottom = window(eye_box(eyes), photo.size)
+    left, top, right, bottom = window(eye_box(eyes), photo.size, style)
     pixels = np.asarray(photo.crop((left, top, right, bottom))).transpose(2, 0, 1)[None]
     changed = STYLES[style](pixels, eyes - [left, top])[0]
     photo.paste(Image.fromarray(np.ascontiguousarray(changed.transpose(1, 2, 0))), (left, top))
     return photo
 
 
-def window(boxes: Boxes, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(left, top, right, bottom) in whole pixels of all that a bar's style looks at, within a photo of `size`."""
+def window(boxes: Boxes, size: tuple[int, int], style: str) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) in whole pixels of all that a style looks at for a bar, within a photo of `size`."""
     along, across = boxes.along[0], boxes.along[0][::-1] * [-1, 1]
     reach = np.abs(along) * boxes.half[0, 0] + np.abs(across) * boxes.half[0, 1]
-    reach = reach + MARGIN * 2 * boxes.half[0, 0] / WIDTH + 4
+    reach = reach + MARGIN.get(style, 0) * 2 * boxes.half[0, 0] / WIDTH + 4
     first = np.clip(np.floor(boxes.centre[0] - reach), 0, np.array(size) - 1).astype(int)
     last = np.clip(np.ceil(boxes.centre[0] + reach) + 1, first + 1, size).astype(int)
     return int(first[0]), int(first[1]), int(last[0]), int(last[1])
