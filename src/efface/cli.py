@@ -176,6 +176,8 @@ def anonymize(
         typer.echo(one_line(f"{photo} -> {copy}"))
 
     done = hide(photos, weights, out, style, skip_unreadable=skip_unreadable, wrote=wrote)
+    if done.replaced:
+        typer.echo(f"{done.replaced:,} of them in the place of an earlier copy", err=True)
     if done.left_out:
         typer.echo(left_out_line(done.left_out), err=True)
 

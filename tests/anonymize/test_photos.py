@@ -162,15 +162,24 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path, weights: Path) -> 
     photos = put(tmp_path / "photos", "a.jpg", "b.jpg")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "b.png").write_bytes(b"somebody's")
-    assert "holds b.png already, and nothing is overwritten" in refused(photos, weights, tmp_path / "out")
-    (tmp_path / "out" / "b.png").unlink()
-    os.symlink(photos / "b.jpg", tmp_path / "out" / "b.png")
-    assert "holds b.png already" in refused(photos, weights, tmp_path / "out")
+    assert "holds b.png, which is no copy of ours" in refused(photos, weights, tmp_path / "out")
+    Image.fromarray(PHOTO).save(tmp_path / "out" / "b.png")
+    assert "holds b.png, which is no copy of ours" in refused(photos, weights, tmp_path / "out")
     (tmp_path / "out" / "b.png").unlink()
     (tmp_path / "out" / "kept.png").write_bytes(b"somebody's")
     hide(photos, weights, tmp_path / "out", "cover")
     assert (tmp_path / "out" / "kept.png").read_bytes() == b"somebody's"
-    assert "holds a.png, b.png already" in refused(photos, weights, tmp_path / "out")
+    (tmp_path / "out" / "b.png").rename(tmp_path / "elsewhere.png")
+    os.symlink(tmp_path / "elsewhere.png", tmp_path / "out" / "b.png")
+    assert "holds b.png, which is no copy of ours" in refused(photos, weights, tmp_path / "out")
+
+
+def test_copies_of_an_earlier_call_are_made_again(tmp_path: Path, weights: Path) -> None:
+    photos = put(tmp_path / "photos", "a.jpg", "b.jpg")
+    assert hide(photos, weights, tmp_path / "out", "cover").replaced == 0
+    before = files_of(tmp_path / "out")
+    assert hide(photos, weights, tmp_path / "out", "cover").replaced == 2
+    assert files_of(tmp_path / "out") == before
 
 
 def test_a_place_that_is_a_file_is_refused(tmp_path: Path, weights: Path) -> None:
@@ -211,7 +220,7 @@ def test_a_photo_without_eyes_is_named_not_copied_as_it_is(tmp_path: Path, answe
 def test_a_folder_without_photos_says_what_it_holds(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "film.mov").write_bytes(b"")
-    assert "1 files left out (1 .mov): film.mov" in refused(tmp_path / "photos", weights, tmp_path / "out")
+    assert "1 file left out (1 .mov): film.mov" in refused(tmp_path / "photos", weights, tmp_path / "out")
     assert "cannot be decoded (No such file" in refused(tmp_path / "gone.png", weights, tmp_path / "out")
 
 

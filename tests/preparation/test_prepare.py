@@ -922,7 +922,7 @@ def test_the_line_says_all_that_was_found(tmp_path: Path) -> None:
     done = prepare(photos, tmp_path / "faces", card=CARD)
     assert str(done) == (
         f"{tmp_path / 'faces'}: 6 faces of 6 people; 0 photos refused (listed in manifest.json), 0 with several faces, "
-        "1 pairs of near duplicates of different people; 2 files left out (1 .mov, 1 .heic): a.mov, b/c.heic; "
+        "1 pair of near duplicates of different people; 2 files left out (1 .mov, 1 .heic): a.mov, b/c.heic; "
         "1 person may stand under several names, each counted as somebody else: “1” and “1.0”."
     )
     assert read_manifest(done.folder)["left_out"] == photos.attrs["left_out"]

@@ -13,11 +13,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from efface.anonymize.regions import WIDTH, Boxes, blur, cover, eye_box, pixelate
 from efface.data.batches import as_input
 from efface.data.faces import Array
-from efface.data.photos import SUFFIXES, Unusable, files_below, is_hidden, left_out_line, load, refuse_unusable, some
+from efface.data.photos import (
+    SUFFIXES,
+    Unusable,
+    files_below,
+    is_hidden,
+    left_out_line,
+    load,
+    open_photo,
+    refuse_unusable,
+    some,
+)
 from efface.errors import InputError, nearest, one_line
 from efface.files import exclusive, make_folder, replacing
 from efface.memory import check_memory
@@ -31,6 +42,9 @@ MARGIN = {"blur": 0.8}
 BYTES = 150
 """Of memory that hiding takes for a pixel there."""
 
+MARK = "efface anonymize"
+"""What a copy says of itself, so that another may take its place."""
+
 WAY_OUT = "nothing was written: replace them, or leave them out with --skip-unreadable"
 
 
@@ -40,6 +54,8 @@ class Hidden:
 
     copies: dict[Path, Path]
     """The copy of each photo."""
+    replaced: int
+    """Copies of an earlier call whose place they took."""
     left_out: dict[str, str]
     """Reason by name of each file that has none."""
 
@@ -57,8 +73,8 @@ def hide(
 
     The model sees a photo as it was trained to see faces: the whole photo, upright, resized. One photo at a time is in
     memory. All are read before anything is written: InputError names those that cannot be decoded, and those where the
-    model finds no eyes; skip_unreadable: they are left out instead. A photo is never replaced, nor anything else that
-    stands in `out`. wrote(photo, copy): called after each.
+    model finds no eyes; skip_unreadable: they are left out instead. A photo is never replaced, nor anything else in
+    `out` but copies of an earlier call. wrote(photo, copy): called after each.
     """
     if style not in STYLES:
         raise InputError(f"style '{style}' is unknown{nearest(style, STYLES)}")
@@ -75,7 +91,7 @@ def hide(
     root = photos if photos.is_dir() else photos.parent
     names = copy_names([file.relative_to(root) for file in files])
     copies = {file: out / name for file, name in zip(files, names, strict=True)}
-    refuse_overwriting(copies, out)
+    earlier_copies(copies, out)
     eyes: dict[Path, Array] = {}
     bad: dict[str, str] = {}
     for file in files:
@@ -91,12 +107,14 @@ def hide(
     busy = f"another `efface anonymize` is at work in {out}: wait for it, or give another --out"
     make_folder(out)
     with exclusive(out / ".lock", busy):
-        refuse_overwriting(copies, out)
+        replaced = earlier_copies({file: copies[file] for file in eyes}, out)
         for file, found in eyes.items():
             with replacing(make_folder(copies[file].parent) / copies[file].name) as part:
-                hidden(load(file, upright=True), found, style).save(part, "PNG")
+                marked = PngInfo()
+                marked.add_text("Software", MARK)
+                hidden(load(file, upright=True), found, style).save(part, "PNG", pnginfo=marked)
             wrote(file, copies[file])
-    return Hidden({file: copies[file] for file in eyes}, left_out | bad)
+    return Hidden({file: copies[file] for file in eyes}, replaced, left_out | bad)
 
 
 def photos_in(photos: Path) -> tuple[list[Path], dict[str, str]]:
@@ -141,16 +159,27 @@ def _alike(path: Path) -> str:
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
-def refuse_overwriting(copies: Mapping[Path, Path], out: Path) -> None:
-    """Raise `InputError` where a photo lies in `out`, under whatever name, or a copy would replace anything."""
+def earlier_copies(copies: Mapping[Path, Path], out: Path) -> int:
+    """How many copies of an earlier call would be replaced. Raises `InputError` where a photo lies in `out`, under
+    whatever name, or a copy would replace anything else."""
     if out.exists():
         above = {parent for file in copies for parent in file.resolve().parents}
         if any(os.path.samefile(parent, out) for parent in above):
             raise InputError(f"the photos lie in {out}: give another --out, so that no copy stands among them")
     there = [copy for copy in copies.values() if os.path.lexists(copy)]
-    if there:
-        named = some(copy.relative_to(out).as_posix() for copy in there)
-        raise InputError(f"{out} holds {named} already, and nothing is overwritten: give another --out, or remove it")
+    foreign = [copy.relative_to(out).as_posix() for copy in there if not is_copy(copy)]
+    if foreign:
+        raise InputError(f"{out} holds {some(foreign)}, which is no copy of ours: give another --out, or remove it")
+    return len(there)
+
+
+def is_copy(path: Path) -> bool:
+    """Whether `hide` wrote a file."""
+    try:
+        with open_photo(path) as file, Image.open(file, formats=("PNG",)) as found:
+            return found.info.get("Software") == MARK and not path.is_symlink()
+    except Exception:  # whatever is wrong with it, it is somebody else's
+        return False
 
 
 @torch.no_grad()

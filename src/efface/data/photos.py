@@ -190,7 +190,7 @@ def left_out_line(left_out: Mapping[str, str]) -> str:
     kinds = Counter(Path(name).suffix.lower() or "without a suffix" for name in left_out)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(8))
     more = f", {len(kinds) - 8} kinds more" if len(kinds) > 8 else ""
-    return f"{len(left_out):,} files left out ({counts}{more}): {some(left_out)}"
+    return f"{len(left_out):,} file{'s' * (len(left_out) > 1)} left out ({counts}{more}): {some(left_out)}"
 
 
 def some(names: Iterable[str], shown: int = SHOWN) -> str:

@@ -126,10 +126,11 @@ class Prepared:
 
     def __str__(self) -> str:
         """One line for whoever had it prepared."""
+        pairs = f"{self.near_duplicates:,} pair{'s' * (self.near_duplicates != 1)}"
         parts = [
             f"{self.folder}: {self.faces:,} faces of {self.people:,} people; {len(self.refused):,} photos refused "
-            f"(listed in manifest.json), {self.several_faces:,} with several faces, {self.near_duplicates:,} pairs of "
-            "near duplicates of different people",
+            f"(listed in manifest.json), {self.several_faces:,} with several faces, {pairs} of near "
+            "duplicates of different people",
             f"{len(self.unreadable):,} photos unreadable and left out ({some(self.unreadable)})"
             if self.unreadable
             else "",
