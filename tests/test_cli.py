@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from conftest import TINY
+from conftest import TINY, refusal
 from efface import __version__
 from efface.cli import app, main
 from efface.datasets.synthetic import synthetic
@@ -182,6 +182,53 @@ def test_anonymize_writes_nothing_when_a_photo_is_broken(
     words = ("anonymize", str(tmp_path), "--weights", str(weights), "--out", str(tmp_path / "x"))
     assert "b.jpg" in refused(capsys, monkeypatch, *words)
     assert not (tmp_path / "x").exists()
+
+
+def test_anonymize_says_which_copy_is_whose_and_what_was_left_out(tmp_path: Path, done: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "a.png"):
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"no photo")
+    (tmp_path / "photos" / "c.mov").write_bytes(b"")
+    weights = next((done / "out" / "models").glob("original*.safetensors"))
+    words = ["anonymize", str(tmp_path / "photos"), "--weights", str(weights), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*words, "--skip-unreadable"], catch_exceptions=False)
+    assert result.stdout.splitlines() == [
+        f"{tmp_path / 'photos' / name} -> {tmp_path / 'out' / name}.png" for name in ("a.jpg", "a.png")
+    ]
+    assert result.stderr == "2 files left out (1 .mov, 1 .jpg): c.mov, b.jpg\n"
+
+
+def test_prepare_says_all_that_it_found(tmp_path: Path) -> None:
+    for name in ("ann/0.png", "ann /1.png", "bob/0.png", "carl/album/0.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "photos" / name)
+    words = ["prepare", "folder", str(tmp_path / "photos"), "--eyes", "none", "--out", str(tmp_path / "packed")]
+    assert said(*words) == (
+        f"{tmp_path / 'packed'}: 3 faces of 2 people; 0 photos refused (listed in manifest.json), 0 with several "
+        "faces, 2 pairs of near duplicates of different people; 1 file left out (1 .png): carl/album/0.png\n"
+    )
+    for name in ("ann/0.png", "bob/0.png"):
+        (tmp_path / "photos" / name).write_bytes(b"")
+    words[-1] = str(tmp_path / "other")
+    line = refusal(said, *words)
+    assert "2 of 3 photos cannot be used" in line
+    assert "ann/0.png cannot be decoded (it is empty)" in line
+    assert "bob/0.png cannot be decoded (it is empty)" in line
+    assert "2 photos unreadable and left out (ann/0, bob/0)" in said(*words, "--skip-unreadable")
+
+
+def test_output_that_has_no_room_is_one_line() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("w") as output:
+        words = [sys.executable, "-m", "efface", "list", "methods"]
+        done = subprocess.run(words, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "efface: a file cannot be written: No space left on device; make room, or give another folder\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from efface.data.augment import Augment, augmented
 from efface.data.faces import Faces
+from efface.files import disk_errors
 
 
 def derive(seed: int, *names: object) -> int:
@@ -118,7 +120,7 @@ class BatchLoader:
             raise ValueError("there is no face to answer")
         model.eval()
         batch = inference_batch(self.device)
-        with tempfile.TemporaryFile() as file:
+        with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
             for start in range(0, len(faces), batch):
                 rows = np.arange(start, min(start + batch, len(faces)))
                 answer = model(self.fetch(faces, rows).images).cpu().numpy().astype(np.float32)

@@ -326,8 +326,8 @@ def _refuse_without_room(unfinished: Path, work: Work) -> None:
     free = shutil.disk_usage(unfinished).free
     if needed > free:
         raise InputError(
-            f"{unfinished.parent} has room for {free / 2**30:,.1f} GiB, and {len(work.photos):,} faces take "
-            f"{needed / 2**30:,.1f} GiB while they are prepared: make room, or give another folder or a smaller size"
+            f"{unfinished.parent} has room for {free / 2**20:,.1f} MiB, and {len(work.photos):,} faces take "
+            f"{needed / 2**20:,.1f} MiB while they are prepared: make room, or give another folder or a smaller size"
         )
 
 
