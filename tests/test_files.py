@@ -57,12 +57,19 @@ def test_the_new_takes_the_place_of_the_old(tmp_path: Path) -> None:
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = []
+    done: list[str] = []
     flush, rename = os.fsync, os.replace
-    monkeypatch.setattr(
-        os, "fsync", lambda descriptor: (done.append(f"fsync {os.fstat(descriptor).st_ino}"), flush(descriptor))
-    )
-    monkeypatch.setattr(os, "replace", lambda one, other: (done.append("rename"), rename(one, other)))
+
+    def flushed(descriptor: int) -> None:
+        done.append(f"fsync {os.fstat(descriptor).st_ino}")
+        flush(descriptor)
+
+    def renamed(one: Path, other: Path) -> None:
+        done.append("rename")
+        rename(one, other)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
     file = write_text(tmp_path / "a.txt", "text")
     assert done == [f"fsync {file.stat().st_ino}", "rename", f"fsync {tmp_path.stat().st_ino}"]
 

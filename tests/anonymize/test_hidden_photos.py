@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from conftest import refusal
 from efface.anonymize import photos as anonymizing
 from efface.anonymize.photos import Hidden, copy_names, hide
+from efface.data.photos import load
 from efface.models import MODELS
 from efface.models.load import recorded_network, save_weights
 
@@ -60,9 +62,9 @@ def refused(photos: Path, weights: Path, out: Path, **settings: Any) -> str:
     return said
 
 
-def bar(file: Path) -> np.ndarray:
+def bar(file: Path) -> NDArray[np.bool_]:
     """(h, w) where a copy is black."""
-    return np.asarray(Image.open(file).convert("L")) == 0
+    return np.equal(np.asarray(Image.open(file).convert("L")), 0)
 
 
 def test_every_photo_below_a_folder_has_a_copy_and_the_rest_is_named(tmp_path: Path, weights: Path) -> None:
@@ -227,12 +229,12 @@ def test_a_folder_without_photos_says_what_it_holds(tmp_path: Path, weights: Pat
 def test_one_photo_at_a_time_is_in_memory(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = put(tmp_path / "photos", *[f"{number}.png" for number in range(12)])
     alive: list[weakref.ref[Image.Image]] = []
-    most, read = 0, anonymizing.load
+    most = 0
 
     def counted(path: Path, *, upright: bool) -> Image.Image:
         nonlocal most
         most = max(most, sum(one() is not None for one in alive))
-        photo = read(path, upright=upright)
+        photo = load(path, upright=upright)
         alive.append(weakref.ref(photo))
         return photo
 
