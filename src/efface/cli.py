@@ -222,9 +222,10 @@ def main() -> None:
     except OSError as error:
         from efface.files import REFUSED_BY_DISK, disk_complaint
 
-        if error.errno not in REFUSED_BY_DISK:
+        full = error.errno in REFUSED_BY_DISK
+        if error.errno is None or not (full or isinstance(error.filename, str)):
             raise
-        what = f"{error.filename or 'a file'} cannot be written: {disk_complaint(error.errno)}"
+        what = f"{error.filename or 'a file'} cannot be {'written' if full else 'used'}: {disk_complaint(error.errno)}"
         print(f"efface: {one_line(what)}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the output may be what has no room, and is flushed once more
     except UsageError as error:

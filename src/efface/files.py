@@ -53,10 +53,12 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise InputError(f"{what} {path} does not exist") from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror}") from None
-    except (ValueError, MemoryError) as error:  # a NUL in the name, or less memory than the file is long
+    except MemoryError:
+        raise InputError(f"{what} {path} does not fit into memory") from None
+    except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{what} {path} cannot be read: {error or 'it does not fit into memory'}") from None
+        raise InputError(f"{what} {path} cannot be read: {error}") from None  # a NUL in its name
 
 
 def read_text(path: Path, what: str, *, otherwise: str | None = None, exact: bool = False) -> str:

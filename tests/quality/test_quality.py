@@ -247,7 +247,9 @@ def test_bad_requests_are_refused(photos: Path, tmp_path: Path) -> None:
         ("key,score\na,1\n", "scroe", "no column 'scroe'; did you mean 'score'?"),
         ("name,score\na,1\n", "score", "no column 'key'"),
         ("key,score\na,high\n", "score", "score of 'a' is no number"),
-        ("", "score", "cannot be read"),
+        ("", "score", "is empty"),
+        ("key,score\na,inf\n", "score", "score of 'a' is no number"),
+        ("key,score,\na,1,\n", "scroe", "did you mean 'score'?"),
     ],
 )
 def test_broken_scores_are_refused(tmp_path: Path, text: str, column: str, words: str) -> None:

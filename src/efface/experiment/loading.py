@@ -15,6 +15,7 @@ from efface.data.faces import Faces, FaceTable, Images
 from efface.data.groups import column, grouped, having
 from efface.datasets import GENERATORS, READERS, read_photos
 from efface.errors import InputError, nearest
+from efface.files import read_text
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import open_packed, read_manifest
 from efface.preparation.prepare import prepare
@@ -59,7 +60,7 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
             [
                 signature,
                 source.model_dump(mode="json", exclude={"path", "prepare"}),
-                source.group_file.read_text(encoding="utf-8") if source.group_file else "",
+                read_text(source.group_file, "data.group_file") if source.group_file else "",
             ]
         )
     if len({source.also_by for source in sources}) > 1:
