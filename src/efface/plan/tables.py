@@ -242,6 +242,8 @@ class Stage(Named):
     @field_validator("search")
     @classmethod
     def _can_be_tried(cls, search: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        if empty := [name for name, values in search.items() if not values]:
+            raise ValueError(f"{empty[0]} is searched: give a value to try")
         if (count := math.prod(map(len, search.values()))) > MOST:
             raise ValueError(f"{count:,} candidates, each trained and measured: give at most {MOST:,}")
         return search
