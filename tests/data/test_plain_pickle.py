@@ -23,6 +23,7 @@ from efface.data.plain_pickle import OPCODES, read_plain_pickle
 from efface.errors import InputError
 from efface.testing.layouts import picture_file
 
+multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
 FILES = [picture_file(image, "PNG") for image in IMAGES]
 ARRAYS = [np.frombuffer(one, np.uint8) for one in FILES]
@@ -96,7 +97,7 @@ def forged(state: tuple[Any, ...], code: str = "O") -> Made:
 
 
 def array(dtype: Any, shape: tuple[int, ...], content: object) -> Made:
-    return Made(np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, shape, dtype, False, content))
+    return Made(multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, shape, dtype, False, content))
 
 
 POINTERS = b"\x41" * 32
@@ -110,7 +111,7 @@ HOSTILE = {
     ),
     "more than there is": ([array(np.dtype("u1"), (1 << 33,), b"x")] * 4, SAME),
     "less than nothing": ([array(np.dtype("u1"), (-1, -4), b"xxxx")] * 4, SAME),
-    "a scalar of objects": (FILES, [Made(np._core.multiarray.scalar, (np.dtype("O"), b"\x41" * 8))] * 2),
+    "a scalar of objects": (FILES, [Made(multiarray.scalar, (np.dtype("O"), b"\x41" * 8))] * 2),
     "an array without content": ([Made(np.ndarray, ((1 << 33,), np.dtype("u1")))] * 4, SAME),
     "bytes by their number": ([Made(bytearray, (1 << 40,))] * 4, SAME),
     "text by another codec": ([Made(pickle.codecs.encode, ("x", "utf-16"))] * 4, SAME),  # type: ignore[attr-defined]

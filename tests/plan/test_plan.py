@@ -120,6 +120,8 @@ COMPLAINTS: list[tuple[dict[str, Any], list[str]]] = [
     ({"seeds": [1, 2, 1]}, ["seeds [1, 2, 1] repeat"]),
     ({"goal": "forgiven"}, ["goal", "'influence removed'", "'forgiven'"]),
     ({"train": 3}, ["train", "3"]),
+    ({"verify": {"name": "x", "bin": "x.bin", "below": 0.3}}, ["verify", "give quality"]),
+    ({"verify": {"name": "x", "bin": "x.bin", "quality": "q.csv", "below": 1}}, ["verify.0.below", "given 1"]),
     ({"data": []}, ["data"]),
     ({"data": {"people": 3}}, ["data.0.name", "missing"]),
     ({"data": {"name": "synthetic", "group": "A", "group_by": "race"}}, ["data.0", "group and group_by"]),
