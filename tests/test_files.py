@@ -1,208 +1,157 @@
-"""Files appear whole or not at all, are on the disk before they take their name, and hold no formula."""
+"""Files appear whole or not at all, and are read whatever program wrote them, or refused with one line."""
 
-from __future__ import annotations
-
-import errno
-import io
 import os
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conftest import refusal
-from efface.errors import InputError
-from efface.files import (
-    exclusive,
-    inert_cells,
-    make_folder,
-    plain_cells,
-    read_csv,
-    replacing,
-    save_columns,
-    write_bytes,
-    write_csv,
-    write_text,
+from efface import files
+from efface.errors import InputError, refusing
+from efface.files import read_bytes, read_csv, read_json, read_lines, read_text, whole_number
+
+# Text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Änne\nBo\n".encode(),
+        "Änne\r\nBo\r\n".encode(),
+        "Änne\rBo\r".encode(),
+        "\ufeffÄnne\r\n\r\nBo".encode(),
+        "Änne\nBo\n".encode("utf-16"),
+        "\ufeffÄnne\r\nBo".encode("utf-16-be"),
+    ],
 )
+def test_text_is_read_whatever_editor_saved_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    assert read_lines(tmp_path / "a.txt", "list") == ["Änne", "Bo"]
 
 
-def test_nothing_is_left_after_an_error_and_the_old_file_stands(tmp_path: Path) -> None:
-    write_text(tmp_path / "a.txt", "old")
-
-    def fail() -> None:
-        with replacing(tmp_path / "a.txt") as part:
-            part.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "old"
+def test_only_line_ends_end_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("a\x85b\x0cc\u2028d\n".encode())
+    assert read_lines(tmp_path / "a.txt", "list") == ["a\x85b\x0cc\u2028d"]
 
 
-def test_the_new_takes_the_place_of_the_old(tmp_path: Path) -> None:
-    write_text(tmp_path / "a.txt", "old")
-    assert write_text(tmp_path / "a.txt", "new").read_text() == "new"
-    long = tmp_path / ("é" * 127)
-    assert write_bytes(long, b"as long as a name may be").read_bytes().startswith(b"as long")
-    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", long.name}
+def test_text_of_another_encoding_is_read_where_its_kind_has_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("Å".encode("latin-1"))
+    assert read_text(tmp_path / "a.txt", "list", otherwise="latin-1") == "Å"
+    assert "a.txt is not a text file in UTF-8" in refusal(read_text, tmp_path / "a.txt", "list")
 
 
-def test_a_file_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
-    flush, rename = os.fsync, os.replace
-
-    def flushed(descriptor: int) -> None:
-        done.append(f"fsync {os.fstat(descriptor).st_ino}")
-        flush(descriptor)
-
-    def renamed(one: Path, other: Path) -> None:
-        done.append("rename")
-        rename(one, other)
-
-    monkeypatch.setattr(os, "fsync", flushed)
-    monkeypatch.setattr(os, "replace", renamed)
-    file = write_text(tmp_path / "a.txt", "text")
-    assert done == [f"fsync {file.stat().st_ino}", "rename", f"fsync {tmp_path.stat().st_ino}"]
-
-
-@dataclass(frozen=True)
-class Columns:
-    """An array."""
-
-    numbers: Any
-
-
-WRITERS: list[Callable[[Path], object]] = [
-    lambda path: write_text(path, "x" * 100_000),
-    lambda path: save_columns(Columns(np.random.default_rng(0).random(100_000)), path),
-    lambda path: write_csv(path, pd.DataFrame({"a": range(30_000)})),
-]
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS])
-def test_what_the_disk_answers_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: Callable[[Path], object], number: int
+def test_what_is_no_file_of_text_is_refused_and_never_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(_descriptor: int) -> None:
-        raise OSError(number, os.strerror(number))
+    (tmp_path / "nul.txt").write_bytes(b"a\0b")
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+    with (tmp_path / "sparse.txt").open("wb") as sparse:
+        sparse.truncate(2**40)
+    for name, words in {
+        "nul.txt": "holds a NUL",
+        "absent": "does not exist",
+        "pipe": "is a pipe",
+        "socket": "is a device or socket",
+        ".": "is a folder",
+        "a" * 300: "File name too long",
+        "a\0b": "cannot be read",
+        "nul.txt/x": "Not a directory",
+        "sparse.txt": "expected at most",
+    }.items():
+        assert words in refusal(read_text, tmp_path / name, "list")
+    assert "is a device" in refusal(read_bytes, Path("/dev/zero"), "list")
 
-    monkeypatch.setattr(os, "fsync", answer)
-    said = refusal(writer, tmp_path / "a.txt")
-    assert f"a.txt cannot be written: {os.strerror(number)}" in said
-    assert list(tmp_path.iterdir()) == []
+    def no_memory(_path: Path) -> bytes:
+        raise MemoryError
 
-
-FULL = """
-import resource, sys
-sys.path.insert(0, sys.argv[2])
-from pathlib import Path
-from test_files import WRITERS
-from efface.errors import InputError
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-for number, writer in enumerate(WRITERS):
-    try:
-        writer(Path(sys.argv[1]) / str(number))
-    except InputError as error:
-        print(error)
-"""
-
-
-def test_a_file_that_may_not_grow_is_one_line(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", FULL, str(tmp_path), str(Path(__file__).parent)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert [line.split(" ", 1)[1] for line in done.stdout.splitlines()] == [
-        "cannot be written: File too large; make room, or give another folder"
-    ] * 3
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(Path, "read_bytes", no_memory)
+    assert "does not fit into memory" in refusal(read_bytes, tmp_path / "nul.txt", "list")
 
 
-def test_what_is_no_answer_of_the_disk_passes(tmp_path: Path) -> None:
-    def other() -> None:
-        with replacing(tmp_path / "a.txt"):
-            (tmp_path / "of somebody else").read_text()
-
-    with pytest.raises(FileNotFoundError):
-        other()
-
-
-def test_a_library_in_rust_says_it_in_its_message(tmp_path: Path) -> None:
-    def full() -> None:
-        with replacing(tmp_path / "a.safetensors"):
-            raise RuntimeError("I/O error: No space left on device (os error 28)")
-
-    assert "No space left on device; make room" in refusal(full)
-
-
-def test_a_place_that_is_taken_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder" / "in it").mkdir(parents=True)
-    assert "a file stands there" in refusal(make_folder, tmp_path / "file")
-    assert "a file stands there" in refusal(make_folder, tmp_path / "file" / "below")
-    assert "folder cannot be written" in refusal(write_text, tmp_path / "folder", "text")
-    assert "cannot be written" in refusal(write_text, tmp_path / "nowhere" / "a", "text")
-
-
-def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
-    def again() -> None:
-        with exclusive(tmp_path / "lock", "somebody is at work"):
-            pass
-
-    with exclusive(tmp_path / "lock", "nobody"):
-        assert refusal(again) == "somebody is at work"
-    again()
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "1" * 5000, "", "nope", '{"a": 1} 2'])
+def test_what_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    assert "a.json is not JSON" in refusal(read_json, tmp_path / "a.json", "record")
 
 
 # Tables
 
 
 @pytest.mark.parametrize(
-    "cell", ["=1+1", "+1+2", "-1-2", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=", "-", "＝1", "-inf", "+-1"]
+    "text",
+    [
+        'key,name\na,"x, y"\nb,\n',
+        '\ufeffkey,name\r\na,"x, y"\r\nb,\r\n',
+        'key,name,\na,"x, y",\nb,,\n',
+        'key,name\na,"x, y",\nb,,,,\n',
+        'key, name\n\na, "x, y"\n,\nb,\n\n',
+        ',key,name\n0,a,"x, y"\n1,b,\n',
+        'key,name\ra,"x, y"\rb,',
+    ],
 )
-def test_no_cell_is_a_formula(tmp_path: Path, cell: str) -> None:
-    table = pd.DataFrame({"key": [cell, "a"], cell: ["b", "c"]})
-    write_csv(tmp_path / "a.csv", table)
-    text = (tmp_path / "a.csv").read_bytes().decode()
-    assert text.count("'" + cell) == 2
-    assert pd.read_csv(io.StringIO(text), lineterminator="\n").to_numpy().tolist() == [["'" + cell, "b"], ["a", "c"]]
+def test_a_csv_is_read_whatever_program_wrote_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert read_csv(tmp_path / "a.csv", "table").to_dict("list") == {"key": ["a", "b"], "name": ["x, y", ""]}
 
 
-def test_numbers_stay_numbers(tmp_path: Path) -> None:
-    table = pd.DataFrame(
-        {"a": [-0.5, 1e-9, -np.inf], "b": [-1, 2, 3], "c": ["-0.5", "+7", "-1e-5"], "d": [True, False, True]}
-    )
-    write_csv(tmp_path / "a.csv", table)
-    assert (tmp_path / "a.csv").read_text() == "a,b,c,d\n-0.5,-1,-0.5,True\n1e-09,2,+7,False\n-inf,3,-1e-5,True\n"
+def test_a_csv_keeps_words_as_words(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("key,name\n007,NA\n1.0,null\n")
+    assert read_csv(tmp_path / "a.csv", "table").to_dict("list") == {"key": ["007", "1.0"], "name": ["NA", "null"]}
 
 
-@given(st.lists(st.text(alphabet="='+-@\t\r\n＝ab1.", max_size=6), min_size=1))
-def test_texts_come_back_as_they_were(cells: list[str]) -> None:
-    table = pd.DataFrame({"a": cells}, dtype=object)
-    inert = inert_cells(table)
-    assert not any(
-        cell[:1] in tuple("=+-@\t\r\n＝") and not pd.Series([cell]).str.fullmatch(r"[-+]?[0-9.]+").all()
-        for cell in inert["a"]
-    )
-    assert plain_cells(inert)["a"].tolist() == cells
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        ("\n,,\n", "is empty"),
+        ("a,b\n1,2\n1,2,3\n", "line 3 has 3 cells: expected 2"),
+        ("a,b\n1,2\n1\n", "line 3 has 1 cells: expected 2"),
+        ("a,b,\n1,2,3\n", "line 2 has 3 cells: expected 2"),
+        ("a,b,a\n1,2,3\n", "the column 'a' twice"),
+        ('a,b\n1,"' + "x" * 200_000 + "\n", "is no CSV"),
+    ],
+)
+def test_a_csv_whose_cells_cannot_be_told_apart_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    assert words in refusal(read_csv, tmp_path / "a.csv", "table")
 
 
-def test_a_table_of_others_is_read_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("key,note\n'quoted',it's\n-5,'tis\n")
-    assert plain_cells(read_csv(tmp_path / "a.csv", "table")).to_numpy().tolist() == [
-        ["'quoted'", "it's"],
-        ["-5", "'tis"],
-    ]
+def test_numbers_are_made_of_ten_digits() -> None:
+    assert [whole_number(word) for word in ("0", "007", "9" * 18)] == [0, 7, 10**18 - 1]
+    for word in ("", "-1", "+1", "1.0", "1_0", " 1", "²", "٣", "1" * 19, "1" * 5000):
+        assert whole_number(word) is None
 
 
-def test_a_refusal_is_one_line_whatever_a_file_is_called() -> None:
-    assert str(InputError("a\nb\x1b[2J\udcff")) == "a\\nb\\x1b[2J\\udcff"
+# Refusals
+
+
+def test_a_refusal_is_one_line_that_a_terminal_only_shows() -> None:
+    said = str(InputError("a\nb\x1b[2J\u202e\ud800 é 😀 " + "x" * 10_000))
+    assert said.startswith("a\\nb\\x1b[2J\\u202e\\ud800 é 😀 xxx")
+    assert said.isprintable()
+    assert len(said) < 3000
+
+
+def test_whatever_a_library_raises_is_a_refusal_but_an_interruption_is_none() -> None:
+    for error in (KeyError("x"), MemoryError(), RecursionError("a\nb"), OverflowError("much")):
+        with pytest.raises(InputError, match=r"^a\.bin is broken \(.+\)$"), refusing("a.bin is broken"):
+            raise error
+    with pytest.raises(InputError, match=r"^mine$"), refusing("a.bin is broken"):
+        raise InputError("mine")
+    with pytest.raises(KeyboardInterrupt), refusing("a.bin is broken"):
+        raise KeyboardInterrupt
+
+
+def test_there_is_one_reader_of_text() -> None:
+    """What a user gives is read by `efface.files` alone, so that no reader forgets a byte order mark."""
+    package = Path(files.__file__).parent
+    own = {"files.py", "page.py", "signatures.py", "environment.py"}
+    """What these read was written by efface, installed with it, or is the system's."""
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.name not in own:
+            assert "pd.read_csv(path" not in text, path
+            assert 'read_text(encoding="utf-8' not in text, path

@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
-    {"errors", "__init__"},
+    {"errors"},
     {"files", "measure_key", "memory", "progress", "user_code"},
     {"settings", "results"},
     {"plan"},
@@ -24,7 +24,8 @@ LAYERS = [
     {"audit"},
     {"report"},
     {"experiment"},
-    {"testing", "cli", "__main__"},
+    {"library", "testing", "cli"},
+    {"__init__", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 FILES = sorted(SOURCE.rglob("*.py"))

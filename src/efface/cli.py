@@ -19,7 +19,7 @@ SPIN = "3000"
 busy processes on two cores wait for each other's spinning threads: training is then over ten times slower instead of
 twice (alone it is a tenth faster)."""
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 """Of the command line itself: an unknown option, a missing argument."""
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Pictures = Annotated[bool, typer.Option(help="A report with the faces of people, or without.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; part of what makes a result repeatable.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out and list photos that cannot be used.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
@@ -53,15 +54,15 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
 
 
 @app.command()
-def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2) -> None:
-    """Run a plan: train, forget, measure, report. A plan that names a "module:function" runs that module."""
+def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2, pictures: Pictures = True) -> None:
+    """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
     from efface.experiment.run import run as run_plan
     from efface.plan.file import read_plan
     from efface.progress import show_progress
 
     plans = read_plan(plan)
     with show_progress() as progress:
-        run_plan(plans, out, device=device, threads=threads, progress=progress)
+        run_plan(plans, out, device=device, threads=threads, progress=progress, with_faces=pictures)
     typer.echo(out / "report.html")
 
 
@@ -102,18 +103,19 @@ def list_(what: Annotated[str, typer.Argument(help="methods, tasks, datasets, me
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")],
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table at a glance instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the overview as Markdown instead.")] = False,
+    pictures: Pictures = True,
 ) -> None:
     """Write report.html again from a run's saved results."""
     if markdown:
         from efface.report.markdown import markdown as table
-        from efface.results import read_results
+        from efface.report.saved import read
 
-        typer.echo(table(read_results(folder)))
+        typer.echo(table(read(folder)))
     else:
         from efface.report import write
 
-        typer.echo(write(folder))
+        typer.echo(write(folder, with_faces=pictures))
 
 
 @app.command()
@@ -184,7 +186,7 @@ def anonymize(
 
 @app.command()
 def quality(
-    photos: Annotated[Path, typer.Argument(metavar="FOLDER", help="A tree of photos, or packed faces.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="A tree of photos, packed faces, or a set (.bin).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for quality.csv and quality.png.")] = Path("quality"),
     weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
     by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,
@@ -224,9 +226,10 @@ def main() -> None:
     except OSError as error:
         from efface.files import REFUSED_BY_DISK, disk_complaint
 
-        if error.errno not in REFUSED_BY_DISK:
+        full = error.errno in REFUSED_BY_DISK
+        if error.errno is None or not (full or isinstance(error.filename, str)):
             raise
-        what = f"{error.filename or 'a file'} cannot be written: {disk_complaint(error.errno)}"
+        what = f"{error.filename or 'a file'} cannot be {'written' if full else 'used'}: {disk_complaint(error.errno)}"
         print(f"efface: {one_line(what)}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the output may be what has no room, and is flushed once more
     except UsageError as error:

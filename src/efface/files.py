@@ -13,7 +13,9 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -53,10 +55,12 @@ def read_bytes(path: Path, what: str) -> bytes:
         raise InputError(f"{what} {path} does not exist") from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {error.strerror}") from None
-    except (ValueError, MemoryError) as error:  # a NUL in the name, or less memory than the file is long
+    except MemoryError:
+        raise InputError(f"{what} {path} does not fit into memory") from None
+    except ValueError as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{what} {path} cannot be read: {error or 'it does not fit into memory'}") from None
+        raise InputError(f"{what} {path} cannot be read: {error}") from None  # a NUL in its name
 
 
 def read_text(path: Path, what: str, *, otherwise: str | None = None, exact: bool = False) -> str:
@@ -270,10 +274,19 @@ def save_columns(columns: Any, path: Path) -> None:
         np.savez_compressed(file, **{field.name: getattr(columns, field.name) for field in fields(columns)})
 
 
-def load_columns(kind: type[Columns], path: Path) -> Columns:
-    """What `save_columns` wrote."""
+def load_columns_if_whole(kind: type[Columns], path: Path) -> Columns | None:
+    """What `save_columns` wrote, or None where nothing is there, or not what was written (every part of an .npz has a
+    checksum): it is to be made again."""
+    try:
+        return load_columns(kind, path)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def load_columns(kind: type[Columns], path: Path, renamed: Mapping[str, str] | None = None) -> Columns:
+    """What `save_columns` wrote; renamed: columns of earlier versions, and what they are called now."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
-        return kind(**saved)
+        return kind(**{(renamed or {}).get(name, name): column for name, column in saved.items()})
 
 
 def _error_number(error: BaseException | None) -> int | None:

@@ -3,55 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 from efface.datasets import GENERATORS, READERS, Card
 from efface.errors import InputError, nearest
+from efface.measure_key import FAMILIES
 from efface.methods import METHODS, tasks_of
 from efface.settings import defaults, summary
 from efface.tasks import TASKS
-
-MEASURES = {
-    "SCORE/SPLIT/GROUP": "mean of a task's score over the faces of a split and group",
-    "membership/auc, membership/tpr_at_1%_fpr": "membership attack by the task's signal: the forgotten against "
-    "strangers of their groups, per photo and per person",
-    "attack/ATTACK/QUESTION/photo|person": "an audit: auc, balanced_accuracy, tpr_at_1%_fpr, tpr_at_0.1%_fpr and auc "
-    "beyond reference of every attack (each signal, logistic, forest, rmia, "
-    "lira, u-lira)",
-    "attack/lira|u-lira/auc of the way/photo": "the same attack on every shadow by all others: of a way to train or to "
-    "forget, not of one model",
-    "completeness, epsilon/...": "an audit: how far each forgotten face went, by shadows; what any threshold on a face "
-    "could show, its floor, and the NeurIPS challenge's score",
-    "distance/...": "how far from the retrained reference: tow, tow_mia, avg_gap, wasserstein, nearer and its p-value; "
-    "js, kl, activation, agreement (classes), answers (eyes), cka, neighbours (recognition)",
-    "relearn/steps, relearn/ain": "an audit: steps until the forgotten are known again, and over the reference's",
-    "confusion/...": "with forget.confuse: wrong labels still believed, and the two classes confused on test faces",
-    "forgotten/percent": "how far the signal on the forgotten went from the original's to the reference's",
-    "forgotten/signal_to_reference": "the same as a difference: below 0 remembered, above 0 overshot",
-    "increase/SCORE/against BASE/GROUP": "growth of a group's test error, in percent, against the original, the "
-    "reference or the stage before",
-    "price/SCORE/of forgetting|of method/GROUP": "that growth in its two parts: what the reference pays, what the "
-    "method added",
-    "disparity_points, disparity_ratio": "the forgotten group's increase beside everyone else's",
-    "fairness/SCORE/worst group|max over geomean|gap": "the worst group's error; over the geometric mean (NIST); "
-    "minus the best's",
-    "fairness/SHARE/equalised odds|forgotten's group": "widest difference between groups, mean over classes; the share "
-    "in the group most of the forgotten are of (GA)",
-    "intersection/SCORE/error|against original|of method/GROUP, TRAIT": "the same by group and trait (data.also_by)",
-    "fmr/GROUP, fnmr/GROUP": "recognition: false matches and false non-matches at one threshold for all groups",
-    "memorisation/LAYER": "with lookalikes: how well a layer's neighbours tell who was trained on",
-    "benchmark/attack, benchmark/forgetting, benchmark/nomus": "classes and attributes: MUFAC's attack by logistic "
-    "regression on losses, its forgetting score with the "
-    "floor for so many faces, NoMUS; JS of the losses",
-    "head/..., fresh head/..., rows deleted/...": "recognition: accuracy, UES and CURE's other measures through the "
-    "model's head, through one fitted anew, and with rows deleted",
-    "rank1/..., tar_at_RATE_far/...": "the forgotten, the retained and strangers found again by held-back photos",
-    "relearn/prototype|linear/k=COUNT/...": "the same from 1 or 5 photos of each person",
-    "verification/SET/...": "pairs of photos told apart by the 10-fold protocol; by quality where it is known",
-    "weights/moved, weights/distance, weights/layers": "how much of the network is another one now",
-}
-"""Families of names in `results.json`; there every value carries its own sentence."""
 
 
 def listing(what: str) -> str:
@@ -145,7 +106,13 @@ def dataset(name: str) -> str:
 
 
 def measures() -> str:
-    return _aligned(MEASURES)
+    """Families of names in `results.json`; there every value carries its own sentence."""
+    return _aligned(
+        {
+            re.sub(r"{(\w+)}", lambda part: part[1].upper(), family.patterns[-1]): family.about
+            for family in FAMILIES.values()
+        }
+    )
 
 
 def _aligned(rows: dict[str, str]) -> str:

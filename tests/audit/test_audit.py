@@ -260,7 +260,7 @@ def test_the_matrix_says_what_can_be_told_apart() -> None:
     assert [cell.told for cell in cells["original"]] == [True, True]
     assert [cell.told for cell in cells["mine"]] == [False, False]
     assert cells["reference"][1].value == "–", "its distance to itself says nothing"
-    assert found.head == [("loss", "1 of 2 told apart"), ("ToW", "1 of 2 told apart")]
+    assert found.head == [("loss", "1 of 2 differ"), ("ToW", "1 of 2 differ")]
     assert matrix({"original": Summary(arm="", method="original", seeds=[0], measures={})}) is None
 
 

@@ -67,8 +67,8 @@ def test_a_row_passes_by_its_whole_interval_alone() -> None:
     [
         (ORIGINAL, 0.0, 0.02, "the original passes as well"),
         (ORIGINAL, 0.06, 0.05, "too few people or seeds"),
-        (SECOND_REFERENCE, 0.2, 0.02, "tighter than retraining itself"),
-        (NONMEMBERS, 0.2, 0.02, "something else than training"),
+        (SECOND_REFERENCE, 0.2, 0.02, "tighter than the noise floor"),
+        (NONMEMBERS, 0.2, 0.02, "something other than membership"),
         (NONMEMBERS, 0.03, 0.05, "too few people or seeds"),
     ],
 )
@@ -90,8 +90,8 @@ def test_the_negative_control_answers_only_for_what_can_be_asked_of_it() -> None
     ("utility", "doubt"),
     [
         (0.3, ""),
-        (0.6, "more than guessing"),
-        (0.51, "too few people or seeds to say that one answer for everybody"),
+        (0.6, "more than a constant answer"),
+        (0.51, "too few people or seeds to say that the constant-prediction control"),
     ],
 )
 def test_nothing_passes_where_an_answer_that_sees_no_picture_does(utility: float, doubt: str) -> None:
@@ -153,7 +153,7 @@ def test_a_row_that_has_seen_its_judges_passes_nothing() -> None:
 def test_without_a_threshold_on_others_a_network_that_knows_nothing_would_pass() -> None:
     found = {one.method: one for one in verdicts([*CONTROLS, row("good", 0.0)], {AUC: ACCEPT[AUC]})}
     assert found["good"].verdict == "not enough data"
-    assert "how well anybody is still served" in found["good"].why
+    assert "no threshold concerns utility" in found["good"].why
 
 
 def test_a_count_of_one_seed_has_no_interval_to_pass_by() -> None:
@@ -182,4 +182,4 @@ def test_an_under_trained_reference_is_no_yardstick() -> None:
         ]
         found = {one.method: one for one in verdicts(rows, ACCEPT)}
         assert found["good"].verdict == word
-        assert ("not trained as well" in found["good"].why) == (word != "pass")
+        assert ("under-trained" in found["good"].why) == (word != "pass")

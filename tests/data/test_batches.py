@@ -69,6 +69,24 @@ def test_every_face_handed_out_is_counted_and_ticked() -> None:
     assert loader.faces_used == 60
 
 
+def test_passes_side_by_side_are_changed_apart_from_each_other() -> None:
+    loader = BatchLoader(CPU, 0)
+    first, second = (loader(FACES, batch=30, augment="flip") for _ in range(2))
+    mirrored = [
+        [
+            not torch.equal(image, as_input(FACES.images[[row]], CPU)[0])
+            for row, image in zip(b.rows, b.images, strict=True)
+        ]
+        for b in (next(first), next(second))
+    ]
+    assert mirrored[0] != mirrored[1]
+    whole, begun = BatchLoader(CPU, 3), BatchLoader(CPU, 3)
+    one, other = whole(FACES, batch=10, augment="flip"), begun(FACES, batch=10, augment="flip")
+    next(one), next(other)
+    next(begun(FACES))
+    assert torch.equal(next(one).images, next(other).images), "a pass that begins elsewhere changes nothing"
+
+
 def test_a_last_batch_of_one_joins_no_pass() -> None:
     loader = BatchLoader(CPU, 0)
     assert [len(batch.rows) for batch in loader(FACES, batch=29)] == [29]

@@ -82,6 +82,8 @@ def test_errors_fall_when_what_is_left_out_is_what_fails_and_not_otherwise() -> 
 
 
 def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
+    quality = np.where(SAME, SIMILARITY, 0.4)
+    good = quality > np.quantile(quality, 0.3)
     predictions = replace(
         recognised(),
         pair_set=np.repeat(["one", "two"], 1000),
@@ -89,6 +91,7 @@ def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
         pair_fold=np.tile(FOLD, 2),
         pair_similarity=np.tile(SIMILARITY, 2),
         pair_quality=np.concatenate([np.full(1000, np.nan), np.where(SAME, SIMILARITY, 0.4)]),
+        pair_poor=np.concatenate([np.zeros(1000, bool), ~good]),
     )
     found = verification(predictions)
     assert found[key("verification/one/accuracy")].value == found[key("verification/two/accuracy")].value
@@ -97,8 +100,7 @@ def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
     assert whole is not None
     assert low is not None
     assert high is not None
-    good = (np.where(SAME, SIMILARITY, 0.4) > np.median(np.where(SAME, SIMILARITY, 0.4))).mean()
-    assert whole == pytest.approx((1 - good) * low + good * high)
+    assert whole == pytest.approx((1 - good.mean()) * low + good.mean() * high)
     assert "verification/one/accuracy/low quality" not in found
     accuracy = found[key("verification/one/accuracy")]
     assert accuracy.low is not None

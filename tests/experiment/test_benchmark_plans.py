@@ -78,19 +78,23 @@ def counted(results: Results, arm: str, part: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_mufac_as_published_and_by_person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mufac_as_published_and_by_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mufac_folder(tmp_path / "data" / "mufac")
     results = run_small("mufac.toml", tmp_path, monkeypatch)
     assert counted(results, "as published", "forget") == 1500
     assert counted(results, "as published", "retain") == 48 * 35 - 1500
     assert counted(results, "as published", "public") == 0
     assert counted(results, "as published", "strangers") == 12 * 40
-    assert counted(results, "by person", "strangers") == 8 * 40
-    assert counted(results, "by person", "public") == 4 * 40
+    merged = "merged people, family by family"
+    assert counted(results, merged, "strangers") == 8 * 40
+    assert counted(results, merged, "public") == 4 * 40
+    assert counted(results, merged, "forget") == 7 * 35
+    people = next(request.people for request in results.requests if request.arm == merged)
+    assert sum(people["forget"].values()) == 7
     warned = {request.arm: " ".join(request.warnings) for request in results.requests}
-    assert "handed the strangers" in warned["as published"]
+    assert "trained on the non-members" in warned["as published"]
     assert "first 1,500 photos" in warned["as published"]
-    assert not warned["by person"]
+    assert not warned[merged]
     assert {"SCRUB", "PIU-FR stage 2", "GLI"} <= {one.method for one in results.evaluations}
 
 

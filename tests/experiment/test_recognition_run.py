@@ -12,13 +12,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, faces_of, key, refusal
+from conftest import ROOT, faces_of, key, plan_with, recognised, refusal
 from efface.data.faces import Faces, FaceTable
 from efface.data.split import split_faces
 from efface.data.vectors import units
 from efface.data.verification import verification_sets
 from efface.datasets import GENERATORS
+from efface.experiment.resolve import resolve
 from efface.experiment.run import run
+from efface.measure_key import MeasureKey
+from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.predictions import Predictions
 from efface.plan.file import overlaid, parse_plan
 from efface.plan.tables import Forget, Split, Verify
@@ -124,7 +127,7 @@ def test_no_photo_of_a_trained_person_is_in_a_verification_pair(folder: Path, fi
 def test_the_report_shows_the_table_of_the_field_and_the_matches(folder: Path, finished: Results) -> None:
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "UES, fresh head" in page
-    assert "Who does each model take them for?" in page
+    assert "Nearest training photo under each model" in page
     assert "same person" in page or "somebody else" in page
     assert "verification, pairs" in page
     assert not any(f">{name}" in page for name in ("p00000", "p00001"))
@@ -173,6 +176,30 @@ def test_requests_that_cannot_be_met_are_refused(folder: Path, tmp_path: Path, c
     if "model" in changes:
         plan["model"] = changes["model"]
     assert words in refusal(lambda: run({"": parse_plan(plan, "plan")}, tmp_path / "out"))
+
+
+def test_a_plan_sets_the_weight_of_ues_and_the_threshold_of_recall(folder: Path) -> None:
+    """UES is the weighted fall of two accuracies; everybody is recalled above no confidence, and nobody above all."""
+    before = recognised()
+    after = replace(before, outputs=np.where(before.split[:, None] == "forget", -before.outputs, before.outputs))
+
+    def measured(**measures: float) -> dict[MeasureKey, Measure]:
+        resolved = resolve(parse_plan(plan_in(folder, measures=measures), "plan"), "plan")
+        assert resolved.filled()["measures"] == {"ues_lambda": 0.5, "recall_threshold": 0.5} | measures
+        return resolved.task.more(after, before, Bootstrap(before))
+
+    found, plain = measured(ues_lambda=0.8, recall_threshold=0.0), measured()
+    assert found[key("head/ues")].value == pytest.approx(0.8)
+    assert plain[key("head/ues")].value == pytest.approx(0.5)
+    assert found[key("head/membership_recall/forget")].value == 1
+    assert measured(recall_threshold=1.0)[key("head/membership_recall/forget")].value == 0
+    for wrong, words in (({"ues_lamda": 0.5}, "did you mean 'ues_lambda'"), ({"ues_lambda": 1.5}, "ues_lambda")):
+        assert words in refusal(measured, **wrong)
+
+
+def test_a_task_without_settings_of_its_measures_refuses_them() -> None:
+    plan = parse_plan(plan_with(measures={"ues_lambda": 0.5}), "plan")
+    assert "measures: unknown setting 'ues_lambda'" in refusal(resolve, plan, "plan")
 
 
 def test_verify_belongs_to_recognition(folder: Path) -> None:
@@ -283,6 +310,33 @@ def test_pairs_are_found_by_name_and_carry_the_worse_quality(tmp_path: Path) -> 
     assert (found.same == (faces.identities[found.first] == faces.identities[found.second])).all()
     assert found.quality == pytest.approx(np.minimum(scores[found.first], scores[found.second]), abs=1e-6)
     assert len(found) + found.left_out == 40
+
+
+def test_pairs_are_divided_at_a_share_of_themselves_or_at_the_score_of_the_trained(tmp_path: Path) -> None:
+    """Of a set's twelve photos, scored 0 to 11, pair i has the worse one 2 i; the trained's scores are 0 to 99."""
+    faces = faces_of({"A": 40}, photos=5, shape=(3, 8, 8))
+    splits = split_faces(faces, Split(held_back=1), Forget(share=0.3))
+    write_bin(tmp_path / "x.bin", faces.images[:12], [True, False] * 3)
+    pd.DataFrame({"key": np.arange(12), "score": np.arange(12)}).to_csv(tmp_path / "bin.csv", index=False)
+    trained = np.isin(faces.identities, [*splits.forget.identities, *splits.retain.identities])
+    scores = np.where(trained, np.cumsum(trained) - 1, 10_000)
+    pd.DataFrame({"key": faces.keys, "score": scores}).to_csv(tmp_path / "all.csv", index=False)
+
+    def poor(**settings: Any) -> list[bool]:
+        asked = Verify(name="x", bin=tmp_path / "x.bin", quality=tmp_path / "bin.csv", **settings)
+        (found,) = verification_sets([asked], faces, splits)
+        assert found.quality.tolist() == [0, 2, 4, 6, 8, 10]
+        return found.poor.tolist()
+
+    assert poor() == [True] * 3 + [False] * 3
+    assert poor(below=0.2) == [True] * 2 + [False] * 4
+    cut = 0.05 * (trained.sum() - 1)
+    assert poor(below=0.05, quality_of_trained=tmp_path / "all.csv") == [2 * pair <= cut for pair in range(6)]
+    unscored = Verify(name="x", bin=tmp_path / "x.bin")
+    assert not verification_sets([unscored], faces, splits)[0].poor.any()
+    few = pd.read_csv(tmp_path / "bin.csv").iloc[1:]
+    few.to_csv(tmp_path / "bin.csv", index=False)
+    assert "no row for photo '0'" in refusal(poor)
 
 
 def test_a_protocol_of_other_people_is_refused(tmp_path: Path) -> None:

@@ -144,10 +144,10 @@ def test_a_method_goes_on_from_its_own_last_round(results: Results, out: Path) -
 
 def test_the_report_shows_drift_faces_and_the_warning(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Round by round" in page
+    assert "Successive requests" in page
     assert "error on all forgotten so far" in page
     assert "was trained on the non-members that the attack is scored with" in page
-    assert "Class by class" in page
+    assert "Losses by class" in page
     assert "is: 20-29" in page
 
 

@@ -245,9 +245,14 @@ def test_verdicts_stand_beside_their_controls(results: Results) -> None:
 
 def test_the_report_shows_them(audited: Path) -> None:
     page = (audited / "out" / "report.html").read_text(encoding="utf-8")
-    for heading in ("Does it pass?", "Every attack, every distance", "How many are surely caught?", "Person by person"):
+    for heading in (
+        "Acceptance criteria",
+        "Membership attacks and distances",
+        "ROC of the strongest attack",
+        "Exposure of single people",
+    ):
         assert heading in page
-    assert "control: people nobody was trained on" in page
+    assert "negative control: non-members" in page
     assert "but these are not the thresholds" not in page
 
 

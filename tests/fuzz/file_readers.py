@@ -146,6 +146,10 @@ def numbers_of(model: nn.Module) -> list[str]:
     return sorted(model.state_dict())
 
 
+def make_safetensors(folder: Path) -> None:
+    (folder / "net.safetensors").write_bytes(weights_file())
+
+
 def make_header(folder: Path) -> None:
     """The header of a safetensors file and the rest, apart."""
     length = struct.unpack("<Q", weights_file()[:8])[0]
@@ -382,7 +386,7 @@ READERS = {
         Reader(
             "people",
             words("people.txt", "Ann\nBo Lee\nCyd\n"),
-            lambda folder: listed(folder / "people.txt", np.array(["Ann", "Bo Lee", "Cyd", "Dan"])).tolist(),
+            lambda folder: listed(folder / "people.txt", np.array(["Ann", "Bo Lee", "Cyd", "Dan"]), {}).tolist(),
             ("people.txt",),
         ),
         Reader(
@@ -445,7 +449,7 @@ READERS = {
         Reader("verification set", make_pickles, read_pickles, ("*.bin",), "binary"),
         Reader(
             "safetensors",
-            lambda folder: (folder / "net.safetensors").write_bytes(weights_file()) and None,
+            make_safetensors,
             lambda folder: read_weights_file(folder / "net.safetensors"),
             ("net.safetensors",),
             "binary",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
+
+Change = Callable[[bytes, random.Random], bytes]
 
 TOKENS = [
     *("", " ", "\t", "\n", "\r", "\r\n", "\0", "\ufeff", "\x85", "\u2028", "\ud800", "²", "٣", "é", "\u202e", "😀"),
@@ -73,7 +76,8 @@ def mutated(data: bytes, random_numbers: random.Random, kind: str) -> bytes:
         return changed_json(data, random_numbers)
     changes = [*ANYWHERE, *(IN_TEXT if kind in ("json", "text") else IN_BINARY)]
     for _ in range(random_numbers.choice((1, 1, 1, 2, 3))):
-        data = random_numbers.choice(changes)(data, random_numbers)
+        change = random_numbers.choice(changes)
+        data = change(data, random_numbers)
     return data
 
 
@@ -168,9 +172,10 @@ def with_other_number(data: bytes, random_numbers: random.Random) -> bytes:
 
 
 def token(random_numbers: random.Random) -> bytes:
-    return random_numbers.choice(TOKENS).encode("utf-8", "surrogatepass")
+    chosen: str = random_numbers.choice(TOKENS)
+    return chosen.encode("utf-8", "surrogatepass")
 
 
-ANYWHERE = [flipped, exchanged, cut, without, doubled]
-IN_TEXT = [with_token, with_token, with_other_word, with_other_word, with_other_lines]
-IN_BINARY = [with_other_number, with_other_number, with_other_number, flipped, flipped, with_token]
+ANYWHERE: list[Change] = [flipped, exchanged, cut, without, doubled]
+IN_TEXT: list[Change] = [with_token, with_token, with_other_word, with_other_word, with_other_lines]
+IN_BINARY: list[Change] = [with_other_number, with_other_number, with_other_number, flipped, flipped, with_token]

@@ -1,6 +1,7 @@
 """Methods for classes and attributes do what their papers say: each against a naive loop or a fact that must hold."""
 
 import copy
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch.nn import functional
 
 from conftest import refusal
 from efface.data.batches import BatchLoader, batches_of
-from efface.data.faces import Faces, MethodData
+from efface.data.faces import Faces, Images, MethodData
 from efface.methods import METHODS
 from efface.methods.blocks import last_blocks
+from efface.methods.distillation import teacher_of
 from efface.methods.gli import pushed_away
 from efface.methods.gradients import mean_gradient, mean_squares, strongest
 from efface.methods.matched_public_faces import matched_public
@@ -27,6 +29,8 @@ from efface.testing import tiny_problem
 from efface.training.environment import deterministic_torch
 
 CPU = torch.device("cpu")
+piu_fr, scrub = (sys.modules[f"efface.methods.{name}"] for name in ("piu_fr", "scrub"))
+"""The modules, whose names in their package are the functions."""
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +152,30 @@ def test_ssd_scales_as_its_formula_says(problem: tuple[MethodData, nn.Module]) -
     assert shrunk > 0
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_by_batches_the_ratio_of_importances_has_no_bound(mixed: bool, problem: tuple[MethodData, nn.Module]) -> None:
+    """Every gradient is of one size, and those of the others point the other way: face by face the ratio is 1, and
+    where a batch holds everybody they cancel."""
+
+    class Certain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.stack([self.weight - 1, torch.zeros(1)], 1).expand(len(images), 2)
+
+    half = len(problem[0].forget)
+    forget, retain = (
+        replace(faces[np.arange(half)], targets=np.full(half, label, np.int64))
+        for label, faces in enumerate((problem[0].forget, problem[0].retain))
+    )
+    data = replace(problem[0], forget=forget, retain=retain)
+    batch = 2 * half if mixed else 1
+    model = METHODS["ssd"](Certain(), TASKS["classes"], data, BatchLoader(CPU, 0), alpha=10.0, batch=batch)
+    assert float(model.get_parameter("weight").detach()) == pytest.approx(0.0 if mixed else 1.0, abs=1e-5)
+
+
 def test_l1_sparse_empties_weights(problem: tuple[MethodData, nn.Module]) -> None:
     def size(model: nn.Module) -> float:
         return float(sum(weight.detach().abs().sum() for weight in model.parameters()))
@@ -245,7 +273,7 @@ def test_public_faces_are_put_in_the_order_of_the_forgottens_classes(problem: tu
 def test_piu_fr_leaves_the_original_on_the_forgotten_and_less_so_on_public_faces(
     problem: tuple[MethodData, nn.Module],
 ) -> None:
-    after = forgotten_by("piu_fr", problem, lr=3e-3, epochs=20, repair_epochs=0)
+    after = forgotten_by("piu_fr", problem, lr=3e-3, epochs=20, repair_epochs=0, ceiling=1.0)
 
     def left(faces: Faces) -> float:
         images, _ = as_tensors(faces)
@@ -253,6 +281,36 @@ def test_piu_fr_leaves_the_original_on_the_forgotten_and_less_so_on_public_faces
             return float(TASKS["classes"].divergence(after.eval()(images), problem[1].eval()(images)).mean())
 
     assert left(problem[0].forget) > 2 * left(problem[0].public) > 0
+
+
+def test_the_forgotten_of_a_class_are_to_lose_what_public_faces_of_it_lose_rank_by_rank(
+    problem: tuple[MethodData, nn.Module],
+) -> None:
+    """Of as many public faces of a class as forgotten ones, the bound is the difference of the sorted losses."""
+    data = problem[0]
+    public, forget = (faces[np.flatnonzero(faces.targets == 1)[:4]] for faces in (data.public, data.retain))
+    loader = BatchLoader(CPU, 0)
+    mine, theirs = (piu_fr.losses(problem[1], TASKS["classes"], faces, loader) for faces in (forget, public))
+    images, targets = as_tensors(forget)
+    with torch.no_grad():
+        alone = functional.cross_entropy(problem[1].eval()(images), targets, reduction="none").tolist()
+    assert mine == pytest.approx(alone, abs=1e-5)
+    found = piu_fr.ceilings(problem[1], TASKS["classes"], forget, public, loader)
+    for row in range(4):
+        rank = sum(mine < mine[row])
+        assert found[row] == pytest.approx(max(0, np.quantile(theirs, (rank + 0.5) / 4) - mine[row]), abs=1e-5)
+    other = piu_fr.ceilings(problem[1], TASKS["classes"], forget, data.public[data.public.targets != 1], loader)
+    assert other.max() > 0, "without a public face of their class, any"
+
+
+def test_piu_fr_brings_back_who_went_too_far(problem: tuple[MethodData, nn.Module]) -> None:
+    def away(ceiling: float, epochs: int) -> float:
+        after = forgotten_by("piu_fr", problem, lr=3e-3, epochs=epochs, repair_epochs=0, ceiling=ceiling, clip=10.0)
+        images, _ = as_tensors(problem[0].forget)
+        with torch.no_grad():
+            return float(TASKS["classes"].divergence(after.eval()(images), problem[1].eval()(images)).mean())
+
+    assert away(0.2, 40) < 0.4 < away(float("inf"), 40)
 
 
 def test_piu_fr_without_a_push_would_not_move_at_all(problem: tuple[MethodData, nn.Module]) -> None:
@@ -324,6 +382,64 @@ def test_the_benchmarks_neggrad_repeats_the_forgotten_for_a_pass_over_the_retain
     )
     asked_before, steps = 1, 2 * batches_of(len(problem[0].retain), count)
     assert loader.faces_used == (asked_before + steps) * count
+
+
+@pytest.mark.parametrize(
+    "name", ["scrub", "unsir_benchmark", "unsir_official", "gli", "salun", "piu_fr", "neggrad_plus"]
+)
+def test_faces_are_changed_at_random_while_unlearning(name: str, problem: tuple[MethodData, nn.Module]) -> None:
+    """On faces that look the same in a mirror, mirroring changes nothing; on others it does."""
+    settings: dict[str, Any] = {"epochs": 1, "batch": 32} if name != "unsir_official" else {"noise_steps": 2}
+    settings |= {"labels": False} if name == "neggrad_plus" else {"repair_epochs": 1} if name == "piu_fr" else {}
+    store = problem[0].retain.images.store
+    symmetric = np.maximum(store, store[..., ::-1])
+
+    def shown(images: np.ndarray) -> tuple[MethodData, nn.Module]:
+        parts = {
+            part: replace(faces, images=Images(images, faces.images.rows))
+            for part, faces in (
+                ("forget", problem[0].forget),
+                ("retain", problem[0].retain),
+                ("public", problem[0].public),
+            )
+        }
+        return replace(problem[0], **parts), problem[1]
+
+    def far(images: np.ndarray) -> float:
+        plain, mirrored = (
+            forgotten_by(name, shown(images), augment=augment, **settings).state_dict() for augment in ("none", "flip")
+        )
+        return max(float((plain[key].float() - mirrored[key].float()).abs().max()) for key in plain)
+
+    assert far(symmetric) < 1e-3 * far(store)
+
+
+def test_the_teacher_answers_the_very_pictures_that_are_shown(problem: tuple[MethodData, nn.Module]) -> None:
+    loader, data = BatchLoader(CPU, 0), problem[0]
+    student = copy.deepcopy(problem[1])
+    teacher = teacher_of(student, data, loader, "flip")
+    assert loader.faces_used == 0
+    nn.init.zeros_(student.get_parameter("fc.weight"))
+    shown = next(loader(data.forget, batch=16, augment="flip"))
+    with torch.no_grad():
+        assert torch.allclose(teacher.of_forgotten(shown), problem[1].eval()(shown.images), atol=1e-5)
+    known = teacher_of(problem[1], data, loader)
+    assert not torch.allclose(known.of_forgotten(shown), teacher.of_forgotten(shown), atol=1e-3)
+    plain = loader.fetch(data.retain, np.arange(8))
+    assert torch.allclose(known.of_retained(plain), teacher.of_retained(plain), atol=1e-5)
+
+
+def test_scrubs_rate_falls_at_its_milestones(problem: tuple[MethodData, nn.Module], monkeypatch: Any) -> None:
+    rates: list[float] = []
+
+    def recorded(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+
+    monkeypatch.setattr(scrub, "training_step", recorded)
+    batch = len(problem[0].forget)
+    forgotten_by("scrub", problem, epochs=3, max_epochs=2, batch=batch, lr=1.0, milestones=(1, 2))
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
 def test_temperature_leaves_distances_of_coordinates_as_they_are() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from efface.data.vectors import units
 from efface.errors import InputError
 from efface.methods import METHODS
 from efface.methods.clusters import cluster, farthest, matched
-from efface.methods.cure import Clusters, distribution_shift, kept_apart, linear_head
+from efface.methods.cure import Clusters, distribution_shift, feature_shift, kept_apart, linear_head
 from efface.methods.dampening import dampening
 from efface.methods.dispersion import crowded
 from efface.methods.distillation import paired_batches, perturb, steps_of, teacher_of
@@ -154,6 +155,30 @@ def test_distribution_shift_is_the_divergence_from_the_teacher() -> None:
     assert float(distribution_shift(held, held, 0.5)) == pytest.approx(0, abs=1e-6)
 
 
+def test_feature_matching_is_the_squared_distance_in_the_units_it_says() -> None:
+    held, stays = random(4, 5), 3 * random(4, 5, seed=1)
+    plain = np.mean(
+        [sum((float(a) - float(b)) ** 2 for a, b in zip(*pair, strict=True)) for pair in zip(held, stays, strict=True)]
+    )
+    assert float(feature_shift(held, stays, "plain", 7.0)) == pytest.approx(plain, rel=1e-5)
+    assert float(feature_shift(held, stays, "scaled", 7.0)) == pytest.approx(plain / 7, rel=1e-5)
+    cosine = functional.cosine_similarity(held, stays).mean()
+    assert float(feature_shift(held, stays, "unit", 7.0)) == pytest.approx(2 - 2 * float(cosine), rel=1e-5)
+
+
+def test_cures_rate_falls_at_its_milestones(problem: tuple[Splits, nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    def recorded(optimiser: torch.optim.Optimizer, _: Tensor) -> None:
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+
+    monkeypatch.setattr(sys.modules["efface.methods.cure"], "training_step", recorded)
+    batch = len(problem[0].forget) // 2
+    applied(problem, "cure", epochs=4, lr=1.0, batch=batch, milestones=(1, 3))
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.1, 0.01, 0.01])
+
+
 def test_a_classifier_at_the_centroids_names_each_cluster_and_a_random_one_does_not_have_to() -> None:
     labels, centroids = cluster(BLOBS, "kmeans", 4, 0)
     linear = linear_head(centroids, "centroids")
@@ -181,6 +206,8 @@ def reach_of_two(embeddings: Tensor) -> float:
         {"contrast_with": "mean"},
         {"contrast_with": "all"},
         {"optimiser": "sgd", "lr": 0.01},
+        {"optimiser": "adam", "milestones": (1,)},
+        {"feature_matching": "plain"},
         {"every": 1},
     ],
 )

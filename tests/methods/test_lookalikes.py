@@ -412,8 +412,8 @@ methods = { lookalikes = {} }
     for model in ("original", "reference"):
         assert {"memorisation/block 1", "memorisation/hidden"} <= set(rows[model])
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "Where does memorisation begin?" in page
-    assert "Every attack, every distance" in page
+    assert "Memorisation by layer" in page
+    assert "Membership attacks and distances to the retrained reference" in page
 
 
 def test_material_is_never_changed() -> None:

@@ -26,6 +26,7 @@ from efface.plan.tables import Forget, Split
 from efface.quality import quality
 from efface.quality.network import NETWORK, grafiqs, misfit, stability
 from efface.quality.pixels import PIXELS, histograms, luminance
+from efface.testing.layouts import write_bin
 
 FACES: Array = np.repeat(
     np.asarray(GENERATORS["synthetic"].make(people=20, photos_per_person=1, size=(48, 48)).images), 3, axis=1
@@ -276,6 +277,28 @@ def test_a_key_that_begins_as_a_formula_is_written_inert_and_read_as_it_is(tmp_p
     assert list(read_scores(done.table, "score")) == ["=cmd/0"]
 
 
+def test_a_verification_set_is_scored_by_place_and_brings_its_pairs(tmp_path: Path) -> None:
+    write_bin(tmp_path / "x.bin", FACES, [True, False] * 5)
+    done = quality(tmp_path / "x.bin", tmp_path / "out", by="sharpness")
+    table = pd.read_csv(done.table, dtype={"key": str})
+    assert sorted(table["key"], key=int) == [str(place) for place in range(20)]
+    assert done.curves is None
+    saved = {}
+    for channels in (3, 1):
+        settings = {"depth": 10, "width": 4, "dimensions": 8}
+        torch.manual_seed(0)
+        saved[channels] = tmp_path / f"{channels}.safetensors"
+        about = {"task": "recognition", "model": "iresnet", "model_settings": settings, "classes": 5}
+        network = MODELS["iresnet"]((channels, 32, 32), 5, **settings)
+        save_weights(network, saved[channels], about | {"shape": (channels, 32, 32)})
+    assert quality(tmp_path / "x.bin", tmp_path / "with", weights=saved[3]).curves is not None
+    assert "in colour" in refusal(quality, tmp_path / "x.bin", tmp_path / "grey", weights=saved[1])
+    (tmp_path / "pairs.txt").write_text("1\t1\na\t1\t2\na\t1\tb\t1\n")
+    wrong = {"weights": saved[3], "pairs": tmp_path / "pairs.txt"}
+    assert "pairs of its own" in refusal(quality, tmp_path / "x.bin", tmp_path / "grey", **wrong)
+    assert not (tmp_path / "grey").exists()
+
+
 def test_bad_requests_are_refused(photos: Path, tmp_path: Path) -> None:
     assert "measure 'sharpnes' is unknown; did you mean 'sharpness'?" in refusal(
         quality, photos, tmp_path / "out", by="sharpnes"
@@ -293,6 +316,8 @@ def test_bad_requests_are_refused(photos: Path, tmp_path: Path) -> None:
         ("name,score\na,1\n", "score", "no column 'key'"),
         ("key,score\na,high\n", "score", "score of 'a' is no number"),
         ("", "score", "is empty"),
+        ("key,score\na,inf\n", "score", "score of 'a' is no number"),
+        ("key,score,\na,1,\n", "scroe", "did you mean 'score'?"),
     ],
 )
 def test_broken_scores_are_refused(tmp_path: Path, text: str, column: str, words: str) -> None:

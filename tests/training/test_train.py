@@ -12,7 +12,7 @@ from efface.models import MODELS
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
 from efface.training import train as training
-from efface.training.train import train, training_step
+from efface.training.train import optimizer_of, step_decay, train, training_step
 
 EYES = TASKS["eyes"]
 
@@ -70,6 +70,28 @@ def test_a_training_cut_off_ends_with_the_same_weights(
     resumed = trained(faces, tmp_path / "checkpoint", loader=loader)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert loader.faces_used == 4 * len(faces), "the bill holds what was paid before the cut"
+
+
+def test_weight_decay_is_part_of_adams_gradient_and_apart_from_adamws() -> None:
+    """The first step of either is the learning rate against the gradient's sign."""
+    found = {}
+    for name in ("adam", "adamw"):
+        weight = torch.nn.Parameter(torch.tensor([2.0, -2.0]))
+        training_step(optimizer_of(name, [weight], 0.1, 0.5), -0.3 * weight.sum())  # type: ignore[arg-type]
+        found[name] = weight.detach().tolist()
+    assert found["adam"] == pytest.approx([2.0 - 0.1, -2.0 + 0.1], abs=1e-5)  # of -0.3 + 0.5 * 2 and -0.3 - 0.5 * 2
+    assert found["adamw"] == pytest.approx([2.0 * 0.95 + 0.1, -2.0 * 0.95 + 0.1], abs=1e-5)
+
+
+def test_steps_of_a_tenth_come_where_they_are_said() -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    schedule, rates = step_decay(optimiser, [2, 5]), []
+    for _ in range(6):
+        rates.append(optimiser.param_groups[0]["lr"])
+        training_step(optimiser, weight.sum())
+        schedule.step()
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
 def test_clipping_bounds_the_step() -> None:

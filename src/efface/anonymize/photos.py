@@ -33,7 +33,7 @@ from efface.errors import InputError, nearest, one_line
 from efface.files import exclusive, make_folder, replacing
 from efface.memory import check_memory
 from efface.models.eyenet import EyeNet
-from efface.models.load import read_record, recorded_network
+from efface.models.load import outputs_of, read_record, recorded_network
 
 STYLES: dict[str, Callable[[Array, Array], Array]] = {"cover": cover, "pixelate": pixelate, "blur": blur}
 
@@ -82,7 +82,7 @@ def hide(
     record = read_record(weights)
     if "model" not in record:
         raise InputError(f"{weights} does not say which model it is of: give weights from the models/ folder of a run")
-    if record.get("outputs", "points" if record.get("task", "eyes") == "eyes" else None) != "points":
+    if outputs_of(record) != "points":
         raise InputError(f"{weights} is of a model for {record.get('task')}, which finds no eyes: give one for eyes")
     model = recorded_network(weights)
     if not isinstance(model, EyeNet):

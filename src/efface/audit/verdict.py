@@ -1,8 +1,9 @@
 """Pass, fail, or not enough data to say: thresholds that were fixed before the run, held against whole intervals.
 
 A value that meets its threshold while its interval does not proves nothing, so it passes nothing. And an instrument is
-only believed when its controls come out as they must: the original has to fail, people nobody was trained on and
-another retrained model have to pass, and one answer for everybody has to fail what is asked for those who stay.
+only believed when its controls come out as they must: the original has to fail, the negative control (non-members in
+the place of the forgotten) and a second retrained model have to pass, and a constant prediction has to fail what is
+asked for everybody else.
 """
 
 from __future__ import annotations
@@ -52,9 +53,7 @@ def verdicts(
         wrong[REFERENCE] = "fail"
     doubts = [DOUBT[name][word] for name, word in wrong.items()]
     if not any(key.concerns_others for key in accept):
-        doubts.append(
-            "no threshold asks how well anybody is still served, which a network that knows nothing would pass"
-        )
+        doubts.append("no threshold concerns utility for anybody else, so an untrained network would pass")
     return [
         given_controls(
             one,
@@ -75,8 +74,8 @@ def without_people(key: MeasureKey) -> bool:
 
 
 def applies_to(row: Summary, key: MeasureKey) -> bool:
-    """Whether a criterion is held against a row: of people nobody was trained on what was measured of them, of one
-    answer for everybody what is asked for those who stay, of every other row all of it."""
+    """Whether a criterion applies to a row: to the non-members what was measured of them, to a constant prediction what
+    is asked for everybody else, to every other row all of it."""
     if row.method == CONSTANT:
         return key.concerns_others
     return row.method != NONMEMBERS or key in row.measures
@@ -94,7 +93,17 @@ def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
 
 
 def verdict_of(row: Summary, reference: Summary, accept: Mapping[MeasureKey, Criterion]) -> Verdict:
-    """One row's verdict, whatever the controls say."""
+    """One row's verdict, whatever the controls say; a row that diverged fails."""
+    if row.diverged:
+        seeds = ", ".join(map(str, row.diverged))
+        return Verdict(
+            arm=row.arm,
+            method=row.method,
+            verdict="fail",
+            criteria=[],
+            must=MUST.get(row.method),
+            why=f"diverged (seed {seeds}): it answers with what is no number",
+        )
     met = [criterion_met(key, criterion, row, reference) for key, criterion in accept.items() if applies_to(row, key)]
     words = [one.verdict for one in met]
     word: VerdictWord = (
@@ -203,7 +212,8 @@ def given_controls(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verd
     """A verdict once the controls are known: where one came out wrong no row passes; and who fails, fails only as long
     as no control speaks against the instrument itself (`keeps`): too few people to see that a retrained model passes
     are no excuse for a leak that they were enough to see."""
-    if not doubts or verdict.method in MUST:
+    diverged = verdict.verdict == "fail" and not verdict.criteria
+    if not doubts or diverged or verdict.method in MUST:
         return verdict
     word: VerdictWord = "fail" if keeps and verdict.verdict == "fail" else "not enough data"
     return verdict.model_copy(update={"verdict": word, "why": "; ".join(doubts)})
@@ -212,24 +222,24 @@ def given_controls(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verd
 UNSURE = "there are too few people or seeds to say that {}"
 DOUBT: Mapping[str, Mapping[VerdictWord, str]] = {
     ORIGINAL: {
-        "pass": "the original passes as well: there is too little to forget here, or to see",
+        "pass": "the original passes as well: there is too little to forget here, or too little data to see it",
         "not enough data": UNSURE.format("the original fails"),
     },
     SECOND_REFERENCE: {
-        "fail": "another retrained model fails: these thresholds are tighter than retraining itself",
-        "not enough data": UNSURE.format("another retrained model passes"),
+        "fail": "the second retrained model fails: these thresholds are tighter than the noise floor",
+        "not enough data": UNSURE.format("the second retrained model passes"),
     },
     REFERENCE: {
-        "fail": "the reference knows the retained far worse than the original does: it was not trained as well"
+        "fail": "the retrained reference is under-trained: its error on the retained is far above the original's"
     },
     NONMEMBERS: {
-        "fail": "people nobody was trained on fail: the attacks see something else than training",
-        "not enough data": UNSURE.format("people nobody was trained on pass"),
+        "fail": "the negative control (non-members) fails: the attacks detect something other than membership",
+        "not enough data": UNSURE.format("the negative control (non-members) passes"),
     },
     CONSTANT: {
-        "pass": "one answer for everybody, whatever the picture shows, passes what is asked for those who stay: "
-        "ask for more than guessing",
-        "not enough data": UNSURE.format("one answer for everybody fails what is asked for those who stay"),
+        "pass": "the constant-prediction control passes what is asked for everybody else: require more than "
+        "a constant answer",
+        "not enough data": UNSURE.format("the constant-prediction control fails what is asked for everybody else"),
     },
 }
 """What a control that came out wrong means."""

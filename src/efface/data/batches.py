@@ -87,10 +87,11 @@ class BatchLoader:
             else self.generator().choice(len(faces), len(faces), p=weights / weights.sum())
         )
         self.passes += 1
+        number = self.passes
         for start in range(0, len(faces), batch):
             rows = order[start : start + batch]
             if len(rows) > 1 or batch == 1 or len(faces) == 1:
-                yield self.changed(self.fetch(faces, rows), augment, start)
+                yield self.changed(self.fetch(faces, rows), augment, number, start)
 
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
@@ -100,9 +101,10 @@ class BatchLoader:
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
         return Batch(as_input(faces.images[rows], self.device), targets, rows)
 
-    def changed(self, faces: Batch, augment: Augment, start: int) -> Batch:
-        """The batch that starts at this place of the present pass, augmented."""
-        rng = np.random.default_rng([self.seed, self.passes, start])
+    def changed(self, faces: Batch, augment: Augment, number: int, start: int) -> Batch:
+        """The batch that starts at this place of the pass of this number, augmented; passes that go on side by side
+        draw apart from each other."""
+        rng = np.random.default_rng([self.seed, number, start])
         return replace(faces, images=augmented(faces.images, augment, rng))
 
     def endless(self, faces: Faces, *, batch: int = 64, augment: Augment = "none") -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,8 @@ class Faces:
     """(n, t) str: what else is known of each face, for intersections with the group; no method looks at it."""
     weights: Array | None = None
     """(n,) how often each face is drawn, relative to the others, in a pass over these faces; None: each once."""
+    pictures: Array | None = None
+    """(n,) int64: the same number for identical pixels, -1 where nobody looked; no method looks at it."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -119,6 +122,17 @@ def together(first: Faces, second: Faces) -> Faces:
     columns = {name: np.concatenate([column, others[name]]) for name, column in first.columns().items()}
     rows = np.concatenate([first.images.rows, second.images.rows])
     return Faces(images=Images(first.images.store, rows), **columns)[np.argsort(rows)]
+
+
+def joined(parts: Sequence[Faces]) -> Faces:
+    """All faces as one; images of several sources are read into memory."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, Any] = {
+        name: np.concatenate([faces.columns()[name] for faces in parts]) for name in parts[0].columns()
+    }
+    store = np.concatenate([faces.images[:] for faces in parts])
+    return Faces(images=Images(store, np.arange(len(store))), **columns)
 
 
 @dataclass(frozen=True)

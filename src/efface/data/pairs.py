@@ -56,8 +56,8 @@ def read_pairs(path: Path) -> Pairs:
     for fold, kinds in enumerate(np.reshape(same, (folds, 2 * each)), start=1):
         if kinds.sum() != each:
             raise InputError(
-                f"{path} announces {each} pairs of one person in each fold but has {kinds.sum()} in fold {fold}: a name "
-                "with a blank needs tabs around it"
+                f"{path} announces {each} pairs of one person in each fold but has {kinds.sum()} in fold {fold}: a "
+                "name with a blank needs tabs around it"
             )
     return Pairs(np.array(first), np.array(second), np.array(same), np.arange(len(same)) // (2 * each))
 

@@ -92,7 +92,7 @@ def array_of(
 def scalar(kind: object, content: object) -> Any:
     """One number."""
     number = array_of(content, kind, ())
-    return number[()]
+    return number[()] if isinstance(number, np.ndarray) else number
 
 
 def encoded(text: object = b"", encoding: object = "latin1") -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +25,19 @@ def split_faces(
     column: Array | None = None,
     fixed: Array | None = None,
     marked: Array | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Splits:
     """Splits by person: `column` (n,) names each face's part, or people are drawn group by group, but for those whose
     part is `fixed` (n,) ("": not fixed). Of a request in rounds, all that was asked up to the present one is forgotten.
-    marked (n,): with `forget.where`, whether a face is meant.
+    marked (n,): with `forget.where`, whether a face is meant. aliases: the name that stands for a person, by other
+    names that `forget.file` may use.
 
     Raises InputError for a person in two parts and for a request that leaves nothing to forget or to retain.
     """
     part = drawn(faces, split, fixed) if column is None else given(faces, column, f"column '{split.by}'")
     rows = np.flatnonzero(part == "train")
     trained = faces[rows]
-    turn = requested(trained, forget, split.seed, None if marked is None else marked[rows])
+    turn = requested(trained, forget, split.seed, None if marked is None else marked[rows], aliases)
     forgotten = (turn > 0) & (turn <= (forget.round or forget.rounds))
     unseen = held_back(trained, split)
     untrained = {name: faces[np.flatnonzero(part == name)] for name in UNTRAINED}
@@ -104,7 +107,13 @@ def one_part_each(faces: Faces, column: Array, where: str) -> dict[str, str]:
     return part_of
 
 
-def requested(trained: Faces, forget: Forget, seed: int, marked: Array | None = None) -> NDArray[np.int64]:
+def requested(
+    trained: Faces,
+    forget: Forget,
+    seed: int,
+    marked: Array | None = None,
+    aliases: Mapping[str, str] | None = None,
+) -> NDArray[np.int64]:
     """(n,) the round in which each trained face is asked to be forgotten, from 1; 0 for who is retained."""
     names, groups = people(trained)
     if not len(names):
@@ -122,7 +131,11 @@ def requested(trained: Faces, forget: Forget, seed: int, marked: Array | None = 
             people_meant = sampled(people_meant, np.full(len(people_meant), ""), forget, seed)
         turn = np.where(marked, in_parts(trained.identities, people_meant, forget.rounds), 0)
     else:
-        chosen = listed(forget.file, names) if forget.file is not None else sampled(names, groups, forget, seed)
+        chosen = (
+            listed(forget.file, names, aliases or {})
+            if forget.file is not None
+            else sampled(names, groups, forget, seed)
+        )
         turn = in_parts(trained.identities, chosen, forget.rounds)
     rows = turn > 0
     if rows.all():
@@ -225,12 +238,13 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
     return np.concatenate(chosen)
 
 
-def listed(path: Path, names: Array) -> Array:
-    """The people a text file names, one a line."""
+def listed(path: Path, names: Array, aliases: Mapping[str, str]) -> Array:
+    """The people a text file names, one a line, each once."""
     wanted = [name for line in read_lines(path, "forget.file") if (name := normal(line))]
     if not wanted:
         raise InputError(f"forget.file {path} names nobody: expected one person a line")
     known = set(names.tolist())
+    wanted = list(dict.fromkeys(aliases.get(line, line) for line in wanted))
     for person in wanted:
         if person not in known:
             raise InputError(

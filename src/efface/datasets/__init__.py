@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from efface.data.faces import FaceTable
 from efface.data.names import normalised
@@ -51,6 +51,8 @@ class Reader:
     read: Callable[..., pd.DataFrame]
     beside: tuple[str, ...] = ()
     """Patterns of what lies beside the photos by rights: lists, marks, protocols."""
+    duplicates: Literal["merge", "warn"] = "warn"
+    """What becomes of people who share identical pixels, where a plan does not say."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ READERS = {
     "jaffe": Reader(jaffe.CARD, jaffe.read),
     "lfw": Reader(lfw.CARD, lfw.read, ("*.csv", "*.txt")),
     "mtfl": Reader(mtfl.CARD, mtfl.read, ("*.txt",)),
-    "mufac": Reader(mufac.CARD, mufac.read, ("*.csv",)),
+    "mufac": Reader(mufac.CARD, mufac.read, ("*.csv",), duplicates="merge"),
     "orl": Reader(orl.CARD, orl.read),
     "utkface": Reader(utkface.CARD, utkface.read),
 }

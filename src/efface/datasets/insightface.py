@@ -79,7 +79,7 @@ def read_index(file: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int
         raise InputError(f"{file} is empty: expected a line 'key<tab>offset' per record")
     with refusing(f"{file} is cut off or no index: expected a line 'key<tab>offset' per record"):
         table = pd.read_csv(io.StringIO(text), sep="\t", header=None, dtype=np.int64)
-        keys, offsets = table.sort_values(0).to_numpy().T
+        keys, offsets = table.set_axis(["key", "offset"], axis=1).sort_values("key").to_numpy().T
     if len(np.unique(keys)) < len(keys):
         raise InputError(f"{file} names a record twice: it is damaged, fetch it again")
     if offsets.min() < 0 or offsets.max() >= size:

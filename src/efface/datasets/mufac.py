@@ -4,6 +4,17 @@ Choi and Na, arXiv:2311.02240; from AI Hub's Korean family photos. Layout: `cust
 `custom_val_dataset.csv`, `custom_test_dataset.csv` (family_id, person_id, age_class, image_path) beside
 `train_images/`, `val_images/`, `test_images/`, 128x128. In the benchmark the val file is the test set and the test file
 is "unseen".
+
+The archive lists the same people again under neighbouring family numbers. Of its 13,068 rows 7,093 have an identical
+copy elsewhere, and 3,949 are redundant; 675 of its 1,216 people (family and member) share a file with another of them,
+and merged on shared files they are 841. Of the published request, the first 1,500 rows, 18 photos lie identical among
+the retained; of a request by person 823 of 1,494 (754 to 906 over five divisions). Of 1,002 photos of strangers 260 are
+identical to a public one and 27 to a trained one; 16 public ones stand in test. A memorising model that was retrained
+without 1,494 photos by person answered .718 of the forgotten rightly that have a retained copy, .349 of the others. So
+people who share a photo are one person here by default (`data.duplicates = "merge"`), and `person_by = "family"` takes
+whole families, relatives and all, as what is forgotten together.
+
+Ages differ too: 38% of the first 1,500 rows are in the four oldest classes, 17% of the strangers' photos.
 """
 
 from __future__ import annotations
@@ -24,7 +35,7 @@ CARD = Card(
     licence="research, under the terms of AI Hub's family photos",
     home="https://github.com/ndb796/MachineUnlearning",
     layout="custom_{train,val,test}_dataset.csv beside train_images/, val_images/, test_images/",
-    about="13,068 photos of Korean families in eight age classes; the identity-forgetting benchmark",
+    about="13,068 photos (3,949 are copies) of Korean families in eight age classes; the identity-forgetting benchmark",
 )
 
 AGES = {"a": "0-6", "b": "7-12", "c": "13-19", "d": "20-30", "e": "31-45", "f": "46-55", "g": "56-66", "h": "67-80"}

@@ -58,6 +58,11 @@ def score_faces(predictions: Predictions, task: Task) -> Scored:
     )
 
 
+def diverged(predictions: Predictions) -> bool:
+    """Whether a model answers any face with what is no number."""
+    return not (np.isfinite(predictions.outputs).all() and np.isfinite(predictions.centres).all())
+
+
 def constant_prediction(scored: Scored, task: Task) -> Scored:
     """The control of what is asked for those who stay: everybody gets the one answer that serves the retained best."""
     assert task.constant is not None
@@ -146,12 +151,15 @@ def distances(
     ours, theirs = (accuracies(scored, task, bootstrap, harmed) for scored in (model, reference))
     share = task.accuracy_score.replace("_", " ")
     ends = ("forget", "retain", "test")
-    found[MeasureKey("distance", "tow")] = measure(
-        tow([ours[name] for name in ends], [theirs[name] for name in ends]),
-        "high",
-        f"tug of war: product of 1 − |difference to the reference| of {share} on forgotten, retained and test faces",
-    )
-    if "attack" in ours and "attack" in theirs:
+    whole = all(name in ours for name in ends)
+    if whole:
+        found[MeasureKey("distance", "tow")] = measure(
+            tow([ours[name] for name in ends], [theirs[name] for name in ends]),
+            "high",
+            f"tug of war: product of 1 − |difference to the reference| of {share} on forgotten, retained and test "
+            "faces",
+        )
+    if whole and "attack" in ours and "attack" in theirs:
         named = ("attack", "retain", "test")
         found[MeasureKey("distance", "tow_mia")] = measure(
             tow([ours[name][:REPLICATES] for name in named], [theirs[name][:REPLICATES] for name in named]),
@@ -206,7 +214,8 @@ def distances(
 def accuracies(scored: Scored, task: Task, bootstrap: Bootstrap, harmed: str) -> dict[str, Vector]:
     """What the average gap compares, each between 0 and 1; attack: where there are strangers to tell apart from."""
     predictions, right = scored.predictions, scored.scores[task.accuracy_score]
-    found = {split: bootstrap.means(right, predictions.rows(split)) for split in ("retain", "forget", "test")}
+    rows = {split: predictions.rows(split) for split in ("retain", "forget", "test")}
+    found = {split: bootstrap.means(right, some) for split, some in rows.items() if some.any()}
     mine = predictions.rows("test", harmed)
     if mine.any():
         found["group"] = bootstrap.means(right, mine)
@@ -225,7 +234,10 @@ def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
             arm=arm,
             method=method,
             seeds=[one.seed for one in same],
-            measures={name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
+            diverged=[one.seed for one in same if one.diverged],
+            measures={}
+            if any(one.diverged for one in same)
+            else {name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
         )
         for (arm, method), same in rows.items()
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from efface.data.duplicates import copies_between, in_one_part, said
 from efface.data.faces import Faces, MethodData, Splits
 from efface.data.groups import column, having
 from efface.data.split import split_faces
@@ -16,6 +17,7 @@ from efface.data.verification import Verification, verification_sets
 from efface.errors import InputError, nearest
 from efface.experiment.builder import ModelBuilder, reference, stages_of_seed
 from efface.experiment.loading import load_sources
+from efface.experiment.measurable import check_groups
 from efface.experiment.resolve import ResolvedPlan
 from efface.experiment.shadows import Shadow, shadows_of
 from efface.experiment.store import ModelStore, Stage
@@ -41,6 +43,8 @@ class Arm:
     shadows: tuple[Shadow, ...]
     """Models that know how others would have answered."""
     store: ModelStore
+    duplicates: list[str]
+    """What must be known of people and photos that stand there twice."""
 
     def stage(self, name: str, seed: int) -> Stage:
         """The model of this name and seed."""
@@ -66,14 +70,18 @@ def set_up(
     loaded = load_sources(plan.data, resolved.task, out / "faces", progress)
     parts = column(loaded.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
     fixed = loaded.table["split_of_source"].to_numpy(str)
+    if loaded.aliases:
+        parts = None if parts is None else in_one_part(parts, loaded.faces.identities)
+        fixed = in_one_part(fixed, loaded.faces.identities)
     marked = having(loaded.table, plan.forget.where, "forget.where") if plan.forget.where else None
     labels, now = plan.data[0].label, plan.forget.round or 1
     divided = [
-        split_faces(loaded.faces, plan.split, one, parts, fixed, marked)
+        split_faces(loaded.faces, plan.split, one, parts, fixed, marked, loaded.aliases)
         for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))
     ]
     rounds = [confused(*resolved.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
     so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
+    check_groups(plan.accept, np.unique(splits.test.groups).tolist())
     sets = verification_sets(plan.verify, loaded.faces, splits)
     store = ModelStore(out, device, progress.tick)
     builder = ModelBuilder(resolved, loaded, store, machine)
@@ -94,6 +102,7 @@ def set_up(
         extra_reference,
         shadows,
         store,
+        said(copies_between(splits), len(loaded.aliases), len(np.unique(loaded.faces.identities))),
     )
 
 

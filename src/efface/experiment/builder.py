@@ -143,7 +143,9 @@ class ModelBuilder:
             ]
         searched = stage.tried[0] if stage.tried else {}
         settings = {name: value for name, value in stage.settings.items() if name not in searched}
-        made = Stage(stage.name, before.seed, settings, made_of, before.network, make, before)
+        made = Stage(
+            stage.name, before.seed, settings, made_of, before.network, make, before, searched=bool(stage.tried)
+        )
         return made
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from efface.data.faces import Faces, FaceTable, Images
+from efface.data.duplicates import aliases, pictures, renamed
+from efface.data.faces import Faces, FaceTable, Images, joined
 from efface.data.groups import column, grouped, having
 from efface.datasets import GENERATORS, READERS, read_photos
 from efface.errors import InputError, nearest
+from efface.files import read_text
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import open_packed, read_manifest
 from efface.preparation.prepare import prepare
@@ -36,13 +38,16 @@ class LoadedFaces:
     faces: Faces
     table: pd.DataFrame
     signature: str
+    aliases: dict[str, str]
+    """The name that stands for a person, by each other name that shares an identical picture with it."""
 
 
 def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: Progress) -> LoadedFaces:
     """Faces of all sources as the task wants them; photos are prepared once, into `folder`.
 
     With several sources each key is preceded by its source's place; a person of the same name in two sources
-    is one person. Raises InputError for sources whose images differ in shape.
+    is one person, and so are people who share identical pixels, where a source says so. Raises InputError for sources
+    whose images differ in shape.
     """
     import pandas as pd
 
@@ -59,7 +64,7 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
             [
                 signature,
                 source.model_dump(mode="json", exclude={"path", "prepare"}),
-                source.group_file.read_text(encoding="utf-8") if source.group_file else "",
+                read_text(source.group_file, "data.group_file") if source.group_file else "",
             ]
         )
     if len({source.also_by for source in sources}) > 1:
@@ -73,7 +78,31 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
             "prepare them with the same size and colour"
         )
     digest = hashlib.sha256(json.dumps(signatures, sort_keys=True).encode()).hexdigest()
-    return LoadedFaces(joined(parts), pd.concat(tables, ignore_index=True), digest)
+    faces, others = without_duplicates(
+        joined(parts), [(duplicates_of(one), len(part)) for one, part in zip(sources, parts, strict=True)]
+    )
+    return LoadedFaces(faces, pd.concat(tables, ignore_index=True), digest, others)
+
+
+def duplicates_of(source: Source) -> str:
+    """What becomes of duplicates in a source: what it says, else what is usual for its dataset."""
+    if source.duplicates is not None:
+        return source.duplicates
+    name = read_manifest(source.path).get("name") if source.name == "packed" and source.path else source.name
+    return READERS[name].duplicates if name in READERS else "warn"
+
+
+def without_duplicates(faces: Faces, ways: Sequence[tuple[str, int]]) -> tuple[Faces, dict[str, str]]:
+    """The faces with the numbers of their pictures and one name per person, and the other names; ways: of each source
+    what becomes of its duplicates, and how many faces it has."""
+    way = np.repeat([one for one, _ in ways], [count for _, count in ways])
+    if (way == "ignore").all():
+        return faces, {}
+    numbers = np.full(len(faces), -1, np.int64)
+    looked = np.flatnonzero(way != "ignore")
+    numbers[looked] = pictures(faces.images if len(looked) == len(faces) else faces[looked].images)
+    others = aliases(faces.identities, np.where(way == "merge", numbers, -1)) if (way == "merge").any() else {}
+    return replace(faces, identities=renamed(faces.identities, others), pictures=numbers), others
 
 
 def check_paths(plan: Plan) -> None:
@@ -90,7 +119,7 @@ def check_paths(plan: Plan) -> None:
     named += [
         (f"verify '{one.name}': {what}", getattr(one, what))
         for one in plan.verify
-        for what in ("pairs", "bin", "quality")
+        for what in ("pairs", "bin", "quality", "quality_of_trained")
     ]
     named += [("forget.quality", plan.forget.quality), ("model.pretrained", plan.model.pretrained)]
     for what, path in named:
@@ -134,10 +163,12 @@ def content_of(packed: Path) -> str:
 
 
 def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """The rows a source asks for; the index still tells the row in the face table.
+    """The rows a source asks for, with its people; the index still tells the row in the face table.
 
     Raises InputError for a column or value that does not exist.
     """
+    if source.person_by is not None:
+        table = table.assign(person=column(table, source.person_by, "data.person_by").astype(str))
     table = table[having(table, source.only, "data.only")]
     if table.empty:
         raise InputError(f"dataset '{source.name}': no face is left after only = {dict(source.only)}")
@@ -177,14 +208,3 @@ def as_faces(
         if also_by
         else None,
     )
-
-
-def joined(parts: Sequence[Faces]) -> Faces:
-    """All faces as one; images of several sources are read into memory."""
-    if len(parts) == 1:
-        return parts[0]
-    columns: dict[str, Any] = {
-        name: np.concatenate([faces.columns()[name] for faces in parts]) for name in parts[0].columns()
-    }
-    store = np.concatenate([faces.images[:] for faces in parts])
-    return Faces(images=Images(store, np.arange(len(store))), **columns)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
@@ -14,6 +15,7 @@ from efface.data.names import normal
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
+from efface.experiment.measurable import check_thresholds
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models import MODELS
 from efface.plan.tables import Plan, Source
@@ -51,12 +53,14 @@ class ResolvedPlan:
     build: Callable[..., nn.Module]
     model_settings: dict[str, Any]
     train_settings: dict[str, Any]
+    measure_settings: dict[str, Any]
     stages: tuple[ResolvedMethod, ...]
 
     def filled(self) -> dict[str, Any]:
         """The plan as plain data, with every default filled in."""
         plain = self.plan.model_dump(mode="json", exclude_none=True)
         plain["train"] = self.train_settings
+        plain["measures"] = self.measure_settings
         plain["model"] |= self.model_settings
         plain["methods"] = {
             stage.name: {
@@ -94,12 +98,15 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
     if plan.forget.group is not None:  # groups are under one spelling everywhere
         forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
         plan = plan.model_copy(update={"forget": forget})
+    check_thresholds(plan, task, where)
+    measure_settings = validated(task.more, plan.measures, f"{where}: measures")
     return ResolvedPlan(
         plan=plan,
-        task=task,
+        task=replace(task, more=partial(task.more, **measure_settings)),
         build=build,
         model_settings=model_settings,
         train_settings=validated(train, plan.train, f"{where}: train"),
+        measure_settings=measure_settings,
         stages=tuple(_resolved_method(name, plan, task, where) for name in plan.methods),
     )
 

@@ -196,9 +196,10 @@ def auc(membership_scores: MembershipScores) -> Vector:
     ranked = membership_scores.others[order]
     under, at_most = (np.searchsorted(ranked, membership_scores.members, side) for side in ("left", "right"))
     surpassed = (below[:, under] + below[:, at_most]) / 2
-    won: Vector = (membership_scores.member_weights * surpassed).sum(1) / (
-        membership_scores.member_weights.sum(1) * below[:, -1]
-    )
+    with np.errstate(invalid="ignore"):
+        won: Vector = (membership_scores.member_weights * surpassed).sum(1) / (
+            membership_scores.member_weights.sum(1) * below[:, -1]
+        )
     return won
 
 

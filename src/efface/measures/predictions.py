@@ -46,6 +46,8 @@ class Predictions:
     """(p,) cosine of the two embeddings, each the sum over a photo and its mirror image."""
     pair_quality: Array = field(default_factory=none_of("float32"))
     """(p,) quality of the worse photo; NaN where unknown."""
+    pair_poor: Array = field(default_factory=none_of("bool"))
+    """(p,) whether the plan calls that low."""
 
     def __len__(self) -> int:
         return len(self.key)

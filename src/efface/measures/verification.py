@@ -21,7 +21,7 @@ TIMES, FEWER_TIMES = 1000, 200
 
 def verification(predictions: Predictions, seed: int = 0) -> dict[MeasureKey, Measure]:
     """`verification/set/...` of every set: accuracy by folds, TAR at FAR, equal error rate; and, where the quality of
-    the photos is known, of the pairs below and above its median, and how errors fall as poor pairs are left out.
+    the photos is known, of the pairs of low and high quality, and how errors fall as poor pairs are left out.
 
     Intervals resample pairs, which share people here and there: a little too narrow.
     """
@@ -34,15 +34,16 @@ def verification(predictions: Predictions, seed: int = 0) -> dict[MeasureKey, Me
             predictions.pair_same[rows],
             predictions.pair_fold[rows],
             predictions.pair_quality[rows],
+            predictions.pair_poor[rows],
             seed,
         )
     return found
 
 
 def of_set(
-    name: str, similarity: Array, same: Array, fold: Array, quality: Array, seed: int
+    name: str, similarity: Array, same: Array, fold: Array, quality: Array, poor: Array, seed: int
 ) -> dict[MeasureKey, Measure]:
-    """The measures of one set."""
+    """The measures of one set; poor (p,): which pairs are called of low quality."""
     found: dict[MeasureKey, Measure] = {}
     right = folds_correct(similarity, same, fold)
     found[MeasureKey("verification", "accuracy", group=name)] = shares(
@@ -67,14 +68,14 @@ def of_set(
         seed,
     )
     if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
-        good = quality > np.median(quality)
-        for which, part in (("low quality", ~good), ("high quality", good)):
-            found[MeasureKey("verification", f"accuracy/{which}", group=name)] = shares(
-                right[part],
-                "high",
-                f"the same over the pairs of {which} (the worse photo's, split at the median)",
-                seed,
-            )
+        for which, part in (("low quality", poor), ("high quality", ~poor)):
+            if part.any():
+                found[MeasureKey("verification", f"accuracy/{which}", group=name)] = shares(
+                    right[part],
+                    "high",
+                    f"the same over the {int(part.sum()):,} pairs of {which}, by their worse photo",
+                    seed,
+                )
         found[MeasureKey("verification", "discard_area", group=name)] = resampled(
             lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])),
             len(same),

@@ -13,8 +13,10 @@ classifier starts at the centroids, since one that starts at random, as the word
 the clusters without an embedding moving (with the pseudo-label alone, 86% of the forgotten's photos were still
 recognised, and 60% from the centroids; beside the other losses it makes no difference); feature matching is on
 embeddings as they come, in units of the teacher's mean squared norm, since on unit vectors it would be the cosine loss
-again; the divergence of the feature distributions has the teacher as its target. The learning rate falls to zero along
-a line instead of by steps, as in all methods here.
+again (`feature_matching = "plain"`: without those units, the plain squared distance of the wording; "unit": of unit
+vectors, as the teacher's are said to be stored); the divergence of the feature distributions has the teacher as its
+target. The learning rate falls to zero along a line, as in all methods here; published: to a tenth at epochs 5 and 10
+(`milestones = [5, 10]`), by "Adam with momentum 0.9" (`optimiser = "adam"`, or "sgd" where that was meant).
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ from efface.methods.clusters import Clustering, cluster, farthest, matched
 from efface.methods.distillation import both, paired_batches, steps_of, teacher_of
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
-from efface.training.train import Optimiser, linear_decay, make_optimizer, training_step
+from efface.training.train import Optimiser, linear_decay, make_optimizer, step_decay, training_step
 
 Contrast = Literal["nearest", "mean", "all"]
+FeatureMatching = Literal["scaled", "plain", "unit"]
+"""Squared distance of embeddings: in units of the teacher's mean squared norm, as they come, or of unit length."""
 
 
 def cure(
@@ -49,6 +53,7 @@ def cure(
     epochs: Count = 15,
     batch: Count = 64,
     optimiser: Optimiser = "adamw",
+    milestones: tuple[Count, ...] = (),
     weight_decay: Strength = 0.0,
     clustering: Clustering = "kmeans",
     clusters: Count = 10,
@@ -62,6 +67,7 @@ def cure(
     contrast: Strength = 1.0,
     retain_cosine: Strength = 1.0,
     feature: Strength = 1.0,
+    feature_matching: FeatureMatching = "scaled",
     distribution: Strength = 1.0,
     margin: float = 0.2,
     temperature: Positive = 0.5,
@@ -76,7 +82,11 @@ def cure(
     targets = torch.from_numpy(forgotten_clusters.targets(teacher.forget)).to(loader.device)
     linear = linear_head(forgotten_clusters.centroids, classifier).to(loader.device)
     optimizer = make_optimizer(optimiser, nn.ModuleList([model, linear]), lr, weight_decay)
-    scheduler = linear_decay(optimizer, steps_of(data, epochs=epochs, batch=batch))
+    scheduler = (
+        step_decay(optimizer, [one * steps_of(data, epochs=1, batch=batch) for one in milestones])
+        if milestones
+        else linear_decay(optimizer, steps_of(data, epochs=epochs, batch=batch))
+    )
     norm = np.einsum("nd,nd->", teacher.retain, teacher.retain, dtype=np.float64) / len(teacher.retain)
     clustered = 0
     for epoch, forgotten, retained in paired_batches(loader, data, epochs=epochs, batch=batch):
@@ -92,7 +102,7 @@ def cure(
             + forget_cosine * functional.cosine_similarity(now, was).mean()
             + contrast * kept_apart(unit, functional.normalize(was), functional.normalize(kept), margin, contrast_with)
             - retain_cosine * functional.cosine_similarity(held, stays).mean()
-            + feature * (held - stays).square().sum(1).mean() / norm
+            + feature * feature_shift(held, stays, feature_matching, norm)
             + distribution * distribution_shift(held, stays, temperature)
         )
         training_step(optimizer, loss)
@@ -157,6 +167,13 @@ def kept_apart(unit: Tensor, was: Tensor, kept: Tensor, margin: float, contrast_
     elif contrast_with == "mean":
         alike = alike.mean(1)
     return functional.relu((unit * was).sum(1) - margin).mean() + functional.relu(alike - margin).mean()
+
+
+def feature_shift(held: Tensor, stays: Tensor, matching: FeatureMatching, norm: float) -> Tensor:
+    """Mean squared distance of the student's embeddings from the teacher's; norm: the teacher's mean squared norm."""
+    if matching == "unit":
+        held, stays = functional.normalize(held), functional.normalize(stays)
+    return (held - stays).square().sum(1).mean() / (norm if matching == "scaled" else 1.0)
 
 
 def distribution_shift(held: Tensor, stays: Tensor, temperature: float) -> Tensor:

@@ -2,9 +2,10 @@
 
 Selective Synaptic Dampening (Foster et al., AAAI 2024, arXiv:2308.07707) in its label-free form (LFSSD, Foster et al.
 2024, arXiv:2402.10098): a weight's importance is the mean size of the gradient of the outputs' squared norm. Ours
-differs: gradients are taken per batch of `batch` faces, in evaluation mode; and alpha's default is near 1, where theirs
-is 10: the ratio of the two importances can be no more than all trained faces over the forgotten, 5 where a fifth is
-forgotten.
+differs: gradients are taken per batch of `batch` faces, in evaluation mode; no batch mixes forgotten and retained
+faces (theirs do, and gradients that point apart cancel in them), so that the ratio of the two importances is at most
+all batches over those of the forgotten, 5 where a fifth is forgotten; and alpha's default is near 1, where theirs is
+10.
 """
 
 from __future__ import annotations

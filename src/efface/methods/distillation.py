@@ -1,15 +1,18 @@
-"""What label-free methods share: the original as a teacher whose answers are computed once, and steps in which
-forgotten and retained faces stand side by side."""
+"""What several methods share: the original as a teacher, whose answers are computed once or, to faces that are changed
+at random, as they are needed; and steps in which forgotten and retained faces stand side by side."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from efface.data.augment import Augment
 from efface.data.batches import Batch, BatchLoader, batches_of
 from efface.data.faces import Array, MethodData
 
@@ -22,22 +25,35 @@ class Teacher:
     """What the original answered to every forgotten and retained face, in their order, memory-mapped."""
 
     forget: Array
-    """(n, ...) float32"""
+    """(n, ...) float32; empty where the network is asked"""
     retain: Array
     device: torch.device
+    network: nn.Module | None = None
+    """Answers what a batch shows; None: the faces are never changed, and answers are looked up."""
 
     def of_forgotten(self, faces: Batch) -> Tensor:
         """(b, ...) its answers to a batch of the forgotten."""
-        return torch.from_numpy(self.forget[faces.rows]).to(self.device)
+        return self._answers(self.forget, faces)
 
     def of_retained(self, faces: Batch) -> Tensor:
         """(b, ...) its answers to a batch of the retained."""
-        return torch.from_numpy(self.retain[faces.rows]).to(self.device)
+        return self._answers(self.retain, faces)
+
+    @torch.no_grad()
+    def _answers(self, known: Array, faces: Batch) -> Tensor:
+        if self.network is None:
+            return torch.from_numpy(known[faces.rows]).to(self.device)
+        answers: Tensor = self.network(faces.images)
+        return answers
 
 
-def teacher_of(model: nn.Module, data: MethodData, loader: BatchLoader) -> Teacher:
-    """The model as it is now, as a teacher; each face is handed out once."""
-    return Teacher(loader.outputs(model, data.forget), loader.outputs(model, data.retain), loader.device)
+def teacher_of(model: nn.Module, data: MethodData, loader: BatchLoader, augment: Augment = "none") -> Teacher:
+    """The model as it is now, as a teacher of batches with this augmentation. Without any, each face is handed out once
+    here; else a copy of the model answers the very pictures that the student is shown."""
+    if augment == "none":
+        return Teacher(loader.outputs(model, data.forget), loader.outputs(model, data.retain), loader.device)
+    nothing = np.zeros(0, np.float32)
+    return Teacher(nothing, nothing, loader.device, copy.deepcopy(model).eval().requires_grad_(False))
 
 
 def paired_batches(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from efface.data.faces import Faces, MethodData
 
@@ -13,11 +14,17 @@ def matched_public(data: MethodData) -> Faces:
     public, forget = data.public, data.forget
     if np.issubdtype(public.targets.dtype, np.floating) and public.targets.ndim > 2:
         return public
-    labels, of = np.unique(np.concatenate([forget.targets, public.targets]), axis=0, return_inverse=True)
-    mine, theirs = of.reshape(-1)[: len(forget)], of.reshape(-1)[len(forget) :]
+    mine, theirs = numbered(forget, public)
     rows = np.zeros(len(forget), np.int64)
-    for label in range(len(labels)):
+    for label in np.unique(mine):
         places = np.flatnonzero(mine == label)
         same = np.flatnonzero(theirs == label)
         rows[places] = np.resize(same if len(same) else np.arange(len(public)), len(places))
     return public[rows]
+
+
+def numbered(first: Faces, second: Faces) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The label (of several attributes: all of them together) of each face on two sides, as a number."""
+    _, of = np.unique(np.concatenate([first.targets, second.targets]), axis=0, return_inverse=True)
+    one, two = np.split(of.reshape(-1), [len(first)])
+    return one, two

@@ -48,7 +48,7 @@ def neggrad_plus(
         def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:
             return task.loss(model, retained), task.loss(model, forgotten).clamp(max=limit)
     else:
-        teacher = teacher_of(model, data, loader)
+        teacher = teacher_of(model, data, loader, augment)
         perturb(model, derive(loader.seed, "nudge"))
 
         def losses(forgotten: Batch, retained: Batch) -> tuple[Tensor, Tensor]:

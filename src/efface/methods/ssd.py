@@ -1,9 +1,15 @@
 """SSD: shrink the weights that matter to the forgotten far more than to everybody, by labels. No training.
 
 Foster et al., Selective Synaptic Dampening, AAAI 2024, arXiv:2308.07707; `dampening` is the form without labels. A
-weight's importance is the mean square of the loss's gradient, by batches as in their code. Published alpha is 10, which
-can never be reached where over a tenth of the trained faces is forgotten, since everybody includes them: the default
-here is 1.5.
+weight's importance is the mean square of the gradient of a batch's mean loss, as in their code. Taken face by face
+(`batch = 1`), the ratio of the two importances is at most all trained faces over the forgotten, since everybody
+includes them. Taken by batches it has no bound: where gradients of the forgotten and of the others point apart, they
+cancel within a batch of everybody and not within one of the forgotten.
+
+Published alpha is 10, the default here 1.5. Ten can be reached, but hardly is where many are forgotten: with a fifth of
+the trained faces (ages and gender of FairFace, networks of 8 channels) the largest ratio was 14 by batches of 64 and 7
+by batches of 16, fewer than one weight in 10,000 had one over 10, and no answer changed; at 1.5 and 16 the attack
+against people of `val` fell from .78 to .72 on memorised ages and from .67 to .60 on gender.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Choi and Na, arXiv:2311.02240, whose code differs from UNSIR's (`unsir_official`): noise starts from N(0, 1), is moved
 by a few steps of Adam so that the model answers it unlike a batch of the forgotten, is cut to the range of pixels, and
 is then trained on under a retained batch's labels, beside that batch. An epoch is as many pairs of whole batches as the
-shorter side has. Its stage 2 is one epoch of `finetune`, which a plan writes `after` it.
+shorter side has; both sides are changed at random there (`augment = "benchmark"`). Its stage 2 is one epoch of
+`finetune`, which a plan writes `after` it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from efface.data.augment import Augment
 from efface.data.batches import Batch, BatchLoader
 from efface.data.faces import MethodData
 from efface.settings import Count, Positive
@@ -30,13 +32,18 @@ def unsir_benchmark(
     optimiser: Optimiser = "plain_sgd",
     noise_steps: Count = 5,
     noise_lr: Positive = 0.01,
+    augment: Augment = "none",
 ) -> nn.Module:
     """Learn retained labels on noise unlike the forgotten, beside the retained. Needs: both, labels of the retained."""
     optimizer = make_optimizer(optimiser, model, lr, 0.0)
     size = min(batch, len(data.forget), len(data.retain))
     model.train()
     for _ in range(epochs):
-        for retained, forgotten in zip(loader(data.retain, batch=size), loader(data.forget, batch=size), strict=False):
+        for retained, forgotten in zip(
+            loader(data.retain, batch=size, augment=augment),
+            loader(data.forget, batch=size, augment=augment),
+            strict=False,
+        ):
             if len(retained.rows) == len(forgotten.rows) == size:
                 noise = unlike(model, forgotten, noise_steps, noise_lr)
                 as_retained = Batch(noise, retained.targets, retained.rows)

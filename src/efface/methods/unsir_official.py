@@ -4,7 +4,9 @@ repair.
 Tarun et al., Fast Yet Effective Machine Unlearning, TNNLS 2023, arXiv:2111.08947. Noise images are learned that
 maximise the loss of a class, under a penalty on their size, and trained on as that class beside retained faces; then
 retained faces alone repair. Made for forgetting whole classes without seeing a face of them; here every class that a
-forgotten face has gets noise, and noise of each class carries its own label (their code labels all of it 0).
+forgotten face has gets noise, and noise of each class carries its own label (their code labels all of it 0). Published
+with Adam (`optimiser = "adam"`; without weight decay, as here, AdamW takes the same steps). `augment` changes the
+retained faces, never the noise.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from efface.data.augment import Augment
 from efface.data.batches import Batch, BatchLoader, batches_of
 from efface.data.faces import Array, MethodData
 from efface.settings import Count, Number, Positive, Strength
@@ -38,6 +41,7 @@ def unsir_official(
     repair_epochs: Number = 1,
     batch: Count = 64,
     optimiser: Optimiser = "adamw",
+    augment: Augment = "none",
 ) -> nn.Module:
     """Learn hard noise for the classes of the forgotten, train on it beside retained faces, then repair on those.
     Needs: the classes of the forgotten (no face of them), retained faces with labels."""
@@ -45,7 +49,7 @@ def unsir_official(
     labels = torch.from_numpy(classes).to(loader.device)
     noise = hard_noise(model, task, labels, data.retain.shape, noise_steps, noise_lr, weight)
     rng = np.random.default_rng(loader.seed)
-    retained = loader.endless(data.retain, batch=batch)
+    retained = loader.endless(data.retain, batch=batch, augment=augment)
     optimizer = make_optimizer(optimiser, model, impair_lr, 0.0)
     model.train()
     for faces in itertools.islice(retained, impair_steps):

@@ -323,3 +323,10 @@ def _check_shapes(weights: Weights, model: nn.Module, path: Path) -> None:
 
 def _few(names: list[str]) -> str:
     return "nothing" if not names else ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def outputs_of(record: Mapping[str, Any]) -> str | None:
+    """What a saved network answers with, by its record: points, embeddings or logits; records of version 0.1 name the
+    task alone."""
+    earlier = {"eyes": "points", "recognition": "embeddings", "classes": "logits", "attributes": "logits"}
+    return record.get("outputs") or earlier.get(str(record.get("task", "eyes")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from efface.errors import InputError, refusing
 from efface.files import read_text
 from efface.plan.tables import LONGEST_NAME, MOST, Plan
 from efface.settings import first_complaint
+
+LOG = logging.getLogger("efface")
 
 
 def read_plan(path: Path) -> dict[str, Plan]:
@@ -73,11 +76,17 @@ def in_rounds(name: str, plan: Plan) -> dict[str, Plan]:
 
 
 def parse_plan(raw: dict[str, Any], where: str) -> Plan:
-    """A validated plan from plain data; `where` opens the message of an InputError."""
+    """A validated plan from plain data; `where` opens the message of an InputError. A measure's name of an earlier
+    version is accepted, with one line that says what it is called now."""
     try:
-        return Plan.model_validate(raw)
+        plan = Plan.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{where}: {first_complaint(error, Plan)}") from None
+    accept = raw.get("accept", {})
+    for given, key in zip(accept, plan.accept, strict=False):
+        if str(given) != key:
+            LOG.warning("%s: accept: '%s' is called '%s' now", where, given, key)
+    return plan
 
 
 def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class Source(Named):
     """The column that holds what is to be answered (task `classes`), or several of them (`attributes`)."""
     only: dict[str, list[str]] = {}
     """Keep rows whose column has one of these values: {race = ["East Asian", "White"]}."""
+    person_by: str | None = None
+    """The column that says who belongs together and is forgotten together (default: `person`): a family, say."""
+    duplicates: Literal["merge", "warn", "ignore"] | None = None
+    """People who share identical pixels are one person ("merge", the default for MUFAC), or photos that have a copy on
+    another side are counted and no more ("warn", the default elsewhere), or nobody looks."""
     per_person: Count | None = None
     """Keep at most so many photos of each person, the first by key."""
     split: Literal["", "public", "val", "strangers", "test"] = ""
@@ -203,15 +208,23 @@ class Verify(Strict):
     bin: FilePath | None = None
     """... or a set of insightface, which brings its own photos."""
     quality: FilePath | None = None
-    """The scores of `efface quality` for the photos of `pairs`: low- and high-quality pairs are reported apart."""
+    """The scores of `efface quality` for the photos of `pairs`, or of the `bin`: low- and high-quality pairs, by their
+    worse photo, are reported apart."""
     quality_by: str = "score"
+    below: Annotated[Share, Field(gt=0, lt=1)] = 0.5
+    """The share of the pairs that are called of low quality or, with `quality_of_trained`, ..."""
+    quality_of_trained: FilePath | None = None
+    """... of the trained photos, by their own scores: pairs are divided at that score, as CURE's paper divides AgeDB
+    where it divides the forgotten from the retained (`forget.quality`, below = 0.35)."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Verify:
         if (self.pairs is None) == (self.bin is None):
             raise ValueError(f"verify '{self.name}': give exactly one of pairs, bin")
-        if self.bin is not None and self.quality is not None:
-            raise ValueError(f"verify '{self.name}': the photos of a bin have no names to look their quality up by")
+        if self.quality is None and self.model_fields_set & {"below", "quality_of_trained"}:
+            raise ValueError(
+                f"verify '{self.name}': below and quality_of_trained divide pairs by quality: give quality"
+            )
         return self
 
 
@@ -242,6 +255,8 @@ class Stage(Named):
     @field_validator("search")
     @classmethod
     def _can_be_tried(cls, search: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        if empty := [name for name, values in search.items() if not values]:
+            raise ValueError(f"{empty[0]} is searched: give a value to try")
         if (count := math.prod(map(len, search.values()))) > MOST:
             raise ValueError(f"{count:,} candidates, each trained and measured: give at most {MOST:,}")
         return search
@@ -309,6 +324,8 @@ class Plan(Strict):
     model: Model
     train: dict[str, Any] = {}
     reference: Reference = Reference()
+    measures: dict[str, Any] = {}
+    """Settings of the task's own measures: recognition has `ues_lambda` and `recall_threshold`."""
     methods: dict[Name, Stage] = {}
     audit: Audit | None = None
     accept: dict[MeasureKey, Criterion] = {}
@@ -379,5 +396,5 @@ def trained_on_nonmembers(plan: Plan) -> list[str]:
 def user_code(plan: Plan) -> list[str]:
     """Every "module:function" that a plan names, this package's own aside: resolving the plan imports these modules,
     which runs them."""
-    named = [stage.use for stage in plan.methods.values()] + [plan.model.settings.get("factory")]
+    named = [plan.task, *(stage.use for stage in plan.methods.values()), plan.model.settings.get("factory")]
     return [one for one in named if isinstance(one, str) and ":" in one and not one.startswith("efface.")]

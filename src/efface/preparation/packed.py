@@ -8,6 +8,7 @@ them). A folder appears under its name only when it is whole.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from efface import __version__
 from efface.data.faces import FaceTable
 from efface.errors import InputError
-from efface.files import disk_errors, inert_cells, make_folder, plain_cells, sync
+from efface.files import disk_errors, inert_cells, make_folder, plain_cells, read_json, read_text, sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,10 +97,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         what = "is not a packed folder (no manifest.json)" if folder.is_dir() else "does not exist"
         raise InputError(f"{folder} {what}: make one with `efface prepare`")
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not JSON ({_line(error)}): prepare the folder again") from None
+    manifest = read_json(file, "manifest")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise InputError(f"{file} is not of format {FORMAT}, the only one known: prepare the folder again")
     if not _is_whole(manifest) or manifest.get("manifest_sha256", _own_sha256(manifest)) != _own_sha256(manifest):
@@ -193,8 +191,11 @@ def _read_labels(file: Path, kinds: Mapping[str, str]) -> pd.DataFrame:
         "boolean": lambda words: words == "True",
         "text": lambda words: words,
     }
+    text = read_text(file, "labels", exact=True)
+    if text.partition("\n")[0].endswith("\r"):
+        text = text.replace("\r\n", "\n")
     try:
-        words = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8", lineterminator="\n")
+        words = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, lineterminator="\n")
         table = plain_cells(words)
         values = {name: readers[kind](table[name]) for name, kind in kinds.items() if name in table}
     except (OSError, ValueError, OverflowError) as error:

@@ -18,13 +18,13 @@ from torch import nn
 
 from efface.data.batches import as_input
 from efface.data.faces import Array
-from efface.data.pairs import Pairs, places, read_pairs
+from efface.data.pairs import Pairs, places, read_bin, read_pairs
 from efface.data.photos import Unusable, left_out_line, load, refuse_unusable, some
 from efface.datasets import READERS, read_photos
 from efface.errors import InputError, nearest, one_line
 from efface.files import exclusive, make_folder, replacing, write_csv
 from efface.measures.verification import error_versus_discard
-from efface.models.load import read_record, recorded_network
+from efface.models.load import outputs_of, read_record, recorded_network
 from efface.models.recogniser import Recogniser
 from efface.preparation.packed import MANIFEST, open_packed
 from efface.quality.curves import draw_discard
@@ -80,16 +80,16 @@ def quality(
     arch: str | None = None,
     skip_unreadable: bool = False,
 ) -> Scored:
-    """Score every photo of a folder, or of a packed one, into `out/quality.csv` (a row per photo, worst first) and
-    `out/quality.png` (from worst to best).
+    """Score every photo of a folder, of a packed one, or of a verification set (`.bin`; a photo's key is its place
+    in the set), into `out/quality.csv` (a row per photo, worst first) and `out/quality.png` (from worst to best).
 
     With the weights of a run's recogniser its measures are added; arch: "module:function" that makes its backbone,
     where that is not of this package. `by`: what to sort and `score` by (default: with a network `stability`, which
     foretold its errors on LFW where measures of pixels did not; else `pixels`, the mean rank over these). With LFW's
-    protocol of `pairs` among the photos, `out/discard.csv` and `out/discard.png` show for each measure how the
-    network's errors fall as the pairs with the worst photos are left out: a measure whose curve does not fall means
-    nothing to this network. Photos that cannot be decoded are an InputError that names all of them; skip_unreadable:
-    they are left out and listed.
+    protocol of `pairs` among the photos, or the own pairs of a set, `out/discard.csv` and `out/discard.png` show for
+    each measure how the network's errors fall as the pairs with the worst photos are left out: a measure whose curve
+    does not fall means nothing to this network. Photos that cannot be decoded are an InputError that names all of
+    them; skip_unreadable: they are left out and listed.
     """
     import pandas as pd
 
@@ -101,6 +101,8 @@ def quality(
     if pairs is not None and network is None:
         raise InputError("pairs are told apart by a network: give its weights too")
     photos = opened(folder, shape)
+    if pairs is not None and photos.pairs is not None:
+        raise InputError(f"{folder} is a verification set with pairs of its own: leave out pairs")
     protocol = read_pairs(pairs) if pairs is not None else None
     if protocol is not None:
         among(protocol, photos.keys)
@@ -117,7 +119,7 @@ def quality(
     table = pd.concat([pd.DataFrame({"key": keys, "person": people}), found], axis=1)
     table.insert(2, "score", table[by])
     order = np.argsort(table["score"].to_numpy(), kind="stable")
-    compared = among(protocol, keys) if protocol is not None else None
+    compared = among(protocol, keys) if protocol is not None else photos.pairs if network is not None else None
     busy = f"another `efface quality` is at work in {out}: wait for it, or give another --out"
     with exclusive(make_folder(out) / ".lock", busy):
         write_csv(out / "quality.csv", table.iloc[order])
@@ -180,7 +182,7 @@ def measured(images: Array, network: nn.Module | None) -> pd.DataFrame:
 def loaded(weights: Path, arch: str | None = None) -> tuple[nn.Module, tuple[int, int, int]]:
     """The backbone of a run's recogniser in evaluation mode, and the shape of its pictures; arch: as `--arch`."""
     record = read_record(weights)
-    if record.get("outputs", "embeddings" if record.get("task") == "recognition" else None) != "embeddings":
+    if outputs_of(record) != "embeddings":
         raise InputError(
             f"{weights} is not of a recogniser that efface trained: give weights from the models/ folder "
             'of a run with task = "recognition"'
@@ -204,6 +206,8 @@ class Photos:
     read: Callable[[int], Array]
     """A row to its image (c, h, w) uint8. Raises `Unusable`."""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    pairs: tuple[Array, Array, Array] | None = None
+    """Rows of both photos of each pair, and whether they show one person, where the photos come as pairs."""
 
     def batches(self, bad: dict[str, str]) -> Iterator[tuple[Array, Array]]:
         """Rows and images (n, c, h, w) of all of them, in order, but for those that cannot be read: they go into `bad`,
@@ -221,10 +225,25 @@ class Photos:
 
 
 def opened(folder: Path, shape: tuple[int, int, int] | None) -> Photos:
-    """The photos of a packed folder, or of a tree of photos brought to `shape` (c, h, w), that of a network's faces.
+    """The photos of a packed folder, or those of a tree of photos or a verification set brought to `shape` (c, h, w),
+    that of a network's faces.
 
-    Raises InputError for packed faces of another; without a network they are taken as they are.
+    Raises InputError for packed faces of another, and for a set where the network takes grey photos; without a network
+    packed faces are taken as they are.
     """
+    if folder.suffix == ".bin" and folder.is_file():
+        wanted = shape or WITHOUT_NETWORK
+        if wanted[0] != 3:
+            raise InputError(f"photos of {folder} are in colour, the network takes {wanted[0]} channel: give another")
+        images, same = read_bin(folder, wanted[1:])
+        rows = np.arange(len(images))
+        return Photos(
+            rows.astype(str).tolist(),
+            [""] * len(images),
+            wanted,
+            lambda row: images[row],
+            pairs=(rows[::2], rows[1::2], same),
+        )
     if not (folder / MANIFEST).is_file():
         table = read_photos(READERS["folder"], folder)
         paths, wanted = table["path"].tolist(), shape or WITHOUT_NETWORK

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from efface.files import write_text
 from efface.report.page import page
-from efface.results import read_results
+from efface.report.saved import read
 
 
-def write(out: Path) -> Path:
-    """Write `out/report.html` from `out/results.json` and `out/evidence`, whole or not at all."""
-    return write_text(out / "report.html", page(read_results(out), out))
+def write(out: Path, *, with_faces: bool = True) -> Path:
+    """Write `out/report.html` from `out/results.json` and `out/evidence`, whole or not at all; with or without
+    faces."""
+    return write_text(out / "report.html", page(read(out), out, with_faces=with_faces))

@@ -14,8 +14,6 @@ from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import (
-    CONSTANT,
-    NONMEMBERS,
     ORIGINAL,
     REFERENCE,
     SECOND_REFERENCE,
@@ -92,7 +90,7 @@ def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
     for place, (_, title) in enumerate(known):
         told = [cells[place].told for row, cells in rows if row not in (REFERENCE, SECOND_REFERENCE)]
         said = [one for one in told if one is not None]
-        head.append((title, f"{sum(said)} of {len(said)} told apart" if said else ""))
+        head.append((title, f"{sum(said)} of {len(said)} differ" if said else ""))
     return Matrix(head, rows)
 
 
@@ -168,12 +166,8 @@ def doubts(verdicts: Sequence[VerdictRow]) -> list[str]:
 
 
 def control_name(one: Verdict) -> str:
-    return {
-        ORIGINAL: "control: the original",
-        SECOND_REFERENCE: "control: another retrained model",
-        NONMEMBERS: "control: people nobody was trained on",
-        CONSTANT: "control: one answer for everybody",
-    }.get(one.method, one.method)
+    """A row's name among verdicts; the original is a control there: it has to fail."""
+    return "positive control: the original" if one.method == ORIGINAL else wording.row_title(one.method)
 
 
 def criterion_cells(met: CriterionMet) -> tuple[str, str, str, str, str]:

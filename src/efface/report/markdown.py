@@ -32,7 +32,7 @@ def markdown(results: Results) -> str:
             lines.append(
                 _row(
                     [
-                        one.method,
+                        wording.row_title(one.method),
                         wording.interval(measures.get(wording.FORGOTTEN_PERCENT)),
                         wording.interval(measures.get(wording.ATTACK_AUC)),
                         *(
@@ -57,7 +57,7 @@ def markdown(results: Results) -> str:
             table += [
                 _row(
                     [
-                        one.method,
+                        wording.row_title(one.method),
                         *(wording.interval(one.measures.get(column.measure)) for column in headline),
                         *([wording.times_faster(faster(results, request.arm, one.method))] if request.classes else []),
                     ]
@@ -69,7 +69,11 @@ def markdown(results: Results) -> str:
         summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
         if found := audit.matrix(summaries):
             table = [_row(["model", *(title for title, _ in found.head)]), _row(["---"] * (len(found.head) + 1))]
-            parts.append("\n".join([*table, *(_row([name, *map(_cell, cells)]) for name, cells in found.rows)]))
+            parts.append(
+                "\n".join(
+                    [*table, *(_row([wording.row_title(name), *map(_cell, cells)]) for name, cells in found.rows)]
+                )
+            )
         if verdicts := audit.verdict_rows(results, request.arm):
             criteria = [f"{measure} {asked}" for measure, asked, *_ in verdicts[0].criteria]
             table = [_row(["model", "verdict", *criteria]), _row(["---"] * (len(criteria) + 2))]

@@ -1,10 +1,10 @@
-"""The page: what was asked, what happened, who paid; then the evidence; then everything."""
+"""The page: request, forgetting and cost by group; then the evidence; then every measure."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from efface.audit.verdict import DOUBT, under_trained
-from efface.evaluation.evidence import CHANGED, Evidence, evidence_path
-from efface.files import load_columns
+from efface.evaluation.evidence import CHANGED, Evidence
 from efface.measure_key import ALL, MeasureKey
 from efface.report import audit, fairness, pictures, plots, wording
+from efface.report.saved import read_evidence
 from efface.report.strips import COLOURS, Axis, IntervalMark, strip
 from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Evaluation, HeadlineColumn, Request, Results, Summary
 
 FORGOTTEN = Axis(-40, 160, ((0, "origin"), (100, "goal")))
-OTHERS = ("original", "reference", SECOND_REFERENCE)
+OTHERS = (ORIGINAL, REFERENCE, SECOND_REFERENCE)
 OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
 
 
@@ -31,6 +31,8 @@ class Row:
     name: str
     title: str
     """The name, less what it repeats of the stage before it."""
+    control: bool
+    """Whether it is a retrained model rather than a method."""
     depth: int
     """How many stages came before it."""
     status: wording.ForgettingStatus
@@ -84,19 +86,20 @@ class ArmView:
     memorisation: Markup
     table: list[tuple[str, list[str]]]
     table_head: list[str]
+    has_floor: bool
+    """Whether a second reference was measured."""
 
 
-def page(results: Results, out: Path) -> str:
-    """The whole report as one HTML text. `out` holds the run's evidence."""
+def page(results: Results, out: Path, *, with_faces: bool = True) -> str:
+    """The whole report as one HTML text, with faces or without. `out` holds the run's evidence."""
+    arms = [view(results, request, read_evidence(out, request.arm)) for request in results.requests]
     here = files("efface.report")
     jinja = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    jinja.filters["row_title"] = wording.row_title
     template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
-        arms=[
-            view(results, request, load_columns(Evidence, evidence_path(out, request.arm)))
-            for request in results.requests
-        ],
+        arms=arms if with_faces else [without_faces(arm) for arm in arms],
         results=results,
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
@@ -113,6 +116,11 @@ def page(results: Results, out: Path) -> str:
     )
 
 
+def without_faces(arm: ArmView) -> ArmView:
+    """An arm without the picture of anybody."""
+    return replace(arm, matches=[], labelled=[], overlays=[], anonymised=[], styles=[], exposed=[])
+
+
 def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     """One arm, worded and drawn."""
     task = request.task
@@ -121,12 +129,12 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     coloured = [(group, COLOURS[place % len(COLOURS)]) for place, group in enumerate(group_names(request))]
     axis = harm_axis(summaries, task.error, [group for group, _ in coloured])
     rows = [
-        overview_row(one, made, summaries["reference"], task.error, coloured, axis)
+        overview_row(one, made, summaries[REFERENCE], task.error, coloured, axis)
         for one in summaries.values()
-        if one.method != "original"
+        if one.method != ORIGINAL
     ]
-    chain = chain_of(list(made.values()))
-    shown = dict(zip(["original", *chain], OVERLAY.values(), strict=False))
+    chain = chain_of([one for one in made.values() if not one.diverged])
+    shown = dict(zip([ORIGINAL, *chain], OVERLAY.values(), strict=False))
     picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
     headline = headline_of(request)
@@ -162,7 +170,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         ]
         if task.outputs == "points"
         else [],
-        styles=pictures.styles(evidence, faces[0], "original") if task.outputs == "points" else [],
+        styles=pictures.styles(evidence, faces[0], ORIGINAL) if task.outputs == "points" else [],
         matrix=audit.matrix(summaries),
         verdict_rows=audit.verdict_rows(results, request.arm),
         doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
@@ -180,6 +188,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         trade_offs=Markup(fairness.trade_offs(results, request.arm, task)),
         memorisation=Markup(memorised_where(summaries)),
         table_head=list(summaries),
+        has_floor=SECOND_REFERENCE in summaries,
         table=everything(summaries, made),
     )
 
@@ -270,13 +279,13 @@ def request_sentence(request: Request, about: str) -> str:
 
 
 def findings(summaries: Mapping[str, Summary], score: str, request: Request, groups: Sequence[str]) -> list[str]:
-    """What happened and who paid, a sentence for each thing worth one."""
-    reference, what = summaries["reference"].measures, score.replace("_", " ")
+    """What forgetting did and what it cost each group, a sentence for each finding."""
+    reference, what = summaries[REFERENCE].measures, score.replace("_", " ")
     costs = wording.listed([f"{group} {wording.harm(reference, score, group)}" for group in groups])
-    doubt = [f"Beware: {DOUBT[REFERENCE]['fail']}. Nothing that is compared with it means what it says."]
+    doubt = [f"Warning: {DOUBT[REFERENCE]['fail']}. Comparisons with it cannot be relied on."]
     return [
         *(doubt if under_trained(summaries, score) else []),
-        f"What forgetting truly costs, by a model retrained without them: {what} of {costs}.",
+        f"What forgetting itself costs, by the model retrained without them: {what} of {costs}.",
         *forgetting_sentences(summaries),
         *disparity_sentences(summaries, score, request.forgotten_group),
         *stage_sentences(summaries, score, groups),
@@ -284,13 +293,14 @@ def findings(summaries: Mapping[str, Summary], score: str, request: Request, gro
 
 
 def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
-    """Which methods fell short, arrived, or overshot."""
-    status = {name: wording.forgetting_status(one.measures) for name, one in summaries.items() if name not in OTHERS}
+    """Which methods forgot, and which fell short of the retrained reference or went beyond it."""
+    status = {name: wording.forgetting_status(one) for name, one in summaries.items() if name not in OTHERS}
     sentences: dict[wording.ForgettingStatus, str] = {
-        "remembered": "Still know part of what the retrained model does not: {}. Little harm there is no merit.",
-        "as retrained": "As the retrained model, by what betrays the forgotten: {}.",
-        "unknown": "Too uncertain to say whether it forgot: {}. More seeds or people would tell.",
-        "overshot": "Overshot, farther from the forgotten than a model that never saw them: {}.",
+        "diverged": "Diverged, predictions are not finite: {}.",
+        "remembered": "Incomplete forgetting: {}. Their low cost to others is no merit.",
+        "as retrained": "As the retrained reference, by the membership signal on the forgotten: {}.",
+        "unknown": "Inconclusive, more seeds or people are needed: {}.",
+        "overshot": "Over-forgetting, beyond a model that never saw them: {}.",
     }
     return [
         sentence.format(wording.quoted(names))
@@ -300,7 +310,7 @@ def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
 
 
 def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
-    """The method that hurt the forgotten's group most beyond everyone else, if any did beyond doubt."""
+    """The method with the largest disparity at the cost of the forgotten's group, if any is beyond its interval."""
     name = MeasureKey("disparity_points", score, against="original")
     gaps = {row: one.measures[name] for row, one in summaries.items() if row not in OTHERS and name in one.measures}
     sure = {row: gap for row, gap in gaps.items() if gap.low is not None and gap.low > 0}
@@ -309,7 +319,7 @@ def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str
     worst = max(sure, key=lambda row: sure[row].value or 0)
     gap = sure[worst]
     return [
-        f"Most unequal: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
+        f"Largest disparity: “{worst}”, where the error of {group} grew by {gap.value:.0f} percentage points more than "
         f"everyone else's [{gap.low:.0f}, {gap.high:.0f}]."
     ]
 
@@ -340,7 +350,7 @@ def harm_axis(summaries: Mapping[str, Summary], score: str, groups: Sequence[str
         return sorted(change.high for change in changes if change and change.high is not None) or [0.0]
 
     every = ends(summaries.values())
-    high = max(20.0, ends([summaries["reference"]])[-1], min(every[-1], 3 * every[len(every) // 2]))
+    high = max(20.0, ends([summaries[REFERENCE]])[-1], min(every[-1], 3 * every[len(every) // 2]))
     return Axis(-0.35 * high, high, ((0, "origin"),))
 
 
@@ -354,7 +364,7 @@ def overview_row(
 ) -> Row:
     """A row of the table at a glance."""
     measures = one.measures
-    way = measures[wording.FORGOTTEN_PERCENT]
+    way = measures.get(wording.FORGOTTEN_PERCENT)
     marks, harm = [], []
     for group, colour in groups:
         name = MeasureKey("increase", score, against="original", group=group)
@@ -367,14 +377,15 @@ def overview_row(
     cost = made[one.method].cost
     depth = 0 if one.method in OTHERS else len({*made[one.method].stages} - {one.method}) - 1
     drawn = ""
-    if way.value is not None and way.low is not None and way.high is not None:
-        drawn = strip([IntervalMark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
+    if way is not None and way.span is not None:
+        drawn = strip([IntervalMark(*way.span, "currentColor")], FORGOTTEN)
     return Row(
         name=one.method,
-        title=title(made[one.method]),
+        title=wording.row_title(title(made[one.method])),
+        control=one.method in OTHERS,
         depth=depth,
-        status=wording.forgetting_status(measures),
-        forgotten="–" if way.value is None else f"{way.value:.0f}%",
+        status=wording.forgetting_status(one),
+        forgotten="–" if way is None or way.value is None else f"{way.value:.0f}%",
         forgotten_strip=Markup(drawn),
         attack=wording.interval(measures.get(wording.ATTACK_AUC)),
         harm=harm,
@@ -393,7 +404,7 @@ def chain_of(made: Sequence[Evaluation]) -> list[str]:
     """First and last stage of the longest line of methods, or the first method alone."""
     longest = max((one for one in made if one.method not in OTHERS), key=lambda one: len(one.stages), default=None)
     if longest is None:
-        return ["reference"]
+        return [REFERENCE]
     line = [*longest.stages[1:], longest.method]
     return [line[0], line[-1]] if len(line) > 1 else line
 

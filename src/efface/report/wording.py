@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Literal
 
 from efface.measure_key import MeasureKey
-from efface.results import MeasureRecord
+from efface.results import CONSTANT, NONMEMBERS, REFERENCE, SECOND_REFERENCE, MeasureRecord, Summary
 
-ForgettingStatus = Literal["remembered", "as retrained", "overshot", "unknown"]
+ForgettingStatus = Literal["diverged", "remembered", "as retrained", "overshot", "unknown"]
 
 FORGETTING_STATUS: Mapping[ForgettingStatus, str] = {
-    "remembered": "still remembered",
-    "as retrained": "as if never seen",
-    "overshot": "overshot",
-    "unknown": "too uncertain to say",
+    "diverged": "diverged",
+    "remembered": "incomplete forgetting",
+    "as retrained": "as retrained",
+    "overshot": "over-forgetting",
+    "unknown": "inconclusive",
 }
 
 ATTACK_AUC = MeasureKey("membership", "auc", level="photo")
@@ -26,8 +27,11 @@ AS_RETRAINED = (75.0, 125.0)
 reference is no evidence of equality when it also touches the original."""
 
 
-def forgetting_status(measures: Mapping[MeasureKey, MeasureRecord]) -> ForgettingStatus:
+def forgetting_status(row: Summary) -> ForgettingStatus:
     """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
+    if row.diverged:
+        return "diverged"
+    measures = row.measures
     gap, way = measures.get(SIGNAL_TO_REFERENCE), measures.get(FORGOTTEN_PERCENT)
     if gap is not None and gap.high is not None and gap.high < 0:
         return "remembered"
@@ -88,6 +92,20 @@ def harm(measures: Mapping[MeasureKey, MeasureRecord], score: str, group: str, a
     if change.low <= 0 <= change.high:
         return f"no change beyond noise ({signed(change.value)})"
     return signed(change.value)
+
+
+ROW_TITLES: Mapping[str, str] = {
+    REFERENCE: "retrained reference",
+    SECOND_REFERENCE: "second retrained model (noise floor)",
+    NONMEMBERS: "negative control: non-members",
+    CONSTANT: "constant-prediction control",
+}
+"""How a report names the rows that it has of itself."""
+
+
+def row_title(name: str) -> str:
+    """A row's name in words."""
+    return ROW_TITLES.get(name, name)
 
 
 def less(arm: str, ending: str) -> str:

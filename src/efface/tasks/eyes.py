@@ -128,6 +128,7 @@ EYE_CENTRES = Task(
     about="find the centres of both eyes",
     needs=tuple(EYES),
     labels="none",
+    target_kind=np.float32,
     targets=eye_targets,
     complaint=misplaced_eye,
     settle=as_they_are,

@@ -21,6 +21,7 @@ from efface.measures.error_rates import error_rates
 from efface.measures.identification import identification
 from efface.measures.predictions import Predictions
 from efface.measures.verification import verification
+from efface.settings import Share
 from efface.tasks.task import Difference, Score, Task, nothing_wrong
 
 if TYPE_CHECKING:
@@ -119,13 +120,30 @@ def neighbours(now: Predictions, other: Predictions) -> Array:
     return shared
 
 
-def recognition_measures(now: Predictions, original: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
-    """What the field measures through the head, the same through a fresh head, and what no head can hide."""
+def recognition_measures(
+    now: Predictions,
+    original: Predictions,
+    bootstrap: Bootstrap,
+    *,
+    ues_lambda: Share = 0.5,
+    recall_threshold: Share = 0.5,
+) -> dict[MeasureKey, Measure]:
+    """What the field measures through the head, the same through a fresh head, and what no head can hide.
+
+    ues_lambda: how much of UES the fall on the forgotten is. recall_threshold: the confidence above which a photo
+    counts as recalled; CURE's is not known.
+    """
     fresh, before = (replace(one, centres=fresh_head(one)) for one in (now, original))
+    heads = {
+        "head": (now, original),
+        "fresh head": (fresh, before),
+        "rows deleted": (replace(now, centres=without_rows(now)), original),
+    }
+    found: dict[MeasureKey, Measure] = {}
+    for head, (after, first) in heads.items():
+        found |= closed_set(after, first, bootstrap, head=head, weight=ues_lambda, threshold=recall_threshold)
     return {
-        **closed_set(now, original, bootstrap, head="head"),
-        **closed_set(fresh, before, bootstrap, head="fresh head"),
-        **closed_set(replace(now, centres=without_rows(now)), original, bootstrap, head="rows deleted"),
+        **found,
         **identification(now, bootstrap),
         **verification(now),
         **error_rates(now, bootstrap),
@@ -157,6 +175,7 @@ RECOGNITION = Task(
     about="recognise faces",
     needs=(),
     labels="none",
+    target_kind=np.int64,
     targets=nobody_yet,
     complaint=nothing_wrong,
     settle=number_the_trained,

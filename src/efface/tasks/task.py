@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from efface.data.batches import Batch
@@ -58,6 +59,8 @@ class Task:
     """Columns a face table must have."""
     labels: Literal["none", "one", "several"]
     """How many columns a plan's `data.label` names, where what is to be answered is the plan's choice."""
+    target_kind: type[np.generic]
+    """NumPy's type of what is to be answered."""
     targets: Callable[[pd.DataFrame, Sequence[str]], Array]
     """(a face table's columns, the plan's labels) to what is to be answered for each row."""
     complaint: Callable[[Array, tuple[int, ...]], tuple[int, str] | None]
@@ -105,8 +108,9 @@ class Task:
     headline_title: str = ""
     headline_about: str = ""
     """What a reader must know not to be misled by these."""
-    more: Callable[[Predictions, Predictions, Bootstrap], dict[MeasureKey, Measure]] = nothing_more
-    """(model's, original's predictions, bootstrap) to what else the field measures on this task."""
+    more: Callable[..., dict[MeasureKey, Measure]] = nothing_more
+    """(model's, original's predictions, bootstrap, *, settings) to what else the field measures on this task; its
+    settings are a plan's `[measures]`."""
 
     def card(self) -> TaskCard:
         """What a reader of results must know of the task."""

@@ -13,22 +13,31 @@ from types import TracebackType
 
 import psutil
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import efface
-from efface.errors import InputError
+from efface.errors import InputError, refusing
 from efface.results import Environment
+
+MOST_THREADS = 1024
 
 
 def device_named(name: str) -> torch.device:
     """`auto` (the first accelerator, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`; InputError if it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
+    with refusing(f"device '{name}' cannot be used"):
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device '{name}' cannot be used: expected auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def check_threads(threads: int) -> None:
+    """Raise InputError for a number of CPU threads that no machine has."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads is {threads}: expected 1 to {MOST_THREADS}")
 
 
 @contextmanager
@@ -44,7 +53,8 @@ def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> It
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         try:
-            yield
+            with threadpool_limits(threads, user_api="blas"):
+                yield
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
             torch.set_num_threads(before[2])
@@ -52,6 +62,8 @@ def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> It
 
 def environment(device: torch.device, threads: int) -> Environment:
     """What a number may depend on beside the plan."""
+    with threadpool_limits(threads, user_api="blas"):
+        blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
     return Environment(
         efface=efface.__version__,
         python=platform.python_version(),
@@ -60,6 +72,7 @@ def environment(device: torch.device, threads: int) -> Environment:
         versions={name: version(name) for name in ("torch", "numpy", "scipy", "pandas", "pillow")},
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         threads=threads,
+        blas=sorted({f"{one['internal_api']} {one['version']}, {one['num_threads']} threads" for one in blas}),
         deterministic=device.type == "cpu",
     )
 

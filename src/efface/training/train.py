@@ -22,8 +22,9 @@ from efface.tasks import Task
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 
-Optimiser = Literal["adamw", "sgd", "plain_sgd"]
-"""`sgd` has momentum 0.9, `plain_sgd` none."""
+Optimiser = Literal["adamw", "adam", "sgd", "plain_sgd"]
+"""Weight decay of `adamw` is apart from the gradient, of all others part of it; `sgd` has momentum 0.9, `plain_sgd`
+none."""
 
 
 def train(
@@ -107,9 +108,10 @@ def optimizer_of(
     weight_decay: float,
 ) -> torch.optim.Optimizer:
     """An optimiser by its name in a plan, for these weights."""
-    if name != "adamw":
-        return torch.optim.SGD(weights, lr, momentum=0.9 if name == "sgd" else 0.0, weight_decay=weight_decay)
-    return torch.optim.AdamW(weights, lr, weight_decay=weight_decay)
+    if name in ("adamw", "adam"):
+        kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+        return kind(weights, lr, weight_decay=weight_decay)
+    return torch.optim.SGD(weights, lr, momentum=0.9 if name == "sgd" else 0.0, weight_decay=weight_decay)
 
 
 def fit(
@@ -149,6 +151,11 @@ def linear_decay(
     """A schedule, stepped after each step, under which the learning rate falls linearly to zero over `steps` (or, not
     annealed, stays)."""
     return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.0, 1 - step / steps) if anneal else 1.0)
+
+
+def step_decay(optimiser: torch.optim.Optimizer, falls: Sequence[int]) -> torch.optim.lr_scheduler.LRScheduler:
+    """A schedule, stepped after each step, under which the learning rate is a tenth after each of `falls` (steps)."""
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 0.1 ** sum(step >= one for one in falls))
 
 
 def training_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:
