@@ -1,6 +1,7 @@
 """The command line: every verb does its work, and bad input is one line and exit code 2."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from conftest import TINY
+from conftest import TINY, refusal
 from efface import __version__
 from efface.cli import app, main
 from efface.datasets.synthetic import synthetic
@@ -184,6 +185,53 @@ def test_anonymize_writes_nothing_when_a_photo_is_broken(
     assert not (tmp_path / "x").exists()
 
 
+def test_anonymize_says_which_copy_is_whose_and_what_was_left_out(tmp_path: Path, done: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("a.jpg", "a.png"):
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "photos" / name)
+    (tmp_path / "photos" / "b.jpg").write_bytes(b"no photo")
+    (tmp_path / "photos" / "c.mov").write_bytes(b"")
+    weights = next((done / "out" / "models").glob("original*.safetensors"))
+    words = ["anonymize", str(tmp_path / "photos"), "--weights", str(weights), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*words, "--skip-unreadable"], catch_exceptions=False)
+    assert result.stdout.splitlines() == [
+        f"{tmp_path / 'photos' / name} -> {tmp_path / 'out' / name}.png" for name in ("a.jpg", "a.png")
+    ]
+    assert result.stderr == "2 files left out (1 .mov, 1 .jpg): c.mov, b.jpg\n"
+
+
+def test_prepare_says_all_that_it_found(tmp_path: Path) -> None:
+    for name in ("ann/0.png", "ann /1.png", "bob/0.png", "carl/album/0.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((40, 40), np.uint8)).save(tmp_path / "photos" / name)
+    words = ["prepare", "folder", str(tmp_path / "photos"), "--eyes", "none", "--out", str(tmp_path / "packed")]
+    assert said(*words) == (
+        f"{tmp_path / 'packed'}: 3 faces of 2 people; 0 photos refused (listed in manifest.json), 0 with several "
+        "faces, 2 pairs of near duplicates of different people; 1 file left out (1 .png): carl/album/0.png\n"
+    )
+    for name in ("ann/0.png", "bob/0.png"):
+        (tmp_path / "photos" / name).write_bytes(b"")
+    words[-1] = str(tmp_path / "other")
+    line = refusal(said, *words)
+    assert "2 of 3 photos cannot be used" in line
+    assert "ann/0.png cannot be decoded (it is empty)" in line
+    assert "bob/0.png cannot be decoded (it is empty)" in line
+    assert "2 photos unreadable and left out (ann/0, bob/0)" in said(*words, "--skip-unreadable")
+
+
+def test_output_that_has_no_room_is_one_line() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("w") as output:
+        words = [sys.executable, "-m", "efface", "list", "methods"]
+        done = subprocess.run(words, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "efface: a file cannot be written: No space left on device; make room, or give another folder\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -235,6 +283,104 @@ def test_other_bad_input(
     monkeypatch.chdir(tmp_path)
     refused(capsys, monkeypatch, *words)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--threads", "0"), "threads is 0: expected 1 to 1024"),
+        (("--threads", "-3"), "threads is -3"),
+        (("--threads", str(10**30)), "expected 1 to 1024"),
+        (("--threads", "10^30"), "--threads"),
+        (("--threads", "9" * 5000), "--threads"),
+        (("--device", "meta"), "device 'meta' cannot be used"),
+        (("--device", "abacus\n"), "device 'abacus\\n' cannot be used"),
+        (("--device", ""), "cannot be used"),
+        (("--nope",), "--nope"),
+        (("--out",), "--out"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    complaint: str,
+) -> None:
+    (tmp_path / "plan.toml").write_text(TINY)
+    said = refused(capsys, monkeypatch, "run", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "out"), *words)
+    assert complaint in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [("run",), ("nothing",), ("check", "a", "b"), ("run", "a" * 300, "--out", "b")])
+def test_a_command_that_is_none_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    refused(capsys, monkeypatch, *words)
+
+
+def test_no_command_is_a_request_for_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["efface"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert not stop.value.code
+    assert "prepare" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437"])
+def test_a_name_that_the_terminal_lacks_is_shown_by_its_escape(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "plan.toml").write_text(TINY.replace("[methods.finetune]", '[methods."忘 ✓"]\nuse = "finetune"'))
+    (tmp_path / "wrong.toml").write_text(TINY.replace("[methods.finetune]", '[methods."忘 ✓"]'))
+    for name, code in (("plan.toml", 0), ("wrong.toml", 2)):
+        words = [sys.executable, "-m", "efface", "check", str(tmp_path / name)]
+        done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=False)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["anonymize", "quality"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shape": ["sh", "-c", "touch ran"], "model_settings": {"factory": "subprocess:call"}},
+        {"model_settings": {"factory": "os:system"}},
+        {"model": "os:system"},
+        {"model_settings": {"factory": "os:system", "dimensions": 10**9}},
+    ],
+)
+def test_the_record_of_weights_runs_nothing(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    changes: dict[str, object],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = "eyes" if verb == "anonymize" else "recognition"
+    record = {"task": task, "model": "own_backbone", "classes": 2, "shape": [1, 8, 8], **changes}
+    save_weights(torch.nn.Linear(1, 1), tmp_path / "net.safetensors", record)
+    (tmp_path / "p").mkdir()
+    Image.new("L", (32, 32)).save(tmp_path / "p" / "a.png")
+    refused(capsys, monkeypatch, verb, "p", "--weights", "net.safetensors", "--out", "out")
+    assert sorted(os.listdir()) == ["net.safetensors", "p"]
+
+
+def plain(shape: tuple[int, int, int]) -> torch.nn.Module:
+    """A backbone of a user's."""
+    layers = torch.nn.BatchNorm2d(shape[0]), torch.nn.Flatten(), torch.nn.Linear(int(np.prod(shape)), 8)
+    return torch.nn.Sequential(*layers)
+
+
+def test_the_user_names_what_makes_a_backbone(tmp_path: Path) -> None:
+    settings = {"factory": "test_cli:plain", "dimensions": 8}
+    record = {"task": "recognition", "model": "own_backbone", "classes": 2, "shape": [3, 8, 8]}
+    model = MODELS["own_backbone"]((3, 8, 8), 2, **settings)
+    save_weights(model, tmp_path / "net.safetensors", {**record, "model_settings": settings})
+    (tmp_path / "p" / "ann").mkdir(parents=True)
+    Image.new("L", (32, 32), 50).save(tmp_path / "p" / "ann" / "a.png")
+    weights = ("--weights", str(tmp_path / "net.safetensors"), "--arch", "test_cli:plain")
+    assert "stability" in said("quality", str(tmp_path / "p"), "--out", str(tmp_path / "out"), *weights)
 
 
 def test_the_module_runs_as_a_command() -> None:

@@ -11,7 +11,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
 
 LAYERS = [
-    {"errors", "files", "measure_key", "progress"},
+    {"errors"},
+    {"files", "measure_key", "memory", "progress", "user_code"},
     {"settings", "results"},
     {"plan"},
     {"data", "models"},

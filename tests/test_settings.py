@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
 from conftest import refusal
-from efface.settings import defaults, schema, summary, validated
+from efface.settings import Count, Factor, Limit, Number, Seed, Share, defaults, schema, summary, validated
 
 
 def blurred(
@@ -91,6 +92,20 @@ def test_a_required_setting_is_asked_for() -> None:
         ("sizes", 3),
         ("names", "a"),
         ("names", [1]),
+        ("strength", True),
+        ("strength", "0.5"),
+        ("strength", float("nan")),
+        ("strength", float("inf")),
+        ("strength", 10**400),
+        ("passes", True),
+        ("passes", "2"),
+        ("passes", 2.0),
+        ("passes", float("inf")),
+        ("sizes", [True, 5]),
+        ("sizes", [3, "5"]),
+        ("limit", False),
+        ("limit", -float("inf")),
+        ("names", ["a"] * 3 + [True]),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_by_name(name: str, value: object) -> None:
@@ -112,3 +127,51 @@ def test_only_keyword_parameters_with_a_default_have_one() -> None:
 def test_the_summary_is_the_first_paragraph_as_one_line() -> None:
     assert summary(blurred) == "Blur an image in place."
     assert summary(lambda: None) == ""
+
+
+def bounded(
+    *,
+    count: Count = 1,
+    number: Number = 0,
+    seed: Seed = 0,
+    share: Share = 0.5,
+    factor: Factor = 2.0,
+    limit: Limit = 2.0,
+    anything: Annotated[float, Field(allow_inf_nan=True)] = 1.0,
+    several: Sequence[float] | None = None,
+    sure: bool = False,
+) -> None:
+    """Settings with bounds."""
+
+
+INFINITY = float("inf")
+
+
+def test_infinity_is_no_bound_where_a_setting_says_so_and_nothing_is_no_number() -> None:
+    found = validated(bounded, {"factor": INFINITY, "limit": INFINITY, "anything": INFINITY}, "settings")
+    assert [found[name] for name in ("factor", "limit", "anything")] == [INFINITY] * 3
+    for name in ("factor", "limit"):
+        assert name in refusal(validated, bounded, {name: float("nan")}, "settings")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("count", [0, -1, True, 10**30, 1.0]),
+        ("number", [-1, False, 10**30]),
+        ("seed", [-1, True, 2**63]),
+        ("share", [-0.1, 1.1, True, float("nan"), "0.5"]),
+        ("factor", [1, 0, -1, True]),
+        ("limit", [0, -1, True]),
+        ("several", [[1.0, True], [float("nan")], "12", [INFINITY]]),
+        ("sure", [1, 0, "yes", "true", None]),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused_by_name(name: str, values: list[object]) -> None:
+    for value in values:
+        assert refusal(validated, bounded, {name: value}, "settings").startswith(f"settings: {name}")
+
+
+def test_a_refusal_of_a_very_large_number_is_short() -> None:
+    assert "a number of 33220 bits" in refusal(validated, bounded, {"count": 10**10_000}, "settings")
+    assert len(refusal(validated, bounded, {"count": "x" * 10_000}, "settings")) < 300

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from efface import __version__
-from efface.errors import InputError
+from efface.errors import InputError, one_line
 
 SPIN = "3000"
 """How long an idle OpenMP thread spins before it sleeps; read when torch is loaded. With the library's default, two
 busy processes on two cores wait for each other's spinning threads: training is then over ten times slower instead of
 twice (alone it is a tenth faster)."""
 
+UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+"""Of the command line itself: an unknown option, a missing argument."""
+
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Make a trained face model forget someone, and show what that did to everyone else.",
 )
@@ -28,14 +31,17 @@ app = typer.Typer(
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; interrupted runs resume in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Pictures = Annotated[bool, typer.Option(help="A report with the faces of people, or without.")]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads; part of what makes a result repeatable.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; part of what makes a result repeatable.")]
+Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out and list photos that cannot be used.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
-    if version:
-        typer.echo(__version__)
+def _version(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False
+) -> None:
+    if version or context.invoked_subcommand is None:
+        typer.echo(__version__ if version else context.get_help())
         raise typer.Exit
 
 
@@ -61,12 +67,26 @@ def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2,
 
 
 @app.command()
-def check(plan: PlanFile) -> None:
+def check(
+    plan: PlanFile,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Import the modules that the plan names: it runs them.")
+    ] = False,
+) -> None:
     """Check every name and setting of a plan without doing any work."""
-    from efface.experiment.resolve import resolve
     from efface.plan.file import read_plan
+    from efface.plan.tables import user_code
 
-    for name, arm in read_plan(plan).items():
+    plans = read_plan(plan)
+    named = sorted({one for arm in plans.values() for one in user_code(arm)})
+    if named and not trust:
+        raise InputError(
+            f"plan {plan} names code of its own, {', '.join(named)}: checking it would import and run that; if you "
+            "trust whoever wrote it, check it with --trust"
+        )
+    from efface.experiment.resolve import resolve
+
+    for name, arm in plans.items():
         resolved = resolve(arm, f"arm '{name}'" if name else f"plan {plan}")
         rows = ", ".join(["original", "reference", *(stage.name for stage in resolved.stages)])
         typer.echo(f"{name or 'plan'}: {len(arm.seeds)} seed(s) x {rows}")
@@ -111,10 +131,11 @@ def prepare(
     eyes: Annotated[str, typer.Option(help="annotated, detected or none.")] = "annotated",
     detector: Annotated[Path | None, typer.Option(help="YuNet weights (.onnx).")] = None,
     seed: int = 0,
+    skip_unreadable: Skip = False,
     export: Annotated[Path | None, typer.Option(help="Also write BioID-style .pgm and .eye files here.")] = None,
 ) -> None:
     """Photos in, packed faces out: detect, crop or align, resize, decode once."""
-    from efface.datasets import reader
+    from efface.datasets import read_photos, reader
     from efface.preparation.packed import open_packed
     from efface.preparation.prepare import export_eyes
     from efface.preparation.prepare import prepare as pack
@@ -131,16 +152,14 @@ def prepare(
         "eyes": eyes,
         "detector": detector,
         "seed": seed,
+        "skip_unreadable": skip_unreadable,
     }
-    settings = validated(pack, given, "prepare", ("card", "progress"))
+    settings = validated(pack, given, "prepare", ("card", "progress", "renew"))
     with show_progress() as progress:
-        done = pack(source.read(folder), out, card=source.card, progress=progress.track, **settings)
+        done = pack(read_photos(source, folder), out, card=source.card, progress=progress.track, **settings)
     if export is not None:
-        export_eyes(open_packed(out), export)
-    typer.echo(
-        f"{done.folder}: {done.faces:,} faces of {done.people:,} people; {len(done.refused):,} photos refused "
-        f"(listed in manifest.json), {done.several_faces:,} with several faces"
-    )
+        export_eyes(open_packed(out, verify=False), export)
+    typer.echo(done)
 
 
 @app.command()
@@ -149,12 +168,20 @@ def anonymize(
     weights: Annotated[Path, typer.Option(help="EyeNet weights of a run (models/*.safetensors).")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the hidden copies.")],
     style: Annotated[str, typer.Option(help="cover, pixelate or blur.")] = "cover",
+    skip_unreadable: Skip = False,
 ) -> None:
-    """Hide the eyes on photos, where a model of a run finds them."""
+    """Hide the eyes on photos, also in deeper folders, where a model of a run finds them."""
     from efface.anonymize.photos import hide
+    from efface.data.photos import left_out_line
 
-    for line in hide(photos, weights, out, style):
-        typer.echo(line)
+    def wrote(photo: Path, copy: Path) -> None:
+        typer.echo(one_line(f"{photo} -> {copy}"))
+
+    done = hide(photos, weights, out, style, skip_unreadable=skip_unreadable, wrote=wrote)
+    if done.replaced:
+        typer.echo(f"{done.replaced:,} of them in the place of an earlier copy", err=True)
+    if done.left_out:
+        typer.echo(left_out_line(done.left_out), err=True)
 
 
 @app.command()
@@ -164,13 +191,15 @@ def quality(
     weights: Annotated[Path | None, typer.Option(help="A recogniser's weights of a run: adds its measures.")] = None,
     by: Annotated[str | None, typer.Option(help="The measure to sort by, and the plan's `score`.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt: does a measure foretell errors?")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help='"module:function" that makes the backbone of these weights: it is run.')
+    ] = None,
+    skip_unreadable: Skip = False,
 ) -> None:
     """Score every photo without labels: a table, and a contact sheet from worst to best."""
     from efface.quality import quality as score
 
-    done = score(photos, out, weights=weights, by=by, pairs=pairs)
-    curves = f"; {done.curves}" if done.curves else ""
-    typer.echo(f"{done.faces:,} photos by {done.by}: {done.table} and {done.sheet} (which shows faces){curves}")
+    typer.echo(score(photos, out, weights=weights, by=by, pairs=pairs, arch=arch, skip_unreadable=skip_unreadable))
 
 
 @app.command()
@@ -187,9 +216,24 @@ def schema(what: Annotated[str, typer.Argument(help="results or plan.")] = "resu
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
-    sys.path.append(os.getcwd())  # where a plan's "module:function" is looked for
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except InputError as error:
         print(f"efface: {error}", file=sys.stderr)
-        sys.exit(2)
+    except OSError as error:
+        from efface.files import REFUSED_BY_DISK, disk_complaint
+
+        full = error.errno in REFUSED_BY_DISK
+        if error.errno is None or not (full or isinstance(error.filename, str)):
+            raise
+        what = f"{error.filename or 'a file'} cannot be {'written' if full else 'used'}: {disk_complaint(error.errno)}"
+        print(f"efface: {one_line(what)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the output may be what has no room, and is flushed once more
+    except UsageError as error:
+        print(f"efface: {one_line(' '.join(error.format_message().split()))} See --help.", file=sys.stderr)
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(2)

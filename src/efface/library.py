@@ -25,10 +25,10 @@ from efface.evaluation.evaluate import Scored, score_faces
 from efface.evaluation.predict import predict
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models.normalisation import allow_lone_faces
-from efface.models.recogniser import function_named
 from efface.settings import validated
 from efface.tasks import Task, task_named
 from efface.training.environment import deterministic_torch, device_named
+from efface.user_code import function_named
 
 if TYPE_CHECKING:
     from efface.measure_key import MeasureKey

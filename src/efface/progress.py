@@ -32,6 +32,9 @@ class Progress:
         """Items of another long work, shown as they pass."""
         return items
 
+    def say(self, line: str) -> None:
+        """A line about what was done."""
+
 
 class Lines(Progress):
     """A line on stderr for each finished piece: for logs."""
@@ -54,6 +57,9 @@ class Lines(Progress):
         start = time.perf_counter()
         yield from items
         print(f"{what}: {total} parts, {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
 
 class Bars(Progress):
@@ -86,6 +92,9 @@ class Bars(Progress):
             yield item
             self.bars.advance(task)
         self.bars.remove_task(task)
+
+    def say(self, line: str) -> None:
+        self.bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from efface.errors import InputError
-from efface.files import write_text
+from efface.files import read_json, write_text
 from efface.measure_key import MeasureKey
 
 SCHEMA = "efface.results/2"
@@ -321,12 +321,9 @@ def read_results(folder: Path) -> Results:
 def read_plain(folder: Path) -> Any:
     """What stands in `folder/results.json`, as plain data."""
     path = folder / "results.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no results.json: give the folder of a finished `efface run`") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {str(error).splitlines()[0]}") from None
+    if not path.exists():
+        raise InputError(f"{folder} holds no results.json: give the folder of a finished `efface run`")
+    return read_json(path, "results")
 
 
 def results_of(plain: Any, folder: Path) -> Results:

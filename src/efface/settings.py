@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, get_args
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, create_model
 
-from efface.errors import InputError, nearest
+from efface.errors import InputError, nearest, one_line
 
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Strict(), Field(gt=0, le=10**9)]
 """How many: 1 or more."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A learning rate, say."""
-Strength = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A weight that may be switched off."""
-Factor = Annotated[float, Field(gt=1)]
-"""How many times as much; infinity is no bound."""
-Limit = Annotated[float, Field(gt=0)]
-"""Where something ends; infinity is no bound."""
-Number = Annotated[int, Field(ge=0)]
+Number = Annotated[int, Strict(), Field(ge=0, le=10**9)]
 """How many: 0 is none."""
-Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
+"""Of random numbers."""
+Truth = Annotated[bool, Strict()]
+"""Yes or no."""
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+"""Any number."""
+Positive = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)]
+"""A learning rate, say."""
+Strength = Annotated[float, Strict(), Field(ge=0, allow_inf_nan=False)]
+"""A weight that may be switched off."""
+Factor = Annotated[float, Strict(), Field(gt=1, allow_inf_nan=True)]
+"""How many times as much; infinity is no bound."""
+Limit = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=True)]
+"""Where something ends; infinity is no bound."""
+Share = Annotated[float, Strict(), Field(ge=0, le=1)]
 """A part of a whole."""
 
 
@@ -58,7 +65,23 @@ def validated(
 def _kind(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     """The type a parameter is annotated with; only this one is evaluated, since others may name lazy imports."""
     annotation = parameter.annotation
-    return eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation
+    return strict(eval(annotation, function.__globals__) if isinstance(annotation, str) else annotation)
+
+
+def strict(kind: Any) -> Any:
+    """The same type, but that a number in it is no truth and no text, and is finite unless the type says otherwise."""
+    if kind in (int, bool):
+        return Annotated[kind, Strict()]
+    if kind is float:
+        return Real
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return Annotated[strict(parts[0]), *parts[1:]]
+    if origin in (Union, UnionType):
+        return Union[tuple(strict(part) for part in parts)]  # noqa: UP007
+    if origin in (tuple, list, dict, Sequence, Mapping):
+        return origin[tuple(part if part is Ellipsis else strict(part) for part in parts)]
+    return kind
 
 
 def defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -78,14 +101,21 @@ def summary(function: Callable[..., Any]) -> str:
 def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
     """The first thing pydantic found wrong, as one line that names the setting."""
     found = error.errors()[0]
-    where = ".".join(str(part) for part in found["loc"])
+    where = ".".join(str(part)[:80] for part in found["loc"])
     if found["type"] == "extra_forbidden":
         return f"unknown setting '{where}'{nearest(str(found['loc'][-1]), _fields_at(model, found['loc'][:-1]))}"
     if found["type"] == "missing":
         return f"setting '{where}' is missing"
     message = found["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(found["input"], (dict, list, BaseModel)) else f", given {found['input']!r}"
+    given = "" if isinstance(found["input"], (dict, list, BaseModel)) else f", given {_shown(found['input'])}"
     return f"{where + ': ' if where else ''}{message}{given}"
+
+
+def _shown(given: object) -> str:
+    """What was given, as Python writes it; digits beyond what it writes are counted."""
+    if isinstance(given, int) and given.bit_length() > 256:
+        return f"a number of {given.bit_length()} bits"
+    return one_line(repr(given), 80)
 
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -149,7 +149,7 @@ def test_a_file_that_names_nobody_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    assert "absent.txt cannot be read" in refusal(split_faces, FACES, SHARES, Forget(file=tmp_path / "absent.txt"))
+    assert "absent.txt does not exist" in refusal(split_faces, FACES, SHARES, Forget(file=tmp_path / "absent.txt"))
 
 
 def test_a_person_nobody_trained_on_is_refused_by_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from efface.datasets import (
     lfw,
     mtfl,
     mufac,
+    read_photos,
     reader,
     utkface,
 )
@@ -81,6 +83,63 @@ def test_importing_the_tables_is_light() -> None:
     code = "import sys, efface.datasets; print(sorted({'torch', 'pandas', 'cv2', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# What is left out
+
+
+def test_every_file_that_a_reader_passes_over_is_named(tmp_path: Path) -> None:
+    for name in ("ann/0.jpg", "ann/1.avif", "bob/0.JFIF", "loose.jpg", "dora/album/0.jpg", ".cache/x/0.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (9, 9)).save(tmp_path / name, "AVIF" if name.endswith("avif") else "JPEG")
+    for name in ("ann/1.cr2", "carl/film.mov", "notes.txt", "ann/.DS_Store", "ann/nosuffix"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    table = read_photos(READERS["folder"], tmp_path)
+    assert table["key"].tolist() == ["ann/0", "ann/1", "bob/0"]
+    left_out = table.attrs["left_out"]
+    assert left_out == dict.fromkeys(
+        ["ann/1.cr2", "ann/nosuffix", "carl/film.mov", "dora/album/0.jpg", "loose.jpg", "notes.txt"],
+        "not read by this reader",
+    ) | {".cache/x/0.jpg": "hidden", "ann/.DS_Store": "hidden"}
+    done = prepare(table, tmp_path / "out", card=folder.CARD, eyes="none", size=(9, 9))
+    assert done.left_out == left_out == read_manifest(tmp_path / "out")["left_out"]
+    assert "8 files left out (2 without a suffix, 3 .jpg" in str(done) or "8 files left out (3 .jpg" in str(done)
+
+
+def test_photos_beside_a_manifest_that_it_does_not_name_are_named(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "sub/c.png"):
+        picture(tmp_path / name)
+    (tmp_path / "manifest.csv").write_text("path,person\na.png,Ann\nsub/../a.png,Bob\n")
+    table = read_photos(READERS["folder"], tmp_path)
+    assert sorted(table.attrs["left_out"]) == ["b.png", "sub/c.png"]
+    assert read_photos(READERS["folder"], tmp_path / "manifest.csv").attrs["left_out"] == {}
+
+
+def test_what_lies_beside_the_photos_by_rights_is_not_left_out(tmp_path: Path) -> None:
+    bioid_tree(tmp_path / "bioid")
+    assert read_photos(READERS["bioid"], tmp_path / "bioid").attrs["left_out"] == {}
+    (tmp_path / "bioid" / "BioID_0002.png").write_bytes(b"")
+    assert list(read_photos(READERS["bioid"], tmp_path / "bioid").attrs["left_out"]) == ["BioID_0002.png"]
+    utk = tmp_path / "utk"
+    for name in ("26_0_1_20170104.jpg.chip.jpg", "26_0_20170104.jpg", "26_0_1_2017.png"):
+        picture(utk / name)
+    assert read_photos(READERS["utkface"], utk).attrs["left_out"] == {
+        "26_0_20170104.jpg": "no such name", "26_0_1_2017.png": "not read by this reader",
+    }  # fmt: skip
+
+
+def test_a_name_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    picture(tmp_path / "ann" / "0.png")
+    (tmp_path / "ann" / "0.png").rename(tmp_path / "ann" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(InputError, match="holds a name that is not UTF-8"):
+        read_photos(READERS["folder"], tmp_path)
+
+
+def test_photos_that_differ_in_their_suffix_have_keys_of_their_own(tmp_path: Path) -> None:
+    for name in ("p/a.png", "p/a.jpg", "p/a.jpg.png", "p/b.png"):
+        picture(tmp_path / name)
+    assert sorted(folder.read(tmp_path)["key"]) == ["p/a.jpg", "p/a.jpg.png", "p/a.png", "p/b"]
 
 
 # BioID
@@ -192,14 +251,27 @@ def test_a_broken_parquet_manifest_is_refused(tmp_path: Path) -> None:
     assert "manifest.parquet cannot be read as a table" in refusal(tmp_path, folder.read)
 
 
+def test_a_parquet_manifest_holds_words_and_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    for cell in (b"bytes", ["a", "list"], {"a": "table"}):
+        pd.DataFrame({"path": ["a.jpg"], "person": ["x"], "more": [cell]}).to_parquet(tmp_path / "manifest.parquet")
+        assert "'more' holds more than words and numbers" in refusal(tmp_path, folder.read)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("file,person\na.jpg,x\n", "it needs path too"),
         ("path,name\na.jpg,x\n", "it needs person too"),
         ("path,person\n", "has no rows"),
-        ("", "cannot be read as a table"),
-        ("path,person\na.jpg,x\nb.jpg,y,z,w\n", "cannot be read as a table"),
+        ("", "is empty: expected a line of names"),
+        (" \n,,\n", "is empty: expected a line of names"),
+        ("path,person\na.jpg,x\nb.jpg,y,z,w\n", "line 3 has 4 cells: expected 2"),
+        ("path,person\na.jpg,x\nb.jpg\n", "line 3 has 1 cells: expected 2"),
+        ("path,person,person\na.jpg,x,y\n", "the column 'person' twice"),
+        ('path,person\n"a.jpg,x\n' + "b.jpg,y\n" * 20_000, "is no CSV"),
+        ("path,person\na.jpg,x\0\n", "NUL"),
+        ("path,person\n/,x\n", "names the photo '/'"),
         ("path,person,left_x\na.jpg,x,wide\n", "left_x of '" + "{folder}/a.jpg' is 'wide'"),
     ],
 )
@@ -350,7 +422,7 @@ def test_lfw_takes_attributes_as_signs_of_a_persons_mean_score(tmp_path: Path) -
     assert set(table.loc[table["person"] != people[0], "Male"]) <= {"unknown"}
     (tmp_path / "wrong.txt").write_text("nothing\n")
     assert "lfw_attributes.txt" in refusal(tmp_path / "wrong.txt", lambda path: lfw.read(tmp_path, attributes=path))
-    assert "cannot be read" in refusal(tmp_path / "none.txt", lambda path: lfw.read(tmp_path, attributes=path))
+    assert "does not exist" in refusal(tmp_path / "none.txt", lambda path: lfw.read(tmp_path, attributes=path))
 
 
 def test_lfw_takes_landmarks_for_photos_as_published(tmp_path: Path) -> None:
@@ -366,7 +438,7 @@ def test_lfw_takes_landmarks_for_photos_as_published(tmp_path: Path) -> None:
 def test_lfw_takes_no_landmarks_for_photos_of_another_size(tmp_path: Path) -> None:
     assert list(lfw.read(lfw_tree(tmp_path, "aligned", 112)).columns) == ["key", "path", "person"]
     (tmp_path / "aligned/Ann_Lee/Ann_Lee_0001.jpg").write_bytes(b"nothing")
-    assert "Ann_Lee_0001.jpg is not an image" in refusal(tmp_path, lfw.read)
+    assert len(lfw.read(tmp_path)) == 2  # the photo that can be read tells the size
 
 
 def test_lfw_asks_which_tree(tmp_path: Path) -> None:

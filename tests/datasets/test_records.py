@@ -12,10 +12,10 @@ import pytest
 
 from conftest import SHARED, refusal
 from efface.data.pairs import read_bin, read_pairs
+from efface.data.photos import load
+from efface.data.recordio import MAGIC, read_record
 from efface.datasets import READERS
-from efface.datasets.recordio import MAGIC, read_record
 from efface.preparation.packed import open_packed
-from efface.preparation.photos import load
 from efface.preparation.prepare import prepare
 from efface.testing.layouts import picture_file, record_bytes, write_bin, write_rec
 

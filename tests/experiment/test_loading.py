@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 from PIL import Image
 
 from conftest import TABLE, loaded, packed, refusal
+from efface.experiment.loading import load_sources
+from efface.plan.tables import Source
+from efface.progress import Lines, Progress
+from efface.tasks import TASKS
 
 
 @pytest.fixture
@@ -165,3 +170,72 @@ def test_a_dataset_on_disk_needs_a_path() -> None:
 
 def test_an_unknown_setting_of_a_generator_is_refused() -> None:
     assert "did you mean 'people'?" in refusal(loaded, {"name": "synthetic", "peolpe": 3})
+
+
+def drawn(folder: Path, count: int = 6) -> Path:
+    """Photos of two people, each of one grey, all files of one size."""
+    for number in range(count):
+        (folder / f"p{number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 16), 20 * number).save(folder / f"p{number % 2}" / f"{number}.bmp")
+    return folder
+
+
+def greys(source: dict[str, Any], out: Path) -> list[int]:
+    """The grey of each face that a run would use."""
+    found = load_sources([Source.model_validate(source)], TASKS["recognition"], out, Progress())
+    return [int(face.mean()) for face in found.faces.images[:]]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> dict[str, Any]:
+    path = drawn(tmp_path / "photos")
+    return {"name": "folder", "path": path, "prepare": {"size": [8, 8], "eyes": "none"}}
+
+
+def test_a_photo_replaced_by_one_of_the_same_size_is_read_again(photos: dict[str, Any], tmp_path: Path) -> None:
+    assert greys(photos, tmp_path / "faces") == [0, 40, 80, 20, 60, 100]
+    file, other = photos["path"] / "p0" / "0.bmp", photos["path"] / "p1" / "5.bmp"
+    before = file.stat()
+    file.write_bytes(other.read_bytes())
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    assert greys(photos, tmp_path / "faces") == [100, 40, 80, 20, 60, 100]
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.csv", "manifest.json"])
+def test_packed_faces_of_a_run_that_were_damaged_are_made_again(
+    photos: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    right = greys(photos, tmp_path / "faces")
+    (file,) = (tmp_path / "faces").glob(f"*/{name}")
+    whole = file.read_bytes()
+    for spoilt in (whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:], whole[: len(whole) // 2], b""):
+        file.write_bytes(spoilt)
+        assert greys(photos, tmp_path / "faces") == right
+        assert file.read_bytes() == whole
+
+
+def test_packed_faces_of_the_user_that_were_damaged_are_one_line(source: dict[str, Any]) -> None:
+    for name in ("images.npy", "labels.csv"):
+        content = bytearray((source["path"] / name).read_bytes())
+        content[-2] ^= 1
+        (source["path"] / name).write_bytes(bytes(content))
+        assert f"{name} is not what was written" in refusal(loaded, source)
+        content[-2] ^= 1
+        (source["path"] / name).write_bytes(bytes(content))
+    loaded(source)
+
+
+def test_a_run_says_what_was_prepared_and_left_out(
+    photos: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos["path"] / "p0" / "film.mov").write_bytes(b"")
+    load_sources([Source.model_validate(photos)], TASKS["recognition"], tmp_path / "faces", Lines())
+    assert "6 faces of 2 people" in (said := capsys.readouterr().err)
+    assert "1 file left out (1 .mov): p0/film.mov" in said
+    (photos["path"] / "p1" / "5.bmp").write_bytes(b"no photo")
+    said = refusal(greys, photos, tmp_path / "faces")
+    assert "1 of 6 photos cannot be used" in said
+    assert "p1/5.bmp cannot be decoded" in said
+    skipping = photos | {"prepare": photos["prepare"] | {"skip_unreadable": True}}
+    assert len(greys(skipping, tmp_path / "faces")) == 5

@@ -19,7 +19,7 @@ from conftest import refusal
 from efface.models import MODELS
 from efface.models.heads import AdaFace, HeadName, MagFace, make_head
 from efface.models.iresnet import IResNet
-from efface.models.load import is_backbone, load_weights
+from efface.models.load import lacks_head, load_weights
 from efface.models.mobilefacenet import Bottleneck, MobileFaceNet
 from efface.models.recogniser import Recogniser
 from efface.models.reset import reinitialise
@@ -292,8 +292,9 @@ def test_a_backbone_whose_parts_are_called_backbone_and_head_is_still_one(tmp_pa
     torch.save(saved.backbone.state_dict(), tmp_path / "backbone.pth")
     load_weights(loaded, tmp_path / "backbone.pth")
     assert torch.equal(loaded.backbone.head.weight, saved.backbone.head.weight)
-    assert is_backbone(saved.backbone.state_dict())
-    assert not is_backbone(saved.state_dict())
+    assert lacks_head(loaded, tmp_path / "backbone.pth")
+    torch.save(saved.state_dict(), tmp_path / "whole.pth")
+    assert not lacks_head(loaded, tmp_path / "whole.pth")
 
 
 def test_an_embedding_of_another_width_is_refused(tmp_path: Path) -> None:

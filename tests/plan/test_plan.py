@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from conftest import plan_with, refusal
+from efface.errors import InputError
 from efface.plan.file import overlaid, parse_plan, read_plan
+from efface.plan.tables import Forget, Plan, user_code
 from efface.results import RESERVED
 
 WHOLE = """
@@ -152,6 +158,106 @@ def test_bad_input_is_refused_in_one_line_that_names_it(changes: dict[str, Any],
         assert word in message
 
 
+WHOLE_NUMBERS = [
+    ("seeds", lambda value: {"seeds": [value]}),
+    ("data.0.per_person", lambda value: {"data": {"name": "synthetic", "per_person": value}}),
+    ("data.0.group_clusters", lambda value: {"data": {"name": "synthetic", "group_clusters": value}}),
+    ("forget.people", lambda value: {"forget": {"people": value}}),
+    ("forget.first", lambda value: {"forget": {"first": value}}),
+    ("forget.rounds", lambda value: {"forget": {"share": 0.5, "rounds": value}}),
+    ("split.photos", lambda value: {"split": {"photos": value}}),
+    ("split.held_back", lambda value: {"split": {"held_back": value}}),
+    ("split.seed", lambda value: {"split": {"seed": value}}),
+    ("audit.shadows", lambda value: {"audit": {"shadows": value}}),
+    ("audit.rmia", lambda value: {"audit": {"rmia": value}}),
+    ("audit.seed", lambda value: {"audit": {"seed": value}}),
+]
+REALS = [
+    ("forget.share", lambda value: {"forget": {"share": value}}),
+    ("forget.below", lambda value: {"forget": {"quality": "q.csv", "below": value}}),
+    ("forget.skew", lambda value: {"forget": {"group": "B", "people": 3, "skew": value}}),
+    ("split.public", lambda value: {"split": {"public": value}}),
+    ("split.test", lambda value: {"split": {"test": value}}),
+    ("methods.finetune.search_within", lambda value: {"methods": {"finetune": {"search_within": value}}}),
+    ("accept.mse/test/all.within", lambda value: {"accept": {"mse/test/all": {"within": value}}}),
+    ("accept.mse/test/all.at_most", lambda value: {"accept": {"mse/test/all": {"at_most": value}}}),
+    ("accept.mse/test/all.at_least", lambda value: {"accept": {"mse/test/all": {"at_least": value}}}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), WHOLE_NUMBERS)
+@pytest.mark.parametrize("value", [True, False, "3", 1.5, float("nan"), float("inf"), -1, 10**30, None, [3], {}])
+def test_what_is_no_whole_number_is_refused_by_name(name: str, changes: Callable[[Any], Any], value: object) -> None:
+    if value is None and name in ("data.0.per_person", "data.0.group_clusters"):
+        return  # said to be left out
+    assert name.partition(".")[0] in refusal(parse_plan, plan_with(**changes(value)), "plan")
+
+
+@pytest.mark.parametrize(("name", "changes"), REALS)
+@pytest.mark.parametrize("value", [True, "0.5", float("nan"), float("inf"), -float("inf"), 10**400, [[0.5]], {}])
+def test_what_is_no_number_is_refused_by_name(name: str, changes: Callable[[Any], Any], value: object) -> None:
+    assert name.rpartition(".")[2] in refusal(parse_plan, plan_with(**changes(value)), "plan")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"methods": {"a" * 300: {"use": "finetune"}}}, "1 to 100 printable characters"),
+        ({"methods": {" ": {"use": "finetune"}}}, "1 to 100 printable characters"),
+        ({"methods": {"a\nb": {"use": "finetune"}}}, "1 to 100 printable characters"),
+        ({"verify": {"name": "x" * 101, "pairs": "p.txt"}}, "1 to 100 printable characters"),
+        ({"data": {"name": "packed", "path": "a\0b"}}, "no file can be called so"),
+        ({"data": {"name": "packed", "path": "a" * 300}}, "no file can be called so"),
+        ({"model": {"name": "eyenet", "weights": "x/" * 3000}}, "no file can be called so"),
+        ({"forget": {"share": 0.5, "rounds": 10**6}}, "forget.rounds"),
+        ({"audit": {"shadows": 10**6}}, "audit.shadows"),
+        ({"methods": {"finetune": {"search": {name: list(range(100)) for name in "abcdef"}}}}, "candidates"),
+        ({"methods": {"finetune": {"search": {"lr": []}}}}, "give a value to try"),
+        ({"seeds": list(range(2000))}, "seeds"),
+    ],
+)
+def test_work_is_bounded_before_it_begins(changes: dict[str, Any], words: str) -> None:
+    assert words in refusal(parse_plan, plan_with(**changes), "plan")
+
+
+def test_arms_are_counted_before_they_are_laid_out(tmp_path: Path) -> None:
+    many = "".join(f"[arms.a{number}]\n" for number in range(1001))
+    assert "1,001 arms: expected at most 1,000" in refusal(read_plan, written(tmp_path, WHOLE + many))
+    rounds = WHOLE.replace("share = 0.5", "share = 0.5\nrounds = 900") + "[arms.a]\n[arms.b]\n"
+    assert "asks for 1,800 arms" in refusal(read_plan, written(tmp_path, rounds))
+    for name in ("a" * 101, "", "a\\u0007"):
+        assert "printable characters" in refusal(read_plan, written(tmp_path, f'{WHOLE}[arms."{name}"]\n'))
+
+
+def test_a_plan_is_read_whatever_editor_saved_it(tmp_path: Path) -> None:
+    expected = read_plan(written(tmp_path, WHOLE))
+    for content in ("\ufeff" + WHOLE, WHOLE.replace("\n", "\r\n"), "\ufeff" + WHOLE.replace("\n", "\r\n")):
+        (tmp_path / "plan.toml").write_bytes(content.encode())
+        assert read_plan(tmp_path / "plan.toml") == expected
+
+
+def test_code_of_somebodys_own_is_known_before_it_is_imported() -> None:
+    methods = {"mine": {"use": "mine:forget"}, "theirs": {"use": "efface.testing.cheats:do_nothing"}, "finetune": {}}
+    model = {"name": "own_backbone", "factory": "ours:network"}
+    assert user_code(parse_plan(plan_with(methods=methods), "plan")) == ["mine:forget"]
+    assert user_code(parse_plan(plan_with(methods=methods, model=model), "plan")) == ["mine:forget", "ours:network"]
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("module:function"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = st.sampled_from([*Plan.model_fields, "nothing"])
+BELOW = st.none() | st.sampled_from([*Forget.model_fields, "name", "use"])
+
+
+@given(NAMES, BELOW, PLAIN)
+def test_anything_in_the_place_of_anything_is_a_plan_or_refused(name: str, below: str | None, value: object) -> None:
+    with suppress(InputError):
+        parse_plan(plan_with(**{name: value if below is None else {below: value}}), "plan")
+
+
 @pytest.mark.parametrize("name", ["task", "goal", "data", "forget", "model"])
 def test_a_missing_field_is_named(name: str) -> None:
     raw = plan_with()
@@ -171,6 +277,9 @@ def test_no_method_takes_the_name_of_a_row_every_report_has(name: str) -> None:
         ("task = 'a'\ntask = 'b'", "not valid TOML"),
         (WHOLE + "[arms]\nfirst = 3\n", "arms must be tables"),
         ("arms = 3\n" + WHOLE, "arms must be tables"),
+        ("a = " + "[" * 100_000, "not valid TOML"),
+        ("a = " + "9" * 5000, "not valid TOML"),
+        ("a = 1\0", "NUL"),
         (WHOLE + "[arms.second]\nsedes = [1]\n", "arm 'second': unknown setting 'sedes'; did you mean 'seeds'?"),
     ],
 )
@@ -182,6 +291,6 @@ def test_a_broken_file_is_refused_by_its_name(tmp_path: Path, text: str, words: 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in refusal(read_plan, tmp_path / "absent.toml")
-    assert "not a text file" in refusal(read_plan, tmp_path)
+    assert "is a folder" in refusal(read_plan, tmp_path)
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     assert "not a text file" in refusal(read_plan, tmp_path / "bytes.toml")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from PIL import Image
 
 from conftest import ROOT, SHARED
 from efface.data.faces import EYES, FaceTable
+from efface.data.photos import load
 from efface.datasets import bioid, lfw
 from efface.datasets.card import Card
 from efface.errors import InputError
@@ -35,7 +37,6 @@ from efface.preparation.prepare import (
     difference_hash,
     export_eyes,
     find_face,
-    load,
     near_duplicates,
     placement,
     prepare,
@@ -90,11 +91,12 @@ def drawn_photos(folder: Path, count: int = 6, width: int = 120, height: int = 1
 
 
 def refusal(photos: pd.DataFrame, folder: Path, **settings: Any) -> str:
-    """The one line with which a preparation is refused; it must leave nothing behind."""
-    before = set(folder.parent.iterdir())
+    """The one line with which a preparation is refused; it must leave nothing behind but what was prepared."""
+    kept = folder.with_name(folder.name + ".partial")
+    before = {kept, *folder.parent.iterdir()}
     with pytest.raises(InputError) as caught:
         prepare(photos, folder, card=CARD, **settings)
-    assert set(folder.parent.iterdir()) == before
+    assert {kept, *folder.parent.iterdir()} == before
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -113,10 +115,10 @@ def packed(folder: Path, count: int = 5) -> pd.DataFrame:
     words = ["NA", "007", "", 'a "b", c', "zwei\nZeilen\r\nund é"]
     table = pd.DataFrame(
         {
-            "key": [f"k{number}" for number in range(count)],
-            "person": (words[:2] + words[3:] + ["None"])[:count],
+            "key": [*words[:2], *words[3:], "=1+1"][:count],
+            "person": ["NA", "007", "-0.5", "=2+2", "None"][:count],
             "left_x": [0.1, 1 / 3, np.nan, 1e-17, 12345678.9][:count],
-            "note": words[:count],
+            "note": ["'=1", "", "@x", "+1", "-"][:count],
             "code": np.arange(count),
             "smile": [True, False, True, True, False][:count],
             "gap": [None, "x", None, "nan", "y"][:count],
@@ -147,9 +149,9 @@ def test_a_changed_file_is_found_by_its_checksum(tmp_path: Path) -> None:
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    open_packed(tmp_path / "faces")
-    with pytest.raises(InputError, match=r"images\.npy is not what was written"):
-        verify_packed(tmp_path / "faces")
+    for open_or_verify in (open_packed, verify_packed):
+        with pytest.raises(InputError, match=r"images\.npy is not what was written"):
+            open_or_verify(tmp_path / "faces")
     (tmp_path / "faces" / "labels.csv").unlink()
     file.write_bytes(bytes(content[:-1]) + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match=r"labels\.csv is missing"):
@@ -163,22 +165,33 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     packed(folder)
     whole = files_of(folder)
 
-    def damage(name: str, content: bytes) -> str:
+    def damage(name: str, content: bytes, verify: bool = True) -> str:
         for known, kept in whole.items():
             (folder / known).write_bytes(kept)
         (folder / name).write_bytes(content)
         with pytest.raises(InputError) as caught:
-            open_packed(folder)
+            open_packed(folder, verify=verify)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "cannot be opened" in damage("images.npy", whole["images.npy"][:-1])
-    assert "cannot be opened" in damage("images.npy", b"")
-    assert "4 rows of labels" in damage("labels.csv", whole["labels.csv"][: whole["labels.csv"].index(b"k4,")])
-    assert "other columns" in damage("labels.csv", whole["labels.csv"].replace(b"note", b"nota", 1))
+    rows = whole["labels.csv"]
+    for name, content in whole.items():
+        end = content.rindex(b'"manifest_sha256') if name == "manifest.json" else len(content)
+        for place in range(0, end, 7):
+            flipped = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+            assert name in damage(name, flipped)
+    assert "cannot be opened" in damage("images.npy", whole["images.npy"][:-1], verify=False)
+    assert "cannot be opened" in damage("images.npy", b"", verify=False)
+    assert "4 rows of labels" in damage("labels.csv", rows[: rows.rindex(b"'=1+1,")], verify=False)
+    assert "other columns" in damage("labels.csv", rows.replace(b"note", b"nota", 1), verify=False)
     assert "is not JSON" in damage("manifest.json", whole["manifest.json"][:-20])
     assert "is not of format 1" in damage("manifest.json", b'{"format": 2}')
     manifest = json.loads(whole["manifest.json"]) | {"shape": [5, 2, 4, 3]}
+    assert "manifest.json is not what was written" in damage("manifest.json", json.dumps(manifest).encode())
+    for odd in ({"shape": "5"}, {"columns": {"key": "poem"}}, {"sha256": None}, {"shape": [5, 2, 3]}):
+        foreign = {name: value for name, value in (manifest | odd).items() if name != "manifest_sha256"}
+        assert "manifest.json is not what was written" in damage("manifest.json", json.dumps(foreign).encode())
+    del manifest["manifest_sha256"]  # as older manifests
     assert "but the manifest says uint8 (5, 2, 4, 3)" in damage("manifest.json", json.dumps(manifest).encode())
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="is not a packed folder"):
@@ -475,11 +488,19 @@ def test_photos_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "photos" / "text.jpg").write_text("not an image")
     photos.loc[3, "path"] = str(tmp_path / "photos" / "text.jpg")
     assert "text.jpg cannot be decoded" in refusal(photos, tmp_path / "faces")
-    Image.fromarray(np.zeros((100, 120), np.uint16)).save(tmp_path / "photos" / "deep.png")
-    photos.loc[3, "path"] = str(tmp_path / "photos" / "deep.png")
-    assert "deep.png has more than 8 bits" in refusal(photos, tmp_path / "faces")
     photos.loc[3, "path"] = str(tmp_path / "photos" / "gone.png")
-    assert "the file of photo 'p/003' cannot be opened" in refusal(photos, tmp_path / "faces")
+    photos.loc[5, "path"] = str(tmp_path / "photos" / "text.jpg")
+    photos.loc[1, EYES] = [119.6, 40, 40, 40]
+    said = refusal(photos, tmp_path / "faces")
+    assert said.startswith("3 of 6 photos cannot be used")
+    for part in (
+        "gone.png cannot be decoded (No such file",
+        "text.jpg cannot be decoded",
+        "001.png is 120x100 but has",
+    ):
+        assert part in said
+    listed = (tmp_path / "faces.partial" / "unreadable.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in listed] == ["001.png", "gone.png", "text.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -488,7 +509,7 @@ def test_photos_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
         ([np.nan, 40, 40, 40], "photo 'p/002' has the eyes (nan, 40, 40, 40)"),
         ([60, np.inf, 40, 40], "photo 'p/002' has the eyes (60, inf, 40, 40)"),
         ([60, 40, 60, 40], "expected two points apart"),
-        ([119.6, 40, 40, 40], "photo 'p/002' is 120x100 but has the eyes (119.6, 40, 40, 40)"),
+        ([119.6, 40, 40, 40], "002.png is 120x100 but has the eyes (119.6, 40, 40, 40)"),
         ([60, 40, 40, -0.6], "outside of it"),
         ([60, 40, 40, 100], "outside of it"),
     ],
@@ -515,7 +536,9 @@ def test_wrong_tables_are_refused(tmp_path: Path) -> None:
         ({"crop": "face"}, "crop 'face' is unknown: choose whole, box, align"),
         ({"eyes": "some"}, "eyes 'some' is unknown"),
         ({"size": (48, 4)}, "size 48x4 is too small"),
+        ({"size": (1025, 48)}, "size 1025x48 is too large"),
         ({"margin": -0.1}, "margin -0.1"),
+        ({"margin": 1e9}, "margin 1000000000.0 must be from 0 to 10"),
         ({"margin": float("nan")}, "margin nan"),
         ({"jitter": 0.5}, "jitter 0.5"),
         ({"jitter": float("nan")}, "jitter nan"),
@@ -600,8 +623,11 @@ def test_a_killed_preparation_continues_to_the_same_bytes(tmp_path: Path, monkey
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    saved = len(list(partial.glob("chunk-*.npz")))
-    assert 3 <= saved < 10
+    saved = 0
+    for file in partial.glob("chunk-*.npz"):
+        with np.load(file) as chunk:
+            saved += len(chunk["reasons"])
+    assert 0 < saved < 40
     assert not (tmp_path / "faces").exists()
 
     monkeypatch.setattr(preparing, "CHUNK", 4)
@@ -614,10 +640,10 @@ def test_a_killed_preparation_continues_to_the_same_bytes(tmp_path: Path, monkey
 
     monkeypatch.setattr(preparing, "prepare_photo", counted)
     prepare(photos, tmp_path / "faces", card=CARD, jitter=0.2)
-    assert len(done) == 40 - 4 * saved
+    assert len(done) == 40 - saved
     assert not partial.exists()
     prepare(photos, tmp_path / "fresh", card=CARD, jitter=0.2)
-    assert len(done) == 80 - 4 * saved
+    assert len(done) == 80 - saved
     assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
     monkeypatch.setattr(preparing, "CHUNK", 256)
     prepare(photos, tmp_path / "large", card=CARD, jitter=0.2)
@@ -634,7 +660,7 @@ def test_what_other_settings_left_is_not_used(tmp_path: Path, monkeypatch: pytes
 
     with pytest.raises(KeyboardInterrupt):
         prepare(photos, tmp_path / "faces", card=CARD, seed=1, jitter=0.3, progress=until_interrupted)
-    assert (tmp_path / "faces.partial" / "chunk-000000.npz").is_file()
+    assert len(list((tmp_path / "faces.partial").glob("chunk-*.npz"))) == 1
     prepare(photos, tmp_path / "faces", card=CARD, seed=2, jitter=0.3)
     prepare(photos, tmp_path / "fresh", card=CARD, seed=2, jitter=0.3)
     assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
@@ -649,8 +675,259 @@ def test_progress_counts_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             yield chunk
             seen.append((chunk, total))
 
-    prepare(drawn_photos(tmp_path / "photos"), tmp_path / "faces", card=CARD, progress=watched)
-    assert seen == [(0, 2), (1, 2)]
+    prepare(drawn_photos(tmp_path / "photos", 20), tmp_path / "faces", card=CARD, progress=watched)
+    assert len(seen) > 2
+    assert seen == [(number, len(seen)) for number in range(len(seen))]
+
+
+def spoilt(photos: pd.DataFrame, *rows: int) -> dict[int, bytes]:
+    """What photos were, after half of each was cut off."""
+    whole = {row: Path(photos["path"][row]).read_bytes() for row in rows}
+    for row, content in whole.items():
+        Path(photos["path"][row]).write_bytes(content[: len(content) // 2])
+    return whole
+
+
+def counting(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Keys of the photos that are prepared from now on."""
+    work, done = preparing.prepare_photo, []
+
+    def counted(path: str, key: str, *rest: Any, **settings: Any) -> Any:
+        done.append(key)
+        return work(path, key, *rest, **settings)
+
+    monkeypatch.setattr(preparing, "prepare_photo", counted)
+    return done
+
+
+def test_all_bad_photos_are_named_at_once_and_what_was_done_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 4)
+    photos = drawn_photos(tmp_path / "photos", 40)
+    prepare(photos, tmp_path / "fresh", card=CARD)
+    done = counting(monkeypatch)
+    whole = spoilt(photos, 20, 21, 30)
+    said = refusal(photos, tmp_path / "faces")
+    assert said.startswith("3 of 40 photos cannot be used; replace them, or leave them out with --skip-unreadable")
+    assert all(f"{row:03d}.png cannot be decoded (image file is truncated" in said for row in whole)
+    assert len(done) == 40
+    for row, content in whole.items():
+        Path(photos["path"][row]).write_bytes(content)
+    done.clear()
+    prepare(photos, tmp_path / "faces", card=CARD)
+    assert {f"p/{row:03d}" for row in whole} <= set(done)
+    assert len(done) < 25  # their chunks alone
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+    assert not (tmp_path / "faces.partial").exists()
+
+
+def test_when_bad_photos_are_taken_out_their_chunks_alone_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 4)
+    photos = drawn_photos(tmp_path / "photos", 60)
+    spoilt(photos, 3, 30)
+    refusal(photos, tmp_path / "faces")
+    done, fewer = counting(monkeypatch), photos.drop([3, 30])
+    prepare(fewer, tmp_path / "faces", card=CARD)
+    assert 0 < len(done) < 35
+    prepare(fewer, tmp_path / "fresh", card=CARD)
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+
+
+def test_unreadable_photos_are_left_out_and_listed_where_that_is_asked(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", 8)
+    spoilt(photos, 2, 5)
+    done = prepare(photos, tmp_path / "faces", card=CARD, skip_unreadable=True)
+    assert (done.faces, sorted(done.unreadable), done.refused) == (6, ["p/002", "p/005"], {})
+    assert done.near_duplicates == prepare(photos.drop([2, 5]), tmp_path / "fewer", card=CARD).near_duplicates
+    assert "2 photos unreadable and left out (p/002, p/005)" in str(done)
+    manifest = read_manifest(done.folder)
+    assert sorted(manifest["unreadable"]) == ["p/002", "p/005"]
+    assert str(tmp_path) not in (done.folder / "manifest.json").read_text()
+    assert open_packed(done.folder).table["key"].tolist() == [f"p/00{row}" for row in (0, 1, 3, 4, 6, 7)]
+    assert "2 of 8 photos cannot be used" in refusal(photos, tmp_path / "faces")
+    assert prepare(photos, tmp_path / "faces", card=CARD, skip_unreadable=True) == done
+
+
+def test_of_very_many_bad_photos_the_first_are_named_and_all_are_listed(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", 50)
+    spoilt(photos, *range(50))
+    said = refusal(photos, tmp_path / "faces")
+    assert "50 of 50 photos cannot be used" in said
+    assert "unreadable.txt" in said
+    assert "000.png" in said
+    assert len((tmp_path / "faces.partial" / "unreadable.txt").read_text().splitlines()) == 50
+    with pytest.raises(InputError, match="every photo was refused"):
+        prepare(photos, tmp_path / "faces", card=CARD, skip_unreadable=True)
+
+
+@pytest.mark.parametrize("renew", [False, True])
+def test_a_photo_replaced_by_one_of_the_same_size_is_noticed(tmp_path: Path, renew: bool) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    for row in (0, 1):
+        with Image.open(photos["path"][row]) as photo:
+            photo.save(tmp_path / "photos" / f"{row}.bmp")
+        photos.loc[row, "path"] = str(tmp_path / "photos" / f"{row}.bmp")
+    first, second = (Path(photos["path"][row]) for row in (0, 1))
+    prepare(photos, tmp_path / "faces", card=CARD)
+    before = first.stat()
+    first.write_bytes(second.read_bytes())
+    os.utime(first, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (first.stat().st_size, first.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    if not renew:
+        assert "was prepared from other photos" in refusal(photos, tmp_path / "faces")
+        return
+    prepare(photos, tmp_path / "faces", card=CARD, renew=True)
+    faces = open_packed(tmp_path / "faces").images
+    assert np.array_equal(faces[0], faces[1])
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.csv", "manifest.json"])
+def test_a_damaged_folder_is_one_line_or_made_again(tmp_path: Path, name: str) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    prepare(photos, tmp_path / "faces", card=CARD)
+    whole = files_of(tmp_path / "faces")
+    content = bytearray(whole[name])
+    content[len(content) // 2] ^= 4
+    (tmp_path / "faces" / name).write_bytes(bytes(content))
+    assert name in refusal(photos, tmp_path / "faces")
+    prepare(photos, tmp_path / "faces", card=CARD, renew=True)
+    assert files_of(tmp_path / "faces") == whole
+
+
+def test_a_damaged_chunk_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "CHUNK", 4)
+    photos = drawn_photos(tmp_path / "photos", 40)
+    prepare(photos, tmp_path / "fresh", card=CARD)
+    spoilt(photos, 0)
+    refusal(photos, tmp_path / "faces")
+    drawn_photos(tmp_path / "photos", 40)
+    chunks = sorted((tmp_path / "faces.partial").glob("chunk-*.npz"))
+    for number, chunk in enumerate(chunks):
+        content = bytearray(chunk.read_bytes())
+        content[len(content) // 3] ^= 1
+        chunk.write_bytes([bytes(content), bytes(content[: len(content) // 2]), b"", b"PK"][number % 4])
+    prepare(photos, tmp_path / "faces", card=CARD)
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+
+
+def test_two_preparations_of_one_folder_are_one_and_a_refusal(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    said = []
+
+    def meanwhile(chunks: Iterable[int], _total: int) -> Iterable[int]:
+        with pytest.raises(InputError) as caught:
+            prepare(photos, tmp_path / "faces", card=CARD, seed=3)
+        said.append(str(caught.value))
+        return chunks
+
+    prepare(photos, tmp_path / "faces", card=CARD, progress=meanwhile)
+    assert said == [f"another `efface prepare` is at work on {tmp_path / 'faces'}: wait for it, or give another folder"]
+    verify_packed(tmp_path / "faces")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "photos"]
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from efface.errors import InputError
+from efface.preparation import prepare as preparing
+from test_prepare import CARD, drawn_photos
+import pandas as pd
+
+preparing.CHUNK = 4
+photos = pd.read_pickle(Path(sys.argv[3]) / "photos.pkl")
+while time.time() < float(sys.argv[4]):
+    pass
+try:
+    preparing.prepare(photos, Path(sys.argv[3]) / "faces", card=CARD)
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+def test_processes_that_prepare_one_folder_end_whole_or_in_one_line(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos", 40)
+    photos.to_pickle(tmp_path / "photos.pkl")
+    words = [str(Path(__file__).parent), str(ROOT / "tests"), str(tmp_path), str(time.time() + 3)]
+    started = [
+        subprocess.Popen([sys.executable, "-c", TOGETHER, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for _ in range(3)
+    ]
+    ended = [(one.communicate(), one.returncode) for one in started]
+    assert all(code in (0, 2) and error == b"" for (_, error), code in ended), ended
+    assert any(code == 0 for _, code in ended)
+    assert all(b"is at work on" in out for (out, _), code in ended if code == 2)
+    prepare(photos, tmp_path / "fresh", card=CARD)
+    assert files_of(tmp_path / "faces") == files_of(tmp_path / "fresh")
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from efface.errors import InputError
+from efface.preparation import prepare as preparing
+from test_prepare import CARD
+import pandas as pd
+
+photos = pd.read_pickle(Path(sys.argv[3]) / "photos.pkl")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]), int(sys.argv[4])))
+try:
+    preparing.prepare(photos, Path(sys.argv[3]) / "faces", card=CARD, size=(256, 256))
+except InputError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("most", [1000, 1_500_000])
+def test_a_full_disk_is_one_line_and_the_rest_is_done_when_there_is_room(tmp_path: Path, most: int) -> None:
+    """First no chunk can be written, then all of them but not the array of all faces."""
+    photos = drawn_photos(tmp_path / "photos", 24)
+    photos.to_pickle(tmp_path / "photos.pkl")
+    words = [str(Path(__file__).parent), str(ROOT / "tests"), str(tmp_path), str(most)]
+    code = FULL.replace("import pandas", "preparing.CHUNK = 4\nimport pandas")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "cannot be written: File too large" in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert not (tmp_path / "faces").exists()
+    assert not (tmp_path / "faces.unfinished").exists()
+    prepare(photos, tmp_path / "faces", card=CARD, size=(256, 256))
+    verify_packed(tmp_path / "faces")
+    assert not (tmp_path / "faces.partial").exists()
+
+
+def test_more_than_the_disk_has_room_for_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, done = drawn_photos(tmp_path / "photos"), counting(monkeypatch)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage._replace(free=20_000))
+    assert "6 faces take" in refusal(photos, tmp_path / "faces")
+    assert not done
+
+
+def test_the_line_says_all_that_was_found(tmp_path: Path) -> None:
+    photos = drawn_photos(tmp_path / "photos")
+    shutil.copy(photos["path"][0], photos["path"][5])
+    photos.loc[5, EYES] = photos.loc[0, EYES]
+    photos["person"] = ["1", "1.0", "2", "3", "4", "5"]
+    photos.attrs["left_out"] = {"a.mov": "not read", "b/c.heic": "hidden"}
+    done = prepare(photos, tmp_path / "faces", card=CARD)
+    assert str(done) == (
+        f"{tmp_path / 'faces'}: 6 faces of 6 people; 0 photos refused (listed in manifest.json), 0 with several faces, "
+        "1 pair of near duplicates of different people; 2 files left out (1 .mov, 1 .heic): a.mov, b/c.heic; "
+        "1 person may stand under several names, each counted as somebody else: “1” and “1.0”."
+    )
+    assert read_manifest(done.folder)["left_out"] == photos.attrs["left_out"]
+    photos.attrs["left_out"] = {"later.gif": "not read"}
+    assert prepare(photos, tmp_path / "faces", card=CARD).left_out == {"later.gif": "not read"}
 
 
 # Back to BioID

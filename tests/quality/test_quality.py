@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from conftest import refusal
+from conftest import packed, refusal
 from efface.cli import app
 from efface.data.batches import as_input
 from efface.data.faces import Array
@@ -232,6 +232,51 @@ def test_pairs_show_whether_a_score_means_anything(photos: Path, tmp_path: Path)
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.parametrize("shape", [(1, 48, 40), (3, 48, 48), (1, 8, 8), (3, 200, 9)])
+def test_packed_faces_are_scored_as_they_are_without_a_network(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    done = quality(packed(tmp_path / "packed", shape=shape), tmp_path / "out")
+    assert done.faces == 6
+    assert set(pd.read_csv(done.table)["key"]) == {"a1", "a2", "b1", "b2", "c1", "c2"}
+
+
+def test_packed_faces_of_another_shape_than_the_network_are_refused(tmp_path: Path) -> None:
+    settings = {"depth": 10, "width": 4, "dimensions": 8}
+    save_weights(
+        MODELS["iresnet"]((3, 32, 32), 5, **settings),
+        tmp_path / "net.safetensors",
+        {"task": "recognition", "model": "iresnet", "model_settings": settings, "shape": (3, 32, 32), "classes": 5},
+    )
+    said = refusal(quality, packed(tmp_path / "p"), tmp_path / "out", weights=tmp_path / "net.safetensors")
+    assert "holds faces of (1, 6, 8) but the network was trained on (3, 32, 32)" in said
+    assert "which are grey" in refusal(quality, tmp_path / "p", tmp_path / "out", by="natural_colour")
+    content = bytearray((tmp_path / "p" / "images.npy").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "p" / "images.npy").write_bytes(bytes(content))
+    assert "is not what was written" in refusal(quality, tmp_path / "p", tmp_path / "out")
+
+
+def test_all_unreadable_photos_are_named_or_left_out(photos: Path, tmp_path: Path) -> None:
+    for name in ("p0/00.png", "p3/19.png"):
+        (photos / name).write_bytes(b"no photo")
+    (photos / "p1" / "film.mov").write_bytes(b"")
+    said = refusal(quality, photos, tmp_path / "out")
+    assert said.startswith("2 of 20 photos cannot be used; nothing was written")
+    assert "p0/0 cannot be decoded" in said or "p0/00 cannot be decoded" in said
+    assert not (tmp_path / "out").exists()
+    done = quality(photos, tmp_path / "out", skip_unreadable=True)
+    assert done.faces == len(pd.read_csv(done.table)) == 18
+    assert sorted(done.unreadable) == ["p0/00", "p3/19"]
+    assert "2 photos unreadable and left out: p0/00, p3/19; 1 file left out (1 .mov): p1/film.mov" in str(done)
+
+
+def test_a_key_that_begins_as_a_formula_is_written_inert_and_read_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "=cmd").mkdir(parents=True)
+    Image.fromarray(FACES[0].transpose(1, 2, 0)).save(tmp_path / "photos" / "=cmd" / "0.png")
+    done = quality(tmp_path / "photos", tmp_path / "out")
+    assert "'=cmd/0,'=cmd," in done.table.read_text()
+    assert list(read_scores(done.table, "score")) == ["=cmd/0"]
+
+
 def test_a_verification_set_is_scored_by_place_and_brings_its_pairs(tmp_path: Path) -> None:
     write_bin(tmp_path / "x.bin", FACES, [True, False] * 5)
     done = quality(tmp_path / "x.bin", tmp_path / "out", by="sharpness")
@@ -270,7 +315,9 @@ def test_bad_requests_are_refused(photos: Path, tmp_path: Path) -> None:
         ("key,score\na,1\n", "scroe", "no column 'scroe'; did you mean 'score'?"),
         ("name,score\na,1\n", "score", "no column 'key'"),
         ("key,score\na,high\n", "score", "score of 'a' is no number"),
-        ("", "score", "cannot be read"),
+        ("", "score", "is empty"),
+        ("key,score\na,inf\n", "score", "score of 'a' is no number"),
+        ("key,score,\na,1,\n", "scroe", "did you mean 'score'?"),
     ],
 )
 def test_broken_scores_are_refused(tmp_path: Path, text: str, column: str, words: str) -> None:

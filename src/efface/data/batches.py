@@ -8,6 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from efface.data.augment import Augment, augmented
 from efface.data.faces import Faces
+from efface.files import disk_errors
 
 
 def derive(seed: int, *names: object) -> int:
@@ -112,19 +114,21 @@ class BatchLoader:
     @torch.no_grad()
     def outputs(self, model: nn.Module, faces: Faces) -> NDArray[np.float32]:
         """(n, ...) what a model in evaluation mode answers to each face, in order: computed once, kept in a file
-        without a name that goes with the process."""
+        without a name that goes with the process.
+
+        It is written before it is mapped: a disk that is full would answer a map only by ending the process.
+        """
+        if not len(faces):
+            raise ValueError("there is no face to answer")
         model.eval()
         batch = inference_batch(self.device)
-        kept: NDArray[np.float32] | None = None
-        for start in range(0, len(faces), batch):
-            answer = model(self.fetch(faces, np.arange(start, min(start + batch, len(faces)))).images).cpu().numpy()
-            if kept is None:
-                with tempfile.TemporaryFile() as file:
-                    kept = np.memmap(file, np.float32, "w+", shape=(len(faces), *answer.shape[1:]))
-            kept[start : start + len(answer)] = answer
-        if kept is None:
-            raise ValueError("there is no face to answer")
-        return kept
+        with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+            for start in range(0, len(faces), batch):
+                rows = np.arange(start, min(start + batch, len(faces)))
+                answer = model(self.fetch(faces, rows).images).cpu().numpy().astype(np.float32)
+                file.write(np.ascontiguousarray(answer).data)
+            file.flush()
+            return np.memmap(file, np.float32, "r+", shape=(len(faces), *answer.shape[1:]))
 
     def generator(self) -> np.random.Generator:
         """Random numbers of the present pass."""

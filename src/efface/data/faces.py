@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.names import normalised
 from efface.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class FaceTable:
     """Decoded photos and everything known of each: what a dataset hands over.
 
     images: (n, c, h, w) uint8, memory-mapped when they come from disk; c is 1 (grey) or 3 (RGB).
-    table: n rows; always `key` (unique) and `person`; as known `EYES` and the dataset's own columns.
+    table: n rows; always `key` (unique) and `person`; as known `EYES` and the dataset's own columns. People, groups and
+    all other texts are under one spelling each (`efface.data.names`), however they are handed in.
     """
 
     images: Array
@@ -46,6 +48,7 @@ class FaceTable:
                 f"key '{twice.iloc[0]}' stands {int((self.table['key'] == twice.iloc[0]).sum())} times: "
                 "keys must be unique"
             )
+        object.__setattr__(self, "table", normalised(self.table))
 
     def __len__(self) -> int:
         return len(self.table)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from efface.data.faces import Array, FaceTable
+from efface.data.names import among, normal
 from efface.errors import InputError, nearest
+from efface.files import plain_cells, read_csv
 from efface.plan.tables import Source
 
 if TYPE_CHECKING:
@@ -20,12 +22,12 @@ def grouped(table: pd.DataFrame, source: Source, face_table: FaceTable) -> pd.Da
     """The table with a column `group` of strings. Groups that nobody knows but a classifier or an algorithm are called
     so, wherever they are named."""
     if source.group is not None:
-        return table.assign(group=source.group)
+        return table.assign(group=normal(source.group))
     if source.group_file is not None:
         return table.assign(group="predicted " + predicted(source.group_file, table["key"]))
     if source.group_where is not None:
         mine = having(table, source.group_where, "data.group_where")
-        name = ", ".join(value for values in source.group_where.values() for value in values)
+        name = ", ".join(normal(value) for values in source.group_where.values() for value in values)
         return table.assign(group=np.where(mine, name, "everyone else"))
     if source.group_clusters is not None:
         return table.assign(group=clustered(face_table.images, table, source.group_clusters))
@@ -37,7 +39,8 @@ def having(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]], where: str)
     """(n,) whether each row has one of the values in each of these columns; InputError for one that none of those has
     who meet the columns before."""
     rows = np.ones(len(table), bool)
-    for name, values in wanted.items():
+    for name, given in wanted.items():
+        values = [normal(value) for value in given]
         present = column(table, name, f"{where}.{name}").astype(str)
         for value in values:
             if not (present[rows] == value).any():
@@ -48,18 +51,14 @@ def having(table: pd.DataFrame, wanted: Mapping[str, Sequence[str]], where: str)
 
 def predicted(path: Path, keys: pd.Series[Any]) -> pd.Series[Any]:
     """The group of each face by a CSV with columns `key` and `group`; InputError where it has none."""
-    import pandas as pd
-
-    try:
-        said = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"data.group_file {path} cannot be read: {error}") from None
+    said = plain_cells(read_csv(path, "data.group_file"))
     for name in ("key", "group"):
         column(said, name, f"data.group_file {path}")
-    of = said.drop_duplicates("key").set_index("key")["group"]
-    for key in keys[~keys.isin(of.index)][:1]:
+    of = said.drop_duplicates("key").set_index("key")["group"].map(normal)
+    spelt = keys.map(among(of.index))
+    for key in keys[spelt.isna()][:1]:
         raise InputError(f"data.group_file {path} has no row for face '{key}': predict the group of every face")
-    return keys.map(of)
+    return spelt.map(of)
 
 
 def clustered(images: Array, table: pd.DataFrame, count: int) -> Array:

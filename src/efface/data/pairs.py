@@ -1,19 +1,21 @@
-"""Files of verification pairs: LFW's `pairs.txt`, and insightface's `.bin` sets, read without running their code."""
+"""Files of verification pairs: LFW's `pairs.txt`, and insightface's `.bin` sets."""
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.errors import InputError
+from efface.data.names import among
+from efface.data.photos import decode
+from efface.data.plain_pickle import content_of, read_plain_pickle
+from efface.errors import InputError, refusing
+from efface.files import read_bytes, read_lines, whole_number
+from efface.memory import check_memory
 
 
 @dataclass(frozen=True)
@@ -31,54 +33,52 @@ class Pairs:
 
 def read_pairs(path: Path) -> Pairs:
     """LFW's `pairs.txt`: a header with the number of folds and of pairs of each kind in each (or, as in
-    `pairsDevTest.txt`, only the latter), then `name n1 n2` for one person and `name1 n1 name2 n2` for two."""
-    try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"pairs file {path} cannot be read: {error}") from None
-    if not lines or not all(word.isdigit() for word in lines[0]) or len(lines[0]) > 2:
+    `pairsDevTest.txt`, only the latter), then `name n1 n2` for one person and `name1 n1 name2 n2` for two.
+
+    Words are separated by tabs, so that a name may hold blanks, or by blanks in lines without a tab.
+    """
+    lines = [words_of(line) for line in read_lines(path, "pairs file")]
+    numbers = [whole_number(word) for word in " ".join(lines[0]).split()] if lines else []
+    counts = [number for number in numbers if number is not None]
+    if len(counts) != len(numbers) or len(counts) not in (1, 2):
         raise InputError(f"{path} does not begin as LFW's pairs.txt: expected a line like '10 300'")
-    folds, each = (int(word) for word in (["1", *lines[0]] if len(lines[0]) == 1 else lines[0]))
+    folds, each = (1, *counts)[-2:]
     if len(lines) - 1 != 2 * folds * each or not each:
         raise InputError(f"{path} announces {folds} folds of 2 x {each} pairs but has {len(lines) - 1} lines of pairs")
     first, second, same = [], [], []
     for number, line in enumerate(lines[1:], start=2):
-        if len(line) not in (3, 4) or not all(word.isdigit() for word in (line[1], line[-1])):
+        one, other = (whole_number(line[place]) if len(line) in (3, 4) else None for place in (1, -1))
+        if one is None or other is None:
             raise InputError(f"{path} line {number} is '{' '.join(line)}': expected name n1 n2, or name1 n1 name2 n2")
-        first.append(photo(line[0], line[1]))
-        second.append(photo(line[0] if len(line) == 3 else line[2], line[-1]))
+        first.append(photo(line[0], one))
+        second.append(photo(line[0] if len(line) == 3 else line[2], other))
         same.append(len(line) == 3)
+    for fold, kinds in enumerate(np.reshape(same, (folds, 2 * each)), start=1):
+        if kinds.sum() != each:
+            raise InputError(
+                f"{path} announces {each} pairs of one person in each fold but has {kinds.sum()} in fold {fold}: a "
+                "name with a blank needs tabs around it"
+            )
     return Pairs(np.array(first), np.array(second), np.array(same), np.arange(len(same)) // (2 * each))
 
 
+def words_of(line: str) -> list[str]:
+    """What stands between the tabs of a line or, where it has none, between its blanks."""
+    line = line.strip()
+    return [word.strip() for word in line.split("\t")] if "\t" in line else line.split()
+
+
 def places(pairs: Pairs, keys: Sequence[str]) -> NDArray[np.int64]:
-    """(2, p) where the photos of each pair stand among `keys`; -1 for one that does not."""
-    row_of = {key: row for row, key in enumerate(keys)}
-    return np.array([[row_of.get(key, -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
+    """(2, p) where the photos of each pair stand among `keys`, however their names are spelt; -1 for one that does
+    not."""
+    row_of: dict[str | None, int] = {key: row for row, key in enumerate(keys)}
+    find = among(keys)
+    return np.array([[row_of.get(find(key), -1) for key in side.tolist()] for side in (pairs.first, pairs.second)])
 
 
-def photo(name: str, number: str) -> str:
+def photo(name: str, number: int) -> str:
     """A photo of LFW as its reader calls it."""
-    return f"{name}/{name}_{int(number):04d}"
-
-
-ADMITTED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
-}
-"""All that a real set names; anything else is code that has no business in it."""
-
-
-class Restricted(pickle.Unpickler):
-    """Reads lists, bytes, truths and arrays, and nothing that could run."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ADMITTED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+    return f"{name}/{name}_{number:04d}"
 
 
 def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -86,39 +86,51 @@ def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
 
     Raises InputError for a broken or foreign pickle, an odd number of images and an image that cannot be decoded.
     """
-    try:
-        with path.open("rb") as file:
-            found = Restricted(file, encoding="bytes").load()
-    except OSError as error:
-        raise InputError(f"verification set {path} cannot be read: {error}") from None
-    except Exception as error:  # a broken pickle raises anything at all
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} is no verification set of insightface: {reason}") from None
+    data = read_bytes(path, "verification set")
+    with refusing(f"{path} is no verification set of insightface"):
+        found = read_plain_pickle(data)
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise InputError(f"{path} is no verification set of insightface: expected a pair (images, whether the same)")
-    photos, same = list(found[0]), np.array([bool(one) for one in found[1]])
+    photos, truths = (listed(half, str(path)) for half in found)
+    if not all(isinstance(one, (bool, int, float, np.generic)) and one in (0, 1) for one in truths):
+        raise InputError(f"{path} is no verification set of insightface: expected true or false for each pair")
+    same = np.array([bool(one) for one in truths])
     if len(photos) % 2 or len(photos) != 2 * len(same):
         raise InputError(f"{path} has {len(photos)} images for {len(same)} pairs: expected {2 * len(same)}, two each")
     if same.all() or not same.any():
         raise InputError(f"{path} has {len(same)} pairs, all of one kind: same and different people are needed")
-    images = np.empty((len(photos), 3, *size), np.uint8)
+    shape = (len(photos), 3, *size)
+    check_memory(int(np.prod(shape, dtype=object)), f"{path}, with {len(photos):,} images of {size[1]}x{size[0]},")
+    images = np.empty(shape, np.uint8)
     for place, one in enumerate(photos):
         images[place] = decoded(one, size, f"{path}: image {place}")
     return images, same
 
 
-def decoded(photo: Any, size: tuple[int, int], where: str) -> NDArray[np.uint8]:
-    """One image (3, h, w) from the bytes of a picture file, or from an array of them or of pixels (h, w, 3)."""
-    from PIL import Image, UnidentifiedImageError
+def listed(half: object, where: str) -> list[object]:
+    """The members of a list, a tuple or an array."""
+    half = content_of(half)
+    if isinstance(half, (list, tuple)) or (isinstance(half, np.ndarray) and half.ndim):
+        return [content_of(one) for one in half]
+    raise InputError(f"{where} is no verification set of insightface: expected a list of images and one of truths")
 
-    try:
-        if isinstance(photo, np.ndarray) and photo.ndim == 3:
-            picture = Image.fromarray(photo)
-        else:
-            picture = Image.open(io.BytesIO(photo.tobytes() if isinstance(photo, np.ndarray) else photo))
-        colour = picture.convert("RGB")
-    except (OSError, UnidentifiedImageError, TypeError, ValueError, SyntaxError) as error:
-        raise InputError(f"{where} cannot be decoded: {' '.join(str(error).split())[:120]}") from None
+
+def decoded(photo: object, size: tuple[int, int], where: str) -> NDArray[np.uint8]:
+    """One image (3, h, w) from the bytes of a picture file, or from an array of them or of pixels (h, w, 3)."""
+    from PIL import Image
+
+    if isinstance(photo, np.ndarray):
+        if photo.dtype != np.uint8 or photo.ndim not in (1, 3) or not photo.size:
+            raise InputError(f"{where} is an array {photo.dtype} {photo.shape}: expected bytes or pixels (h, w, 3)")
+        if photo.ndim == 1:
+            photo = photo.tobytes()
+    if isinstance(photo, bytes):
+        colour = decode(photo, where, upright=True)
+    elif isinstance(photo, np.ndarray):
+        with refusing(f"{where} cannot be decoded"):
+            colour = Image.fromarray(photo).convert("RGB")
+    else:
+        raise InputError(f"{where} is a {type(photo).__name__}: expected the bytes of a picture")
     if colour.size != size[::-1]:
         colour = colour.resize(size[::-1], Image.Resampling.BOX)
     return np.asarray(colour).transpose(2, 0, 1)

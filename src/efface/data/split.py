@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array, Faces, Splits
+from efface.data.names import among, normal
 from efface.data.quality_scores import read_scores
 from efface.errors import InputError, nearest
+from efface.files import read_lines
 from efface.plan.tables import Forget, Split
 
 UNTRAINED = ("public", "val", "strangers", "test")
@@ -187,11 +189,13 @@ def worst(trained: Faces, forget: Forget) -> NDArray[np.bool_]:
 def scores_of(keys: Array, path: Path, column: str) -> Array:
     """(n,) the quality of photos by their keys; InputError for one that has none."""
     scores = read_scores(path, column)
-    bare = [key if key in scores else key.split(":", 1)[-1] for key in keys.tolist()]
-    for key in bare:
-        if key not in scores:
-            raise InputError(f"{path} has no row for photo '{key}': score the same photos with `efface quality`")
-    return np.array([scores[key] for key in bare])
+    find = among(scores)
+    spelt = [find(key) or find(key.split(":", 1)[-1]) for key in keys.tolist()]
+    for key, one in zip(keys.tolist(), spelt, strict=True):
+        if one is None:
+            bare = key.split(":", 1)[-1]
+            raise InputError(f"{path} has no row for photo '{bare}': score the same photos with `efface quality`")
+    return np.array([scores[one] for one in spelt if one is not None])
 
 
 def sampled(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
@@ -236,11 +240,7 @@ def skewed(names: Array, groups: Array, forget: Forget, seed: int) -> Array:
 
 def listed(path: Path, names: Array, aliases: Mapping[str, str]) -> Array:
     """The people a text file names, one a line, each once."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"forget.file {path} cannot be read: {error}") from None
-    wanted = [line for line in lines if line]
+    wanted = [name for line in read_lines(path, "forget.file") if (name := normal(line))]
     if not wanted:
         raise InputError(f"forget.file {path} names nobody: expected one person a line")
     known = set(names.tolist())

@@ -14,6 +14,7 @@ import numpy as np
 from efface.data.faces import EYES
 from efface.datasets.card import Card
 from efface.errors import InputError
+from efface.files import read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def read(path: Path) -> pd.DataFrame:
 
 def read_eyes(file: Path) -> tuple[float, float, float, float]:
     """The four coordinates of one `.eye` file, in the order of `EYES`, in pixels of the photo beside it."""
-    lines = [line.split() for line in file.read_text(encoding="latin-1").splitlines() if line.strip()]
+    lines = [line.split() for line in read_lines(file, ".eye file", otherwise="latin-1")]
     if not lines or lines[0] != HEADER:
         start = " ".join(lines[0])[:40] if lines else ""
         raise InputError(f"{file} starts with '{start}': an .eye file starts with the line '{' '.join(HEADER)}'")

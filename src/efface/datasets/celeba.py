@@ -14,7 +14,8 @@ import numpy as np
 
 from efface.data.faces import EYES
 from efface.datasets.card import Card
-from efface.errors import InputError
+from efface.errors import InputError, refusing
+from efface.files import read_lines, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,14 +52,15 @@ def read_celeba(path: Path) -> pd.DataFrame:
     table = labelled(path, "identity_CelebA.txt", "list_attr_celeba.txt", [path / "img_align_celeba"], CELEBA)
     partition, landmarks = path / "list_eval_partition.txt", path / "list_landmarks_align_celeba.txt"
     if partition.is_file():
-        part = {words[0]: words[1] for words in lines_of(partition)}
+        part = {words[0]: words[1] for words in lines_of(partition) if len(words) == 2}
         table["part"] = [PARTS.get(part.get(f"{key}.jpg", ""), "") for key in table["key"]]
     if landmarks.is_file():
         points = {words[0]: words[1:5] for words in lines_of(landmarks) if len(words) == 11}
         nowhere = ["nan"] * 4
-        right_x, right_y, left_x, left_y = np.array(
-            [points.get(f"{key}.jpg", nowhere) for key in table["key"]], np.float64
-        ).T
+        with refusing(f"{landmarks} gives a point that is no number"):
+            right_x, right_y, left_x, left_y = np.array(
+                [points.get(f"{key}.jpg", nowhere) for key in table["key"]], np.float64
+            ).T
         table = table.assign(**dict(zip(EYES, (left_x, left_y, right_x, right_y), strict=True)))
     return table
 
@@ -92,7 +94,11 @@ def labelled(path: Path, identities: str, attributes: str, folders: list[Path], 
     folder = next((one for one in folders if one.is_dir()), None)
     if folder is None:
         raise InputError(f"{path} holds no folder {folders[0].relative_to(path)}: expected {card.layout}")
-    person = {words[0]: words[1] for words in lines_of(path / identities) if len(words) == 2 and words[1].isdigit()}
+    person = {
+        words[0]: words[1]
+        for words in lines_of(path / identities)
+        if len(words) == 2 and whole_number(words[1]) is not None
+    }
     names, values = read_attributes(path / attributes)
     present = {file.name for file in folder.iterdir()}
     rows = [name for name in values if name in present and name in person]
@@ -122,6 +128,8 @@ def read_attributes(file: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     if len(lines) < start + 2:
         raise InputError(f"{file} holds no photo: expected a count, the attributes' names, then a line per photo")
     names, values = lines[start], {}
+    if len({*names, "key", "path", "person"}) < len(names) + 3:
+        raise InputError(f"{file} names an attribute twice, or calls one key, path or person")
     for words in lines[start + 1 :]:
         if len(words) != len(names) + 1 or not set(words[1:]) <= {"-1", "0", "1"}:
             raise InputError(
@@ -133,4 +141,4 @@ def read_attributes(file: Path) -> tuple[list[str], dict[str, np.ndarray]]:
 
 def lines_of(file: Path) -> list[list[str]]:
     """The words of each line that has any."""
-    return [words for line in file.read_text(encoding="utf-8-sig").splitlines() if (words := line.split())]
+    return [line.split() for line in read_lines(file, "list")]

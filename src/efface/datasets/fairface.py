@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.datasets.card import Card
-from efface.datasets.folder import read_table
+from efface.datasets.folder import key_below, read_table
 from efface.errors import InputError
+from efface.files import whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +50,9 @@ def read(path: Path) -> pd.DataFrame:
 
 def read_age(text: str) -> str:
     """The age band that was meant, of `AGES`, also where a spreadsheet took it for a date."""
-    words = re.findall(r"\d+|[a-z]+", text.lower())
-    numbers = sorted(int(word) if word.isdigit() else _MONTHS[word[:3]] for word in words if _is_number(word))
-    age = _NUMBERS.get(tuple(numbers))
+    words = re.findall(r"[0-9]+|[a-z]+", text.lower())
+    numbers = [_MONTHS.get(word[:3], whole_number(word)) for word in words]
+    age = _NUMBERS.get(tuple(sorted(number for number in numbers if number is not None)))
     if age is None:
         raise InputError(f"age '{text}' is none of {', '.join(AGES)}")
     return age
@@ -63,7 +64,7 @@ def _part(path: Path, part: str, file: Path) -> pd.DataFrame:
 
     labels = read_table(file, ["file", "age", "gender", "race"])
     names = ["/".join(Path(name.replace("\\", "/")).parts[-2:]) for name in labels["file"]]
-    keys = [Path(name).with_suffix("").as_posix() for name in names]
+    keys = [key_below(name, file) for name in names]
     ages = {text: read_age(text) for text in labels["age"].unique()}
     table = pd.DataFrame(
         {
@@ -79,8 +80,3 @@ def _part(path: Path, part: str, file: Path) -> pd.DataFrame:
     if "service_test" in labels:
         table["service_test"] = labels["service_test"].str.strip().str.lower() == "true"
     return table
-
-
-def _is_number(word: str) -> bool:
-    """Whether a word counts, in digits or as a month; `more`, `than`, `years` do not."""
-    return word.isdigit() or word[:3] in _MONTHS

@@ -7,12 +7,17 @@ and whatever else is known: `group`, `label`, the eye centres `left_x, left_y, r
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from efface.data.faces import EYES
+from efface.data.photos import SUFFIXES, files_below, is_hidden, left_out_line
 from efface.datasets.card import Card
-from efface.errors import InputError
+from efface.errors import InputError, refusing
+from efface.files import read_bytes, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +32,6 @@ CARD = Card(
 )
 
 MANIFESTS = ["manifest.csv", "labels.csv", "manifest.parquet", "labels.parquet"]
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -46,12 +50,11 @@ def read_manifest(file: Path) -> pd.DataFrame:
     """The rows of a manifest; words stay words (`007`, `NA`), eye centres become numbers, other columns are kept."""
     table = read_table(file, ["path", "person"])
     paths = table["path"].astype(str).str.replace("\\", "/", regex=False)
-    stems = paths.map(lambda name: Path(name).with_suffix("").as_posix())
-    keys = table["key"] if "key" in table else stems.where(~stems.duplicated(keep=False), paths)
+    keys = table["key"] if "key" in table else keys_of(paths)
     table = table.assign(
         key=keys.astype(str),
         path=[str((file.parent / name).absolute()) for name in paths],
-        person=table["person"].astype(str),
+        person=_people(table["person"]),
     )
     for column in EYES:
         if column in table:
@@ -64,37 +67,43 @@ def read_people(path: Path) -> pd.DataFrame:
     """The photos of a tree `person/photo.jpg`, in order of their names; hidden files are left out."""
     import pandas as pd
 
-    files = sorted(
+    below, _ = files_below(path)
+    files = [
         file
-        for file in path.glob("*/*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.parent.name.startswith(".")
-    )
+        for file in below
+        if file.suffix.lower() in SUFFIXES and len(file.relative_to(path).parts) == 2 and not is_hidden(file, path)
+    ]
     if not files:
-        raise InputError(f"{path} holds no photos: expected {CARD.layout}")
+        found = left_out_line({file.relative_to(path).as_posix(): "" for file in below})
+        raise InputError(f"{path} holds no photos: expected {CARD.layout}{'; ' + found if found else ''}")
     names = pd.Series([file.relative_to(path).as_posix() for file in files])
-    stems = pd.Series([file.relative_to(path).with_suffix("").as_posix() for file in files])
     return pd.DataFrame(
         {
-            "key": stems.where(~stems.duplicated(keep=False), names),
+            "key": keys_of(names),
             "path": [str(file.absolute()) for file in files],
             "person": [file.parent.name for file in files],
         }
     )
 
 
+def keys_of(names: pd.Series[str]) -> pd.Series[str]:
+    """A key for each photo's path: without its suffix, or with it where two would be called the same."""
+    stems = names.map(lambda name: key_below(name, None))
+    return stems.where(~(stems.duplicated(keep=False) | stems.isin(names)), names)
+
+
+def key_below(name: str, where: Path | None) -> str:
+    """A photo's path without its ending. Raises InputError for what names no file and, where a path was listed by a
+    dataset's own file (`where`), for one that leads out of the dataset."""
+    path = Path(name)
+    if not path.name or (where is not None and (path.is_absolute() or ".." in path.parts)):
+        raise InputError(f"{where or 'the table'} names the photo '{name}': expected a path in the dataset's folder")
+    return path.with_suffix("").as_posix()
+
+
 def read_table(file: Path, needed: list[str]) -> pd.DataFrame:
     """A CSV (every column as text, nothing read as missing) or Parquet file that has at least the `needed` columns."""
-    import pandas as pd
-
-    try:
-        if file.suffix.lower() == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except ImportError:
-        raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's own parser errors are ValueErrors
-        raise InputError(f"{file} cannot be read as a table: {' '.join(str(error).split())}") from None
+    table = read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file, "table")
     missing = [column for column in needed if column not in table]
     if missing:
         raise InputError(
@@ -103,6 +112,31 @@ def read_table(file: Path, needed: list[str]) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"{file} has no rows: expected a row per photo")
     return table
+
+
+def read_parquet(file: Path) -> pd.DataFrame:
+    """A Parquet file."""
+    import pandas as pd
+
+    data = read_bytes(file, "table")
+    with refusing(f"{file} cannot be read as a table"):
+        try:
+            table = pd.read_parquet(io.BytesIO(data))
+        except ImportError:
+            raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
+        table = table.reset_index(drop=table.index.name is None).rename(columns=str)
+        for name, column in table.astype(object).items():  # what is no text is found out when it is taken as such
+            if any(isinstance(cell, (bytes, list, tuple, dict, np.ndarray)) for cell in column):
+                raise InputError(f"{file}: the column '{name}' holds more than words and numbers")
+        return table
+
+
+def _people(column: pd.Series[Any]) -> pd.Series[str]:
+    """Names, "" where nothing stands; numbers of people that a file keeps as fractions (because one is missing) are
+    whole."""
+    if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype(str).where(column.notna(), "")
 
 
 def _numbers(table: pd.DataFrame, column: str, file: Path) -> pd.Series[float]:

@@ -8,15 +8,17 @@ folders (`0000045/001.jpg`) the same sets are read by `folder`.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from efface.data.recordio import first_labels, read_record
 from efface.datasets.card import Card
-from efface.datasets.recordio import first_labels, read_record
-from efface.errors import InputError
+from efface.errors import InputError, refusing
+from efface.files import read_text, whole_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +45,7 @@ def read(path: Path) -> pd.DataFrame:
     keys, offsets = read_index(path / "train.idx", record.stat().st_size)
     images = pictures(record, keys, offsets)
     labels = first_labels(record, offsets[images])
-    if (labels < 0).any() or (labels != np.floor(labels)).any() or not len(labels):
+    if not (len(labels) and ((labels >= 0) & (labels < 2**31) & (labels == np.floor(labels))).all()):
         raise InputError(f"{record} has labels that are no numbers of people: expected whole numbers from 0 on")
     if len(np.unique(labels)) > announced:
         raise InputError(
@@ -61,30 +63,23 @@ def read(path: Path) -> pd.DataFrame:
 
 def people_announced(file: Path) -> int:
     """The number of people in `property`, a line like `10572,112,112`."""
-    try:
-        people, height, width = (int(word) for word in file.read_text(encoding="ascii").strip().split(","))
-    except (ValueError, UnicodeDecodeError):
-        raise InputError(f"{file} is not a line like '10572,112,112': people, height, width") from None
-    if min(people, height, width) < 1:
-        raise InputError(f"{file} says {people},{height},{width}: expected numbers above 0")
-    return people
+    words = read_text(file, "property").strip().strip(",").split(",")
+    numbers = [number for word in words if (number := whole_number(word.strip()))]
+    if len(words) != 3 or len(numbers) != 3:
+        raise InputError(f"{file} is not a line like '10572,112,112': people, height, width, each above 0")
+    return numbers[0]
 
 
 def read_index(file: Path, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Keys and offsets of an `.idx`, sorted by key; `size` is that of the record file in bytes."""
     import pandas as pd
 
-    try:
-        table = pd.read_csv(file, sep="\t", header=None, names=["key", "offset"], dtype=np.int64)
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(
-            f"{file} is cut off or no index ({reason}): expected a line 'key<tab>offset' per record"
-        ) from None
-    if table.empty:
+    text = read_text(file, "index")
+    if not text.strip():
         raise InputError(f"{file} is empty: expected a line 'key<tab>offset' per record")
-    table = table.sort_values("key")
-    keys, offsets = table["key"].to_numpy(), table["offset"].to_numpy()
+    with refusing(f"{file} is cut off or no index: expected a line 'key<tab>offset' per record"):
+        table = pd.read_csv(io.StringIO(text), sep="\t", header=None, dtype=np.int64)
+        keys, offsets = table.set_axis(["key", "offset"], axis=1).sort_values("key").to_numpy().T
     if len(np.unique(keys)) < len(keys):
         raise InputError(f"{file} names a record twice: it is damaged, fetch it again")
     if offsets.min() < 0 or offsets.max() >= size:
@@ -102,11 +97,11 @@ def pictures(record: Path, keys: NDArray[np.int64], offsets: NDArray[np.int64]) 
     start = read_record(record, int(offsets[0]))
     if start.payload:
         return np.ones(len(keys), bool)
-    first_person = int(start.labels[0])
+    first_person = start.labels[0]
     named = (keys > 0) & (keys < first_person)
     if named.sum() != first_person - 1:
         raise InputError(
             f"the index of {record} has {int(named.sum())} photos but record 0 announces "
-            f"{first_person - 1}: the .idx is cut off, fetch it again"
+            f"{first_person - 1:g}: the .idx is cut off, fetch it again"
         )
     return named

@@ -7,13 +7,18 @@ offered by the authors at http://vis-www.cs.umass.edu/lfw/.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from efface.data.faces import EYES
+from efface.data.names import normal
+from efface.data.photos import Unusable, size_of
 from efface.datasets.card import Card
 from efface.datasets.folder import read_people, read_table
 from efface.errors import InputError
+from efface.files import read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +40,9 @@ def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
     """A row per photo; a person is a folder.
 
     Eye centres come from `landmarks_250px.csv`, in the tree or beside it, and only for photos of 250x250 pixels (the
-    header of the first photo is read to tell). The file names eyes by the subject, so nothing is swapped; a photo it
-    does not name gets NaN. attributes: `lfw_attributes.txt` of Kumar et al. (ICCV 2009), whose scores become columns of
-    1 and 0, a person's mean score above zero or not; a person it does not name is "unknown".
+    header of the first photo that can be read tells). The file names eyes by the subject, so nothing is swapped; a
+    photo it does not name gets NaN. attributes: `lfw_attributes.txt` of Kumar et al. (ICCV 2009), whose scores become
+    columns of 1 and 0, a person's mean score above zero or not; a person it does not name is "unknown".
     """
     if not path.is_dir():
         raise InputError(f"{path} is not a folder: expected {CARD.layout}")
@@ -49,7 +54,7 @@ def read(path: Path, *, attributes: Path | None = None) -> pd.DataFrame:
     if attributes is not None:
         table = _with_attributes(table, attributes)
     for file in (tree / LANDMARKS, tree.parent / LANDMARKS):
-        if file.is_file() and _size(table["path"].iloc[0]) == (250, 250):
+        if file.is_file() and _are_as_published(table["path"]):
             return _with_eyes(table, file)
     return table
 
@@ -58,10 +63,7 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     """The photos with what classifiers said of their people: predictions of 2009, not anybody's own word."""
     import pandas as pd
 
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"data.attributes {file} cannot be read: {error}") from None
+    lines = [line.rstrip() for line in read_lines(file, "data.attributes")]
     head = next((line for line in lines if line.startswith("#") and "\tperson\timagenum\t" in line), None)
     if head is None:
         raise InputError(
@@ -69,16 +71,27 @@ def _with_attributes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
             "expected lfw_attributes.txt, its words separated by tabs"
         )
     names = [name.strip().replace(" ", "_") for name in head.split("\t")[3:]]
-    rows = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    if len({*names, *table.columns}) < len(names) + len(table.columns):
+        raise InputError(f"data.attributes {file} names an attribute twice, or calls one {', '.join(table.columns)}")
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
     for row in rows:
         if len(row) != len(names) + 2:
             raise InputError(
                 f"data.attributes {file}: the line of '{row[0]}' has {len(row) - 2} scores: expected {len(names)}"
             )
     scores = pd.DataFrame([row[2:] for row in rows], columns=names).apply(pd.to_numeric, errors="coerce")
-    of = scores.groupby([row[0].replace(" ", "_") for row in rows]).mean()
-    known = of.gt(0).astype(int).astype(str).reindex(table["person"]).fillna("unknown").reset_index(drop=True)
+    of = scores.groupby([normal(row[0]).replace(" ", "_") for row in rows]).mean()
+    people = table["person"].map(normal)
+    known = of.gt(0).astype(int).astype(str).reindex(people).fillna("unknown").reset_index(drop=True)
     return table.reset_index(drop=True).join(known)
+
+
+def _are_as_published(paths: Iterable[str]) -> bool:
+    """Whether the first photo that can be read has 250x250 pixels."""
+    for path in paths:
+        with suppress(Unusable):
+            return size_of(Path(path)) == (250, 250)
+    return False
 
 
 def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -87,20 +100,11 @@ def _with_eyes(table: pd.DataFrame, file: Path) -> pd.DataFrame:
 
     points = read_table(file, ["path", *(f"{side}_eye_{axis}" for side in ("left", "right") for axis in "xy")])
     points = points.set_index(points["path"].str.rsplit(".", n=1).str[0])
+    if points.index.has_duplicates:
+        raise InputError(f"{file} names '{points.index[points.index.duplicated()][0]}' twice: which is meant?")
     eyes = (
         points[[f"{name[:-2]}_eye_{name[-1]}" for name in EYES]]
         .apply(pd.to_numeric, errors="coerce")
         .reindex(table["key"])
     )
     return table.assign(**{name: eyes.iloc[:, column].to_numpy() for column, name in enumerate(EYES)})
-
-
-def _size(path: str) -> tuple[int, int]:
-    """(width, height) by the header of an image file."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise InputError(f"{path} is not an image that can be read: {error}") from None

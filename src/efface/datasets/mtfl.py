@@ -14,7 +14,9 @@ import numpy as np
 
 from efface.data.faces import EYES
 from efface.datasets.card import Card
+from efface.datasets.folder import key_below
 from efface.errors import InputError
+from efface.files import read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,11 +71,15 @@ def read_lists(path: Path, parts: dict[str, str], count: int, card: Card) -> tup
     found = {part: path / name for part, name in parts.items() if (path / name).is_file()}
     if not found:
         raise InputError(f"{path} holds none of {', '.join(parts.values())}: expected {card.layout}")
-    rows = [(part, *_row(line, count, file)) for part, file in found.items() for line in _lines(file)]
+    rows = [
+        (part, *_row(line, count, file))
+        for part, file in found.items()
+        for line in read_lines(file, "list", otherwise="latin-1")
+    ]
     if not rows:
         raise InputError(f"{' and '.join(map(str, found.values()))} name no photo: expected a line per photo")
     names = [name for _, name, _ in rows]
-    keys = [Path(name).with_suffix("").as_posix() for name in names]
+    keys = [key_below(name, path) for name in names]
     table = pd.DataFrame(
         {
             "key": keys,
@@ -83,11 +89,6 @@ def read_lists(path: Path, parts: dict[str, str], count: int, card: Card) -> tup
         }
     )
     return table, np.array([numbers for _, _, numbers in rows])
-
-
-def _lines(file: Path) -> list[str]:
-    """The lines of a list that say something."""
-    return [line for line in file.read_text(encoding="latin-1").splitlines() if line.strip()]
 
 
 def _row(line: str, count: int, file: Path) -> tuple[str, list[float]]:

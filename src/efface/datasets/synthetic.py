@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_uppercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from pydantic import Field
 
 from efface.data.faces import Array, FaceTable
 from efface.datasets.card import Card
@@ -20,6 +21,8 @@ from efface.datasets.drawing.pose import in_picture, pose_of
 from efface.datasets.drawing.render import Sittings, rendered
 from efface.datasets.drawing.traits import Circumstance
 from efface.errors import InputError
+from efface.memory import check_memory
+from efface.settings import Count, Positive, Seed, Share, Strength
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,18 +36,21 @@ CARD = Card(
     about="People of fixed looks in groups whose means differ by a chosen distance; exact eye centres.",
 )
 
+Side = Annotated[Count, Field(ge=16, le=4096)]
+"""Pixels."""
+
 
 def synthetic(
     *,
-    people: int = 600,
-    photos_per_person: int = 4,
-    size: tuple[int, int] = (64, 64),
+    people: Count = 600,
+    photos_per_person: Count = 4,
+    size: tuple[Side, Side] = (64, 64),
     colour: bool = False,
     groups: Sequence[str] = ("A", "B"),
-    shares: Sequence[float] | None = None,
-    distance: float = 1.0,
-    quality: float = 1.0,
-    seed: int = 0,
+    shares: Sequence[Positive] | None = None,
+    distance: Strength = 1.0,
+    quality: Share = 1.0,
+    seed: Seed = 0,
 ) -> FaceTable:
     """Photos of invented people, `photos_per_person` of each, in pictures of `size` (width, height) pixels.
 
@@ -69,6 +75,8 @@ def synthetic(
     if seed < 0:
         raise InputError(f"seed is {seed}: give 0 or more")
 
+    channels = 3 if colour else 1
+    check_memory(people * photos_per_person * (channels * size[0] * size[1] + 2000), f"drawing {people:,} people")
     of_people, of_photos, of_noise = np.random.default_rng(seed).spawn(3)
     actors = cast(people, groups, dealing, distance, of_people)
     owner = np.repeat(np.arange(people), photos_per_person)

@@ -20,7 +20,7 @@ from efface.experiment.knowledge import array_digest, knowledge, relearned
 from efface.experiment.search import read_search
 from efface.experiment.signatures import PREDICTING, code_of_packages, signature_of
 from efface.experiment.store import Stage
-from efface.files import save_columns, write_text
+from efface.files import save_columns, write_csv
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.confusion import interclass_confusion
@@ -156,7 +156,7 @@ def write_group_tables(arm: Arm, scored: Mapping[Stage, Scored], out: Path) -> N
     path.parent.mkdir(exist_ok=True)
     table = pd.concat(tables, ignore_index=True)
     ends = ["model", "seed", "group", "trait", "people", "photos", "small"]
-    write_text(path, table[[*ends, *(name for name in table if name not in ends)]].to_csv(index=False))
+    write_csv(path, table[[*ends, *(name for name in table if name not in ends)]])
 
 
 def questions(arm: Arm) -> str:

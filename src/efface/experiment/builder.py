@@ -18,11 +18,12 @@ from efface.experiment.resolve import ResolvedMethod, ResolvedPlan, searching
 from efface.experiment.search import search
 from efface.experiment.signatures import ASSESSING, TRAINING, code_of, code_of_packages
 from efface.experiment.store import ModelStore, Network, Stage, digest
-from efface.models.load import is_backbone, load_weights, read_weights, start_from
-from efface.models.recogniser import Recogniser, function_named
+from efface.models.load import lacks_head, load_weights, start_from
+from efface.models.recogniser import Recogniser
 from efface.results import Environment
 from efface.training.reweight import reweighted
 from efface.training.train import place_head, train
+from efface.user_code import function_named
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ModelBuilder:
 
         def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
             model = load_weights(self.store.fresh(network), file)
-            if isinstance(model, Recogniser) and is_backbone(read_weights(file)[0]):
+            if isinstance(model, Recogniser) and lacks_head(model, file):
                 place_head(model, everyone, loader)
             return model
 

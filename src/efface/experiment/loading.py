@@ -14,8 +14,9 @@ import numpy as np
 from efface.data.duplicates import aliases, pictures, renamed
 from efface.data.faces import Faces, FaceTable, Images, joined
 from efface.data.groups import column, grouped, having
-from efface.datasets import GENERATORS, READERS
+from efface.datasets import GENERATORS, READERS, read_photos
 from efface.errors import InputError, nearest
+from efface.files import read_text
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import open_packed, read_manifest
 from efface.preparation.prepare import prepare
@@ -26,7 +27,7 @@ from efface.tasks import Task
 if TYPE_CHECKING:
     import pandas as pd
 
-PASSED_BY_CODE = ("card", "progress")
+PASSED_BY_CODE = ("card", "progress", "renew")
 """Parameters of `prepare` that are no settings of a plan."""
 
 
@@ -63,7 +64,7 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
             [
                 signature,
                 source.model_dump(mode="json", exclude={"path", "prepare"}),
-                source.group_file.read_text(encoding="utf-8") if source.group_file else "",
+                read_text(source.group_file, "data.group_file") if source.group_file else "",
             ]
         )
     if len({source.also_by for source in sources}) > 1:
@@ -143,17 +144,17 @@ def load_source(source: Source, folder: Path, progress: Progress) -> tuple[FaceT
 
 
 def prepared(source: Source, folder: Path, progress: Progress) -> tuple[FaceTable, str]:
-    """Photos of a dataset, packed below `folder` under a name that follows from all settings."""
+    """Photos of a dataset, packed below `folder` under a name that follows from all settings; made again where what is
+    there is damaged, or of photos that were replaced since."""
     reader = READERS[source.name]
     assert source.path is not None
-    photos = selected(
-        reader.read(source.path, **validated(reader.read, source.settings, f"data '{source.name}'")), source
-    )
+    given = validated(reader.read, source.settings, f"data '{source.name}'")
+    photos = selected(read_photos(reader, source.path, **given), source)
     settings = validated(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
     asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
     packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-    prepare(photos, packed, card=reader.card, progress=progress.track, **settings)
-    return open_packed(packed), packed_digest(packed)
+    progress.say(str(prepare(photos, packed, card=reader.card, progress=progress.track, renew=True, **settings)))
+    return open_packed(packed, verify=False), packed_digest(packed)
 
 
 def packed_digest(packed: Path) -> str:

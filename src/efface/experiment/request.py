@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from efface.data.faces import Faces
+from efface.data.names import spelling_warning
 from efface.datasets import GENERATORS, READERS
 from efface.evaluation.pseudonyms import pseudonym
 from efface.experiment.arm import Arm
-from efface.files import replacing
+from efface.files import inert_cells, replacing
 from efface.measures.fairness import main_group
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import read_manifest
@@ -42,7 +44,7 @@ def describe(arm: Arm) -> Request:
         classes=list(arm.names),
         round=plan.forget.round,
         skew=plan.forget.skew if isinstance(plan.forget.skew, float) else None,
-        warnings=[*warnings_of(plan, arm.resolved.task), *arm.duplicates],
+        warnings=[*warnings_of(plan, arm.resolved.task), *doubtful_names(parts), *arm.duplicates],
         pairs={one.name: len(one) for one in arm.sets},
         pairs_left_out={one.name: one.left_out for one in arm.sets},
         sources=[source_card(source) for source in plan.data],
@@ -87,11 +89,17 @@ def warnings_of(plan: Plan, task: Task) -> list[str]:
     return said
 
 
+def doubtful_names(parts: Sequence[tuple[str, Faces]]) -> list[str]:
+    """What is to be asked about the names of people, if anything."""
+    said = spelling_warning({name for _, faces in parts for name in faces.identities.tolist()})
+    return [f"{said} Whoever is meant, only photos under the name that was asked for are forgotten."] if said else []
+
+
 def source_card(source: Source) -> dict[str, str]:
     """Whose faces these are and under which terms."""
     if source.path is not None and source.name == "packed":
         manifest = read_manifest(source.path)
-        return {field: str(manifest[field]) for field in ("name", "title", "licence", "home")}
+        return {field: str(manifest.get(field, "")) for field in ("name", "title", "licence", "home")}
     card = (GENERATORS.get(source.name) or READERS[source.name]).card
     return {"name": card.name, "title": card.title, "licence": card.licence, "home": card.home}
 
@@ -127,4 +135,4 @@ def write_pseudonyms(arms: Sequence[Arm], out: Path, key: bytes) -> None:
     table = pd.DataFrame({"pseudonym": [pseudonym(name, key) for name in people], "person": people})
     with replacing(out / "pseudonyms.csv") as part:
         part.touch(mode=0o600)
-        table.to_csv(part, index=False)
+        inert_cells(table).to_csv(part, index=False)

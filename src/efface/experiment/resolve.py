@@ -11,18 +11,19 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from efface.data.names import normal
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
 from efface.experiment.measurable import check_thresholds
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models import MODELS
-from efface.models.recogniser import function_named
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
 from efface.settings import validated
 from efface.tasks import Task, task_named
 from efface.training.train import train
+from efface.user_code import function_named
 
 Thing = TypeVar("Thing")
 
@@ -94,6 +95,9 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         raise InputError(f"{where}: verify is for tasks that answer with embeddings, not '{plan.task}': leave it out")
     if plan.forget.confuse and task.labels != "one":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
+    if plan.forget.group is not None:  # groups are under one spelling everywhere
+        forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
+        plan = plan.model_copy(update={"forget": forget})
     check_thresholds(plan, task, where)
     measure_settings = validated(task.more, plan.measures, f"{where}: measures")
     return ResolvedPlan(

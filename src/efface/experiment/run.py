@@ -25,7 +25,7 @@ from efface.files import write_text
 from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
 from efface.results import Results, Thresholds, read_results, sealed, write_results
-from efface.training.environment import deterministic_torch, device_named, environment
+from efface.training.environment import check_threads, deterministic_torch, device_named, environment
 
 
 def run(
@@ -46,6 +46,7 @@ def run(
     resolved = {name: resolve(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
     for plan in plans.values():
         check_paths(plan)
+    check_threads(threads)
     here = device_named(device)
     with exclusive_folder(out), deterministic_torch(here, threads):
         machine = environment(here, threads)

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Splits
-from efface.errors import InputError
+from efface.errors import InputError, refusing
 from efface.evaluation.evaluate import score_faces
 from efface.evaluation.predict import predict
 from efface.experiment.store import seal
-from efface.files import write_text
+from efface.files import read_json, write_text
 from efface.measure_key import ALL
 from efface.measures.attacks import auc, membership_scores_of
 from efface.measures.bootstrap import Bootstrap
@@ -157,4 +158,7 @@ def best_of(found: Sequence[Candidate]) -> int:
 
 def read_search(record: Path) -> list[Candidate]:
     """What `search` wrote; nothing where nothing was searched."""
-    return [Candidate(**one) for one in json.loads(record.read_text(encoding="utf-8"))] if record.exists() else []
+    if not record.exists():
+        return []
+    with refusing(f"{record} is no record of a search"):
+        return TypeAdapter(list[Candidate]).validate_python(read_json(record, "record of a search"))

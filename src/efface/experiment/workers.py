@@ -22,6 +22,7 @@ from typing import IO, Any
 
 import torch
 
+import efface
 from efface.experiment.arm import Arm, set_up
 from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages, way_of
@@ -81,7 +82,7 @@ def in_processes(
         "plan": plan,
         "out": str(out),
         "device": str(device),
-        "path": sys.path,
+        "path": importable(),
         "machine": machine.model_dump(mode="json"),
         "of": machine.threads,
     }
@@ -89,6 +90,23 @@ def in_processes(
     with workers([order | {"share": share} for share in range(machine.threads)]) as running:
         for _ in progress.track(as_completed(wanted, arm, running), len(wanted), "shadow models"):
             pass
+
+
+START = """
+import json, sys
+order = json.loads(sys.stdin.readline())
+sys.path[:] = order["path"]
+from efface.experiment.workers import work
+work(order)
+"""
+"""What each process runs; -P keeps the working folder, which Python would look into first, off its path."""
+
+
+def importable() -> list[str]:
+    """Where modules are looked for, without the working folder but for this package, should it lie there."""
+    ours, here = str(Path(efface.__file__).parents[1]), Path.cwd().resolve()
+    places = [place for place in sys.path if place and Path(place).resolve() != here]
+    return places if ours in places else [*places, ours]
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ def workers(orders: Sequence[Mapping[str, Any]]) -> Iterator[list[Worker]]:
         for order in orders:
             said = stack.enter_context(tempfile.TemporaryFile("w+"))
             process = subprocess.Popen(
-                [sys.executable, "-c", "from efface.experiment.workers import work; work()"],
+                [sys.executable, "-P", "-c", START],
                 text=True,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -151,12 +169,10 @@ def as_completed(
         time.sleep(0.1)
 
 
-def work() -> None:
-    """What each process does: read its order from standard input, set the arm up, make its share; end at once when
-    whoever gave the order is gone, since the next run would make the same files."""
-    order = json.loads(sys.stdin.readline())
+def work(order: Mapping[str, Any]) -> None:
+    """What each process does: set the arm up, make its share; end at once when whoever gave the order is gone, since
+    the next run would make the same files."""
     threading.Thread(target=exit_with_parent, daemon=True).start()
-    sys.path[:] = order["path"]
     device, machine = torch.device(order["device"]), Environment.model_validate(order["machine"])
     resolved = resolve(parse_plan(order["plan"], "plan"), "plan")
     with deterministic_torch(device, 1):

@@ -13,6 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from efface.settings import Count
+
 
 class EyeNet(nn.Module):
     """Images (b, c, h, w) to eye centres (b, 2, 2): subject's left eye first, x before y, in pixels.
@@ -48,8 +50,8 @@ def eyenet(
     shape: tuple[int, int, int],
     _classes: int = 0,
     *,
-    widths: tuple[int, int, int] = (32, 64, 128),
-    hidden: int = 256,
+    widths: tuple[Count, Count, Count] = (32, 64, 128),
+    hidden: Count = 256,
 ) -> EyeNet:
     """Eye centres in pixels from grey or colour faces of any size from 8x8 up."""
     return EyeNet(shape[0], widths, hidden)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +12,7 @@ from efface.models.heads import Head, HeadName, make_head
 from efface.models.iresnet import IResNet
 from efface.models.mobilefacenet import MobileFaceNet
 from efface.settings import Count, Positive, Share, Strength
+from efface.user_code import function_named
 
 
 class Recogniser(nn.Module):
@@ -112,17 +110,3 @@ def untrained_answer(backbone: nn.Module, shape: tuple[int, int, int]) -> object
 def first_line(error: Exception) -> str:
     """The first line of what an error says, or its kind."""
     return next(iter(str(error).splitlines()), type(error).__name__)
-
-
-def function_named(factory: str, where: str = "model.factory") -> Callable[..., Any]:
-    """The function that "module:function" names; InputError where there is none."""
-    module, _, name = factory.partition(":")
-    try:
-        function: Callable[..., Any] = getattr(import_module(module), name)
-        inspect.getsource(import_module(module))  # what a run is signed with
-    except (ImportError, AttributeError, ValueError, TypeError, OSError) as error:
-        raise InputError(
-            f"{where} '{factory}' cannot be used: {error}; expected \"module:function\" that can be "
-            "imported from where you stand"
-        ) from None
-    return function

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from efface.errors import InputError
-from efface.plan.tables import Plan
+from efface.errors import InputError, refusing
+from efface.files import read_text
+from efface.plan.tables import LONGEST_NAME, MOST, Plan
 from efface.settings import first_complaint
 
 LOG = logging.getLogger("efface")
@@ -23,23 +24,31 @@ def read_plan(path: Path) -> dict[str, Plan]:
 
     Raises InputError for a missing file, broken TOML, an unknown key or a value of the wrong kind.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"plan {path} does not exist") from None
-    except (IsADirectoryError, UnicodeDecodeError):
-        raise InputError(f"plan {path} is not a text file: expected a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"plan {path} is not valid TOML: {error}") from None
+    text = read_text(path, "plan")
+    with refusing(f"plan {path} is not valid TOML"):
+        raw = tomllib.loads(text)
     arms = raw.pop("arms", {})
     if not isinstance(arms, dict) or not all(isinstance(arm, dict) for arm in arms.values()):
         raise InputError(f'plan {path}: arms must be tables, each laid over the plan: [arms."a name"]')
+    for name in arms:
+        if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+            raise InputError(f"plan {path}: arm '{name[:80]}': a name has 1 to {LONGEST_NAME} printable characters")
+    if len(arms) > MOST:
+        raise InputError(f"plan {path} has {len(arms):,} arms: expected at most {MOST:,}")
     plans = {
         name: parse_plan(overlaid(raw, arm), f"plan {path}" + (f", arm '{name}'" if name else ""))
         for name, arm in (arms or {"": {}}).items()
     }
+    if (count := sum(arms_of(plan) for plan in plans.values())) > MOST:
+        raise InputError(f"plan {path} asks for {count:,} arms, skews and rounds counted: expected at most {MOST:,}")
     skewed = {title: one for name, plan in plans.items() for title, one in at_each_skew(name, plan).items()}
     return {title: one for name, plan in skewed.items() for title, one in in_rounds(name, plan).items()}
+
+
+def arms_of(plan: Plan) -> int:
+    """How many arms a plan becomes."""
+    skews = len(plan.forget.skew) if isinstance(plan.forget.skew, tuple) else 1
+    return skews * (plan.forget.rounds if plan.forget.round is None else 1)
 
 
 def at_each_skew(name: str, plan: Plan) -> dict[str, Plan]:

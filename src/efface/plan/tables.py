@@ -1,15 +1,41 @@
-"""What to run: the tables of a plan, validated without importing torch. `planfile.py` reads them from a file."""
+"""What to run: the tables of a plan, validated without importing torch. `file.py` reads them from a file."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from efface.errors import nearest
 from efface.measure_key import MeasureKey
 from efface.results import RESERVED
+from efface.settings import Count, Number, Real, Seed, Share, Strength, Truth
+
+MOST = 1000
+"""Arms of a plan (rounds and skews counted), seeds, and candidates of a search, at most."""
+MOST_SHADOWS = 10_000
+LONGEST_NAME = 100
+
+
+def _nameable(name: str) -> str:
+    """A name that can stand in a table and in the name of a file."""
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"a name has 1 to {LONGEST_NAME} printable characters")
+    return name
+
+
+def _findable(path: Path) -> Path:
+    """A path that a file system can have."""
+    longest = max((len(part.encode(errors="replace")) for part in path.parts), default=0)
+    if "\0" in str(path) or len(str(path)) > 4000 or longest > 255:
+        raise ValueError("no file can be called so")
+    return path
+
+
+Name = Annotated[str, AfterValidator(_nameable)]
+FilePath = Annotated[Path, AfterValidator(_findable)]
 
 
 class Strict(BaseModel):
@@ -31,16 +57,16 @@ class Source(Named):
     """Where faces come from: a dataset by name, a selection of it, and who counts as which group."""
 
     name: str
-    path: Path | None = None
+    path: FilePath | None = None
     group: str | None = None
     """One group for all of this source ..."""
     group_by: str | None = None
     """... or the column that holds it (default: a column `group`, where there is one) ..."""
-    group_file: Path | None = None
+    group_file: FilePath | None = None
     """... or a CSV of `key` and `group`, by somebody's classifier: such groups are called "predicted ..." ..."""
     group_where: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
     """... or two groups: the faces whose columns have one of these values, and everyone else ..."""
-    group_clusters: int | None = Field(default=None, gt=1)
+    group_clusters: Annotated[Count, Field(gt=1)] | None = None
     """... or so many clusters of the pictures themselves, where nothing is known: they are called "cluster ..."."""
     also_by: tuple[str, ...] = ()
     """More columns whose intersections with the group are reported: also_by = ["gender"]."""
@@ -53,7 +79,7 @@ class Source(Named):
     duplicates: Literal["merge", "warn", "ignore"] | None = None
     """People who share identical pixels are one person ("merge", the default for MUFAC), or photos that have a copy on
     another side are counted and no more ("warn", the default elsewhere), or nobody looks."""
-    per_person: int | None = Field(default=None, gt=0)
+    per_person: Count | None = None
     """Keep at most so many photos of each person, the first by key."""
     split: Literal["", "public", "val", "strangers", "test"] = ""
     """Everybody of this source stands in this split, and nobody of it is trained on."""
@@ -79,31 +105,31 @@ class Forget(Strict):
 
     group: str | None = None
     """Only people of this group."""
-    share: float | None = Field(default=None, gt=0, le=1)
+    share: Annotated[Share, Field(gt=0)] | None = None
     """Share of the trained people (of the group) ..."""
-    people: int | None = Field(default=None, gt=0)
+    people: Count | None = None
     """... or how many of them ..."""
-    skew: float | tuple[float, ...] | None = None
+    skew: Real | tuple[Real, ...] | None = None
     """With `group` and `people`: this share of them is of the group, the rest are drawn from everybody else. Several
     make an arm of each."""
-    file: Path | None = None
+    file: FilePath | None = None
     """... or a text file that names them, one person a line ..."""
-    quality: Path | None = None
+    quality: FilePath | None = None
     """... or the scores of `efface quality`: photos are forgotten, not people, the worst of them."""
     quality_by: str = "score"
     """The column of the scores to go by; higher is better."""
-    below: float = Field(default=0.35, gt=0, lt=1)
+    below: Annotated[Share, Field(gt=0, lt=1)] = 0.35
     """With `quality`: the share of the trained photos to forget."""
-    first: int | None = Field(default=None, gt=0)
+    first: Count | None = None
     """... or so many trained photos, the first in the order of the data: it may cut through a person ..."""
     where: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
     """... or the trained faces whose columns have one of these values: {request = ["forget"]}."""
-    rounds: int = Field(default=1, gt=0)
+    rounds: Annotated[Count, Field(le=MOST)] = 1
     """The request comes in so many parts, one after the other; each method goes on from what it made of those
     before."""
-    round: int | None = Field(default=None, gt=0)
+    round: Count | None = None
     """Which of the rounds an arm stands at; `read_plan` makes an arm of each."""
-    whole_group: bool = False
+    whole_group: Truth = False
     """Allow a request that leaves no retained face of a group."""
     confuse: tuple[str, str] | None = None
     """Task `classes`: before training, the forgotten of these two classes are labelled as the other one, so that what a
@@ -136,16 +162,16 @@ class Split(Strict):
     Recognition asks more of a person who is trained on: enough photos, and some that no model sees.
     """
 
-    public: float = Field(default=0.1, ge=0, lt=1)
-    val: float = Field(default=0.1, ge=0, lt=1)
-    strangers: float = Field(default=0.15, gt=0, lt=1)
-    test: float = Field(default=0.25, ge=0, lt=1)
-    seed: int = Field(default=0, ge=0)
+    public: Annotated[Share, Field(lt=1)] = 0.1
+    val: Annotated[Share, Field(lt=1)] = 0.1
+    strangers: Annotated[Share, Field(gt=0, lt=1)] = 0.15
+    test: Annotated[Share, Field(lt=1)] = 0.25
+    seed: Seed = 0
     by: str | None = None
     """A column that says it instead: train, public, val, strangers or test for each face."""
-    photos: int = Field(default=1, gt=0)
+    photos: Count = 1
     """Who has fewer photos stands in test, before anybody is drawn."""
-    held_back: int = Field(default=0, ge=0)
+    held_back: Number = 0
     """So many photos of each trained person are kept from every model: forget_unseen and retain_unseen."""
 
     @model_validator(mode="after")
@@ -159,8 +185,8 @@ class Model(Named):
     """The network, its own settings, and optionally weights to use instead of training, or to start training from."""
 
     name: str
-    weights: Path | None = None
-    pretrained: Path | None = None
+    weights: FilePath | None = None
+    pretrained: FilePath | None = None
     """Weights that training starts from; of a last layer with another number of classes nothing is taken ..."""
     pretrained_for: Literal["both", "original"] = "both"
     """... by the original and the reference alike, or (as some have published it) by the original alone, which makes
@@ -176,18 +202,18 @@ class Model(Named):
 class Verify(Strict):
     """Pairs of photos to tell apart, by the 10-fold protocol of the field. Exactly one of `pairs` and `bin`."""
 
-    name: str
-    pairs: Path | None = None
+    name: Name
+    pairs: FilePath | None = None
     """LFW's `pairs.txt`: the photos are looked up among the plan's own; pairs with a trained person are left out ..."""
-    bin: Path | None = None
+    bin: FilePath | None = None
     """... or a set of insightface, which brings its own photos."""
-    quality: Path | None = None
+    quality: FilePath | None = None
     """The scores of `efface quality` for the photos of `pairs`, or of the `bin`: low- and high-quality pairs, by their
     worse photo, are reported apart."""
     quality_by: str = "score"
-    below: float = Field(default=0.5, gt=0, lt=1)
+    below: Annotated[Share, Field(gt=0, lt=1)] = 0.5
     """The share of the pairs that are called of low quality or, with `quality_of_trained`, ..."""
-    quality_of_trained: Path | None = None
+    quality_of_trained: FilePath | None = None
     """... of the trained photos, by their own scores: pairs are divided at that score, as CURE's paper divides AgeDB
     where it divides the forgotten from the retained (`forget.quality`, below = 0.35)."""
 
@@ -205,7 +231,7 @@ class Verify(Strict):
 class Reference(Strict):
     """How the model is retrained that never saw the forgotten."""
 
-    reweight: bool = False
+    reweight: Truth = False
     """Draw its faces so that every group counts as much as before the forgetting (REWEIGHT)."""
 
 
@@ -214,25 +240,34 @@ class Stage(Named):
 
     use: str
     after: str | None = None
-    reweight: bool = False
+    reweight: Truth = False
     """Whatever the method does with retained faces, it draws them so that every group (of a class, where classes are
     answered) counts as much as before the forgetting: REWEIGHT of De Min et al., TMLR 2025, arXiv:2503.09330."""
     search: dict[str, tuple[Any, ...]] = {}
     """Settings to try, in every combination: search = { weight = [1, 2, 4] }. Kept is what serves the worst group of
     `val` best ..."""
-    search_within: float = Field(default=0.05, gt=0, le=0.5)
+    search_within: Annotated[Share, Field(gt=0, le=0.5)] = 0.05
     """... among what leaves the attack, the forgotten against `val`, within so much of one half."""
     public: Literal["public", "strangers"] = "public"
     """The faces handed to the method as free to use. "strangers" are those that the attack is scored with: some have
     published such numbers; the row says that it was trained on the attack's non-members."""
 
+    @field_validator("search")
+    @classmethod
+    def _can_be_tried(cls, search: dict[str, tuple[Any, ...]]) -> dict[str, tuple[Any, ...]]:
+        if empty := [name for name, values in search.items() if not values]:
+            raise ValueError(f"{empty[0]} is searched: give a value to try")
+        if (count := math.prod(map(len, search.values()))) > MOST:
+            raise ValueError(f"{count:,} candidates, each trained and measured: give at most {MOST:,}")
+        return search
+
 
 class Audit(Strict):
     """How hard the forgetting is tried. Without it a run attacks by one threshold alone."""
 
-    shadows: int = Field(default=64, ge=0)
+    shadows: Annotated[Number, Field(le=MOST_SHADOWS)] = 64
     """Models trained with and without halves of the people in question; an even number."""
-    seed: int = Field(default=1000, ge=0)
+    seed: Seed = 1000
     """Of the halves and of the shadows' training."""
     train: Literal["auto", "in turn", "processes", "stacked"] = "auto"
     """How so many models are trained; `auto` is what is fastest on the device."""
@@ -241,9 +276,9 @@ class Audit(Strict):
     method's cost."""
     density: Literal["normal", "kde"] = "normal"
     """What LiRA takes a face's signal to be distributed as."""
-    rmia: int = Field(default=4, ge=0, le=4)
+    rmia: Annotated[Number, Field(le=4)] = 4
     """Models without a face that RMIA compares with."""
-    relearn: bool = False
+    relearn: Truth = False
     """Also train every model on the forgotten again, and count the steps until it knows them as the original did."""
 
     @model_validator(mode="after")
@@ -261,11 +296,11 @@ class Audit(Strict):
 class Criterion(Strict):
     """Where a measure must be, its whole interval. Exactly one of the three."""
 
-    within: float | None = Field(default=None, ge=0)
+    within: Strength | None = None
     """At most so far from the retrained reference's, either way ..."""
-    at_most: float | None = None
+    at_most: Real | None = None
     """... or at most this ..."""
-    at_least: float | None = None
+    at_least: Real | None = None
     """... or at least this."""
 
     @model_validator(mode="after")
@@ -281,7 +316,7 @@ class Plan(Strict):
 
     task: str
     goal: Literal["influence removed", "unrecognisable"]
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0,), min_length=1, max_length=MOST)
     data: tuple[Source, ...] = Field(min_length=1)
     forget: Forget
     split: Split = Split()
@@ -291,7 +326,7 @@ class Plan(Strict):
     reference: Reference = Reference()
     measures: dict[str, Any] = {}
     """Settings of the task's own measures: recognition has `ues_lambda` and `recall_threshold`."""
-    methods: dict[str, Stage] = {}
+    methods: dict[Name, Stage] = {}
     audit: Audit | None = None
     accept: dict[MeasureKey, Criterion] = {}
     """By the name of a measure: what a row must meet to pass. Fixed before the run, and hashed into its results."""
@@ -356,3 +391,10 @@ def trained_on_nonmembers(plan: Plan) -> list[str]:
         if stage.public == "strangers" or stage.after in seen:
             seen.append(name)
     return seen
+
+
+def user_code(plan: Plan) -> list[str]:
+    """Every "module:function" that a plan names, this package's own aside: resolving the plan imports these modules,
+    which runs them."""
+    named = [plan.task, *(stage.use for stage in plan.methods.values()), plan.model.settings.get("factory")]
+    return [one for one in named if isinstance(one, str) and ":" in one and not one.startswith("efface.")]

@@ -1,28 +1,19 @@
-"""Photos as they lie on disk: their table checked, each one decoded, and those found that look the same."""
+"""A table of photos: checked before any is opened, and those found that look the same."""
 
 from __future__ import annotations
 
-import io
-import os
-import re
 from itertools import combinations, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import EYES
-from efface.datasets.recordio import read_record
 from efface.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
-
-
-RECORD = re.compile(r"(.+\.rec)@(\d+)")
-"""How a photo inside a record file is named."""
 
 
 def check_photos(photos: pd.DataFrame, *, annotated: bool) -> None:
@@ -44,34 +35,6 @@ def check_photos(photos: pd.DataFrame, *, annotated: bool) -> None:
         raise InputError(f"photo '{nobody.iloc[0]}' has no person: give each unknown person a name of their own")
     if annotated:
         _check_eyes(photos)
-
-
-def file_size(path: str, key: str) -> int:
-    """Bytes of a photo's file."""
-    try:
-        return os.stat(RECORD.sub(r"\1", path)).st_size
-    except OSError as error:
-        raise InputError(f"the file of photo '{key}' cannot be opened: {path} ({error.strerror})") from None
-
-
-def load(path: Path, *, upright: bool) -> Image.Image:
-    """A photo in RGB, from its file or from a record of a file of many (`train.rec@12345`: at that byte); `upright`
-    turns it as its EXIF orientation says."""
-    from PIL import Image, ImageOps
-
-    broken = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # all that Pillow's decoders raise
-    try:
-        inside = RECORD.fullmatch(str(path))
-        file = io.BytesIO(read_record(Path(inside[1]), int(inside[2])).payload) if inside else path
-        with Image.open(file) as opened:
-            opened.load()
-            photo = ImageOps.exif_transpose(opened) if upright else opened
-    except broken as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be decoded ({reason}): replace it or take it out of the data set") from None
-    if photo.mode.startswith(("I", "F")):
-        raise InputError(f"{path} has more than 8 bits per channel (mode {photo.mode}): convert it to 8 bits")
-    return photo.convert("RGB")
 
 
 def difference_hash(photo: Image.Image) -> int:

@@ -1,7 +1,8 @@
 """Photos become packed faces: each one decoded, checked, cropped and annotated, once.
 
-An interrupted preparation continues where it stopped and ends with the same bytes. Positions are continuous, as in
-`efface.preparation.crop`; `EYES`, which count from the centre of the first pixel, are half a pixel less.
+An interrupted preparation continues where it stopped and ends with the same bytes; so does one of which some photos
+were replaced. Positions are continuous, as in `efface.preparation.crop`; `EYES`, which count from the centre of the
+first pixel, are half a pixel less.
 """
 
 from __future__ import annotations
@@ -11,25 +12,38 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from efface.data.faces import EYES, FaceTable
+from efface.data.names import spelling_warning
+from efface.data.photos import MANY, Unusable, digests, left_out_line, load, refuse_unusable, some
 from efface.datasets.bioid import HEADER
 from efface.datasets.card import Card
-from efface.errors import InputError
+from efface.errors import InputError, one_line
+from efface.files import exclusive, make_folder, replacing, write_text
 from efface.preparation.crop import TEMPLATE, Floats, align, box, box_around, into_picture, render, similarity, whole
 from efface.preparation.detect import Detector, Face, detecting, find_face, weights_sum
-from efface.preparation.packed import FORMAT, MANIFEST, new_folder, read_manifest, refuse_occupied, write_packed
-from efface.preparation.photos import check_photos, difference_hash, file_size, load, near_duplicates
+from efface.preparation.packed import (
+    FORMAT,
+    MANIFEST,
+    new_folder,
+    read_manifest,
+    refuse_occupied,
+    verify_packed,
+    write_packed,
+)
+from efface.preparation.photos import check_photos, difference_hash, near_duplicates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,10 +71,17 @@ Crop = Literal["whole", "box", "align"]
 Eyes = Literal["annotated", "detected", "none"]
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 
-CHUNK = 256
-"""Photos between two savings: about a second of work."""
+CHUNK, CHUNK_BYTES = 256, 2**28
+"""Photos between two savings, about a second of work, and the most memory that their faces take."""
 
-THREADS = min(8, os.cpu_count() or 1)
+PHOTO_BYTES = 2**31
+"""The most that one photo takes while it is turned, converted and cropped (see `efface.data.photos.MAX_PIXELS`)."""
+THREADS = max(1, min(8, os.cpu_count() or 1, psutil.virtual_memory().total // PHOTO_BYTES))
+
+WAY_OUT = "replace them, or leave them out with --skip-unreadable (in a plan: prepare.skip_unreadable = true)"
+
+LARGEST, WIDEST = 1024, 10.0
+"""The longest side of a packed face, and the widest margin of a box."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +115,29 @@ class Prepared:
     """Reason by key of each photo that was left out."""
     several_faces: int
     """Photos with more than one face; the most prominent was taken."""
+    unreadable: dict[str, str]
+    """Reason by key of each photo that could not be read and was left out, as `skip_unreadable` asked."""
+    left_out: dict[str, str]
+    """Reason by name of each file that the reader of the dataset passed over."""
     near_duplicates: int
     """Pairs of photos of different people that look the same (equal 64-bit difference hash). Only reported."""
+    warning: str = ""
+    """What is doubtful about the names of people."""
+
+    def __str__(self) -> str:
+        """One line for whoever had it prepared."""
+        pairs = f"{self.near_duplicates:,} pair{'s' * (self.near_duplicates != 1)}"
+        parts = [
+            f"{self.folder}: {self.faces:,} faces of {self.people:,} people; {len(self.refused):,} photos refused "
+            f"(listed in manifest.json), {self.several_faces:,} with several faces, {pairs} of near "
+            "duplicates of different people",
+            f"{len(self.unreadable):,} photos unreadable and left out ({some(self.unreadable)})"
+            if self.unreadable
+            else "",
+            left_out_line(self.left_out),
+            self.warning,
+        ]
+        return one_line("; ".join(part for part in parts if part))
 
 
 @dataclass(frozen=True)
@@ -112,6 +154,8 @@ class Result:
     """Difference hash of the whole photo."""
     faces: int
     """How many were detected."""
+    unreadable: bool = False
+    """Whether the reason is that the photo cannot be used at all."""
 
 
 def silent(chunks: Iterable[int], _total: int) -> Iterable[int]:
@@ -132,6 +176,8 @@ def prepare(
     eyes: Eyes = "annotated",
     detector: Path | None = None,
     seed: int = 0,
+    skip_unreadable: bool = False,
+    renew: bool = False,
     progress: Progress = silent,
 ) -> Prepared:
     """Turn a reader's table of photos into a packed folder of faces.
@@ -150,9 +196,13 @@ def prepare(
     eyes "annotated" must be given for every photo, inside it, and refer to the pixels as stored; "detected" come from
     the detector, after a photo's EXIF orientation is applied; "none" leaves them out.
 
-    A photo without a detected face is refused and listed in the manifest; an unreadable photo or a wrong annotation is
-    an `InputError`, because a data set that shrinks silently is a lie. If the folder is whole and of the same photos
-    and settings nothing is done; a whole folder of others is an `InputError`.
+    A photo without a detected face is refused and listed in the manifest. Unreadable photos and wrong annotations are
+    an `InputError` that names all of them, because a data set that shrinks silently is a lie; what was prepared stays,
+    and is used when they are replaced. skip_unreadable: leave them out instead, and list them.
+
+    If the folder is whole and of the same photos, byte for byte, and settings, nothing is done; one of others, or that
+    is not what was written, is an `InputError`. renew: it is made again instead. One preparation at a time works on a
+    folder; another is refused.
     """
     weights = detector if eyes == "detected" or crop in ("box", "align") else None
     checksum = None if weights is None else weights_sum(weights)
@@ -160,33 +210,125 @@ def prepare(
     check_settings(settings)
     check_photos(photos, annotated=eyes == "annotated")
     photos = photos.reset_index(drop=True)
-    signature = sign(photos, settings, card)
-    unfinished = folder.with_name(folder.name + ".partial")
-    if (folder / MANIFEST).is_file():
-        if read_manifest(folder).get("signature") != signature:
-            raise InputError(f"{folder} was prepared from other photos or settings: choose another folder or remove it")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        return summary(folder)
-    refuse_occupied(folder)
-    _continue_or_begin(unfinished, f"{signature} {CHUNK}")
-    chunks = [unfinished / f"chunk-{number:06d}.npz" for number in range(math.ceil(len(photos) / CHUNK))]
-    looking: AbstractContextManager[Detector | None] = nullcontext() if weights is None else detecting(weights)
-    try:
-        with looking as network:
-            _fill(chunks, photos, settings, network, progress)
-        _assemble(chunks, folder, photos, settings, card, signature)
-    except InputError:
-        shutil.rmtree(unfinished)
-        raise
-    shutil.rmtree(unfinished)
-    return summary(folder)
+    make_folder(folder.parent)
+    with exclusive(
+        folder.with_name(folder.name + ".lock"),
+        f"another `efface prepare` is at work on {folder}: wait for it, or give another folder",
+    ):
+        work = Work(photos, digests(photos["path"].tolist()), settings, card)
+        if not _finished(folder, work.signature, renew):
+            _make(folder, work, weights, skip_unreadable, progress)
+        done = summary(folder)
+    if not skip_unreadable:
+        refuse_unusable(done.unreadable, len(photos), WAY_OUT)
+    left_out = photos.attrs.get("left_out", {})
+    return replace(done, left_out=left_out, warning=spelling_warning(photos["person"].astype(str).unique()))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Photos to prepare, and all that decides what becomes of them."""
+
+    photos: pd.DataFrame
+    digests: list[str]
+    """sha256 of the bytes of each, "" for one that cannot be opened."""
+    settings: Settings
+    card: Card
+
+    @property
+    def signature(self) -> str:
+        """A checksum of all that decides the result: settings, labels, and the content of every file, wherever it
+        lies."""
+        labels = self.photos.drop(columns="path").assign(sha256=self.digests).to_csv(index=False)
+        head = json.dumps([asdict(self.settings), self.card.name, FORMAT])
+        return hashlib.sha256((head + labels).encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def marks(self) -> NDArray[np.float64] | None:
+        """(n, 4) annotated `EYES`; None where they are not asked for."""
+        return self.photos[EYES].to_numpy(dtype=float) if self.settings.eyes == "annotated" else None
+
+    def chunks(self) -> dict[str, slice]:
+        """Rows of the photos of each chunk by its name, which says what is in it.
+
+        Where a chunk ends follows from the keys, so that a photo more or less changes its own chunk alone.
+        """
+        keys = self.photos["key"].astype(str).tolist()
+        most = max(1, min(CHUNK, CHUNK_BYTES // math.prod(self.settings.shape)))
+        starts = [0]
+        for place, key in enumerate(keys):
+            if place > starts[-1] and (zlib.crc32(key.encode()) % most == 0 or place - starts[-1] == 2 * most):
+                starts.append(place)
+        rows = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)]
+        marks = np.zeros((len(keys), 0)) if self.marks is None else self.marks
+        head = json.dumps([asdict(self.settings), FORMAT])
+        of = [json.dumps([head, keys[some], self.digests[some], marks[some].tolist()]) for some in rows]
+        return {hashlib.sha256(one.encode()).hexdigest()[:24]: some for one, some in zip(of, rows, strict=True)}
+
+    def names(self) -> list[str]:
+        """The path of each photo below the folder that all of them lie in."""
+        paths = [os.path.abspath(path) for path in self.photos["path"]]
+        root = os.path.commonpath([os.path.dirname(path) for path in paths])
+        return [os.path.relpath(path, root) for path in paths]
 
 
 def summary(folder: Path) -> Prepared:
     """What the manifest of a prepared folder says."""
     manifest = read_manifest(folder)
-    counts = {name: manifest[name] for name in ("people", "refused", "several_faces")}
+    counts = {name: manifest[name] for name in ("people", "refused", "several_faces", "unreadable", "left_out")}
     return Prepared(folder, manifest["shape"][0], near_duplicates=manifest["near_duplicates"]["pairs"], **counts)
+
+
+def _finished(folder: Path, signature: str, renew: bool) -> bool:
+    """Whether the folder holds this very work, whole; InputError where it holds another or is damaged, unless that is
+    to be made again."""
+    if not (folder / MANIFEST).is_file():
+        refuse_occupied(folder)
+        return False
+    try:
+        if read_manifest(folder).get("signature") != signature:
+            raise InputError(f"{folder} was prepared from other photos or settings: choose another folder or remove it")
+        verify_packed(folder)
+    except InputError:
+        if not renew:
+            raise
+        shutil.rmtree(folder)
+        return False
+    shutil.rmtree(_unfinished(folder), ignore_errors=True)
+    return True
+
+
+def _unfinished(folder: Path) -> Path:
+    """Where the chunks of a preparation are kept until all are there."""
+    return folder.with_name(folder.name + ".partial")
+
+
+def _make(folder: Path, work: Work, weights: Path | None, skip_unreadable: bool, progress: Progress) -> None:
+    """Prepare every chunk that is not there yet, and put all together."""
+    looking: AbstractContextManager[Detector | None] = nullcontext() if weights is None else detecting(weights)
+    with looking as network:
+        unfinished = make_folder(_unfinished(folder))
+        chunks = {unfinished / f"chunk-{name}.npz": rows for name, rows in work.chunks().items()}
+        _refuse_without_room(unfinished, work)
+        bad = _fill(chunks, work, network, progress)
+    if bad and not skip_unreadable:
+        listed = unfinished / "unreadable.txt"
+        write_text(listed, "".join(f"{name}\t{reason}\n" for name, reason in bad.items()))
+        refuse_unusable(bad, len(work.photos), WAY_OUT + (f"; all stand in {listed}" if len(bad) > MANY else ""))
+    _assemble(list(chunks), folder, work)
+    shutil.rmtree(unfinished)
+
+
+def _refuse_without_room(unfinished: Path, work: Work) -> None:
+    """Raise `InputError` where the disk has no room for all faces, in chunks and put together."""
+    there = sum(file.stat().st_size for file in unfinished.iterdir())
+    needed = 2 * len(work.photos) * math.prod(work.settings.shape) - there
+    free = shutil.disk_usage(unfinished).free
+    if needed > free:
+        raise InputError(
+            f"{unfinished.parent} has room for {free / 2**20:,.1f} MiB, and {len(work.photos):,} faces take "
+            f"{needed / 2**20:,.1f} MiB while they are prepared: make room, or give another folder or a smaller size"
+        )
 
 
 def export_eyes(face_table: FaceTable, folder: Path, *, stem: str = "face") -> None:
@@ -202,7 +344,9 @@ def export_eyes(face_table: FaceTable, folder: Path, *, stem: str = "face") -> N
     eyes = face_table.table[EYES].to_numpy(dtype=float)
     if not np.isfinite(eyes).all():
         raise InputError("some faces have no eye centres: only annotated faces can be exported")
-    with new_folder(folder) as unfinished:
+    busy = f"another `efface prepare` is at work on {folder}: wait for it, or give another folder"
+    make_folder(folder.parent)
+    with exclusive(folder.with_name(folder.name + ".lock"), busy), new_folder(folder) as unfinished:
         for row, marks in enumerate(np.rint(eyes).astype(int)):
             pixels = np.asarray(face_table.images[row]).transpose(1, 2, 0)
             picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
@@ -218,8 +362,10 @@ def check_settings(settings: Settings) -> None:
             raise InputError(f"{name} '{value}' is unknown: choose {', '.join(known)}")
     if min(settings.size) < 8:
         raise InputError(f"size {settings.size[0]}x{settings.size[1]} is too small for a face: at least 8x8")
-    if not (math.isfinite(settings.margin) and settings.margin >= 0):
-        raise InputError(f"margin {settings.margin} must be 0 or more")
+    if max(settings.size) > LARGEST:
+        raise InputError(f"size {settings.size[0]}x{settings.size[1]} is too large: at most {LARGEST}x{LARGEST}")
+    if not 0 <= settings.margin <= WIDEST:
+        raise InputError(f"margin {settings.margin} must be from 0 to {WIDEST:g}")
     if not 0 <= settings.jitter < 0.5:
         raise InputError(f"jitter {settings.jitter} must be at least 0 and below 0.5")
     if settings.seed < 0:
@@ -232,21 +378,13 @@ def check_settings(settings: Settings) -> None:
         raise InputError("crop 'box' without eyes needs a detector: give YuNet's ONNX file, or choose crop 'whole'")
 
 
-def sign(photos: pd.DataFrame, settings: Settings, card: Card) -> str:
-    """A checksum of all that decides the result: settings, labels, and the size of every file, wherever it lies."""
-    sizes = [file_size(path, key) for path, key in zip(photos["path"], photos["key"], strict=True)]
-    labels = photos.drop(columns="path").assign(bytes=sizes).to_csv(index=False)
-    head = json.dumps([asdict(settings), card.name, FORMAT])
-    return hashlib.sha256((head + labels).encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def prepare_photo(path: str, key: str, marks: Floats | None, settings: Settings, detector: Detector | None) -> Result:
     """Decode, detect, crop and annotate one photo; `marks` are its annotated `EYES` (4,)."""
     photo = load(Path(path), upright=marks is None)
     eyes = None if marks is None else marks.reshape(2, 2) + 0.5
     if eyes is not None and ((eyes < 0) | (eyes > photo.size)).any():
         given = ", ".join(f"{value:g}" for value in eyes.ravel() - 0.5)
-        raise InputError(f"photo '{key}' is {photo.width}x{photo.height} but has the eyes ({given}): outside of it")
+        raise Unusable(f"photo '{key}'", f"is {photo.width}x{photo.height} but has the eyes ({given}), outside of it")
     face, count = find_face(photo, detector, eyes) if detector else (None, 0)
     unknown, black = np.full(4, np.nan), np.zeros(settings.shape, np.uint8)
     refused = partial(Result, image=black, eyes=unknown, look=difference_hash(photo), faces=count)
@@ -278,23 +416,46 @@ def placement(
     return whole(size, eyes, settings.size, settings.jitter, generator)
 
 
-def _fill(
-    chunks: list[Path], photos: pd.DataFrame, settings: Settings, detector: Detector | None, progress: Progress
-) -> None:
-    """Save the results of every chunk of photos that is not yet there."""
-    marks = photos[EYES].to_numpy(dtype=float) if settings.eyes == "annotated" else [None] * len(photos)
-    one = partial(prepare_photo, settings=settings, detector=detector)
+def _fill(chunks: Mapping[Path, slice], work: Work, detector: Detector | None, progress: Progress) -> dict[str, str]:
+    """Save the results of every chunk that is not there, whole and of readable photos; the reason by name of each photo
+    that cannot be used."""
+    names, listed = work.names(), list(chunks.items())
+    paths, keys = (work.photos[name].astype(str).tolist() for name in ("path", "key"))
+    bad: dict[str, str] = {}
+    marks: Sequence[Any] = [None] * len(paths) if work.marks is None else work.marks  # type: ignore[assignment]
+
+    def one(row: int) -> Result:
+        try:
+            return prepare_photo(paths[row], keys[row], marks[row], work.settings, detector)
+        except Unusable as error:
+            black, unknown = np.zeros(work.settings.shape, np.uint8), np.full(4, np.nan)
+            return Result(error.reason, black, unknown, 0, 0, unreadable=True)
+
     with ThreadPoolExecutor(THREADS) as threads:
         for number in progress(range(len(chunks)), len(chunks)):
-            if not chunks[number].exists():
-                rows = slice(number * CHUNK, (number + 1) * CHUNK)
-                _save(chunks[number], list(threads.map(one, photos["path"][rows], photos["key"][rows], marks[rows])))
+            file, rows = listed[number]
+            if not _is_done(file):
+                results = list(threads.map(one, range(len(paths))[rows]))
+                _save(file, results)
+                bad |= {
+                    name: result.reason for name, result in zip(names[rows], results, strict=True) if result.unreadable
+                }
+    return bad
+
+
+def _is_done(file: Path) -> bool:
+    """Whether a chunk is there, undamaged, and of photos that all could be read: what was missing may be there now."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as chunk:
+            columns = {name: chunk[name] for name in COLUMNS}
+        return not columns["unreadable"].any()
+    except Exception:  # not there, cut off or damaged
+        return False
 
 
 def _save(file: Path, results: list[Result]) -> None:
-    """Write a chunk under another name, then give it its own: it is whole or not there."""
-    draft = file.with_suffix(".draft")
-    with draft.open("wb") as stream:
+    """Write a chunk."""
+    with replacing(file) as draft, draft.open("wb") as stream:
         np.savez(
             stream,
             images=np.stack([result.image for result in results])[[not result.reason for result in results]],
@@ -302,16 +463,18 @@ def _save(file: Path, results: list[Result]) -> None:
             eyes=np.array([result.eyes for result in results]),
             looks=np.array([result.look for result in results], dtype=np.uint64),
             faces=np.array([result.faces for result in results]),
+            unreadable=np.array([result.unreadable for result in results]),
         )
-    draft.replace(file)
 
 
-def _assemble(
-    chunks: list[Path], folder: Path, photos: pd.DataFrame, settings: Settings, card: Card, signature: str
-) -> None:
+COLUMNS = ("reasons", "eyes", "looks", "faces", "unreadable", "images")
+"""Arrays of a chunk; images are those of the photos without a reason."""
+
+
+def _assemble(chunks: list[Path], folder: Path, work: Work) -> None:
     """Make the packed folder of the saved chunks, one at a time."""
-    columns = ("reasons", "eyes", "looks", "faces")
-    reasons, eyes, looks, faces = (np.concatenate(list(_column(chunks, name))) for name in columns)
+    photos, settings = work.photos, work.settings
+    reasons, eyes, looks, faces, unreadable = (np.concatenate(list(_column(chunks, name))) for name in COLUMNS[:5])
     kept = reasons == ""
     table = photos[kept].drop(columns=["path", *EYES], errors="ignore")
     first = ["key", "person"]
@@ -319,13 +482,18 @@ def _assemble(
         table[EYES] = eyes[kept]
         first += EYES
     table = table[first + [column for column in table.columns if column not in first]]
-    pairs, examples = near_duplicates(looks, photos)
+    pairs, examples = near_duplicates(looks[~unreadable], photos[~unreadable])
+
+    def listed(rows: NDArray[np.bool_]) -> dict[str, str]:
+        return dict(zip(photos["key"][rows], reasons[rows].tolist(), strict=True))
+
     about = {
-        **{name: getattr(card, name) for name in ("name", "title", "licence", "home")},
+        **{name: getattr(work.card, name) for name in ("name", "title", "licence", "home")},
         "settings": asdict(settings),
-        "signature": signature,
+        "signature": work.signature,
         "photos": len(photos),
-        "refused": dict(zip(photos["key"][~kept], reasons[~kept].tolist(), strict=True)),
+        "refused": listed(~kept & ~unreadable),
+        "unreadable": listed(unreadable),
         "several_faces": int((faces > 1).sum()),
         "left_out": photos.attrs.get("left_out", {}),
         "near_duplicates": {"pairs": pairs, "first": examples},
@@ -338,15 +506,6 @@ def _column(chunks: list[Path], name: str) -> Iterator[NDArray[Any]]:
     for file in chunks:
         with np.load(file, allow_pickle=False) as chunk:
             yield chunk[name]
-
-
-def _continue_or_begin(unfinished: Path, label: str) -> None:
-    """Make the folder of saved chunks, or empty it if it is of other photos, settings or chunks."""
-    mark = unfinished / "signature"
-    if not mark.is_file() or mark.read_text(encoding="ascii", errors="replace") != label:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        mark.write_text(label, encoding="ascii")
 
 
 def _generator(seed: int, key: str) -> np.random.Generator:

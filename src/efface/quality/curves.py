@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from efface.data.faces import Array
-from efface.files import replacing
+from efface.files import replacing, write_csv
 from efface.measures.verification import discard_area
 
 
@@ -20,8 +20,7 @@ def draw_discard(curves: Mapping[str, tuple[Array, Array]], out: Path) -> Path:
     areas = {name: discard_area(*curve) for name, curve in curves.items()}
     best_first = sorted(curves, key=lambda name: areas[name])
     shares = next(iter(curves.values()))[0]
-    with replacing(out / "discard.csv") as part:
-        pd.DataFrame({"left_out": shares} | {name: curves[name][1] for name in best_first}).to_csv(part, index=False)
+    write_csv(out / "discard.csv", pd.DataFrame({"left_out": shares} | {name: curves[name][1] for name in best_first}))
     figure = Figure(figsize=(8.4, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()

@@ -8,11 +8,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from efface.errors import InputError
+from efface.errors import InputError, refusing
 from efface.evaluation.evidence import Evidence, evidence_path
 from efface.files import load_columns
 from efface.results import RENAMED_ROWS, SCHEMA, Results, read_plain, results_of
-from efface.tasks import task_named
+from efface.tasks import TASKS
 
 RENAMED_COLUMNS = {"answers": "outputs", "truth": "targets", "suspicion": "membership_score"}
 """Columns of evidence in runs that left `efface.results/1`, and what they are called now."""
@@ -46,6 +46,9 @@ def _in_todays_words(plain: dict[str, Any]) -> dict[str, Any]:
         stages = {"stages": [RENAMED_ROWS.get(one, one) for one in row["stages"]]} if "stages" in row else {}
         return row | stages | {"method": RENAMED_ROWS.get(row["method"], row["method"])}
 
-    rows = {name: [renamed(row) for row in plain.get(name, [])] for name in ("evaluations", "summaries", "verdicts")}
-    requests = [one | {"task": task_named(one["task"]).card().model_dump()} for one in plain.get("requests", [])]
+    with refusing("results.json does not follow efface.results/1"):
+        rows = {
+            name: [renamed(row) for row in plain.get(name, [])] for name in ("evaluations", "summaries", "verdicts")
+        }
+        requests = [one | {"task": TASKS[one["task"]].card().model_dump()} for one in plain.get("requests", [])]
     return plain | rows | {"requests": requests, "schema": SCHEMA}

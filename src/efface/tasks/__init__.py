@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from efface.errors import InputError, nearest
-from efface.models.recogniser import function_named
 from efface.tasks.attributes import ATTRIBUTES, CLASSES
 from efface.tasks.eyes import EYE_CENTRES
 from efface.tasks.recognition import RECOGNITION
 from efface.tasks.task import Difference, Score, Task
+from efface.user_code import function_named
 
 TASKS: dict[str, Task] = {
     "eyes": EYE_CENTRES,

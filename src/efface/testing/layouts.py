@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.datasets.recordio import MAGIC
+from efface.data.recordio import MAGIC
 
 
 def picture_file(image: NDArray[np.uint8], kind: str = "JPEG") -> bytes:

@@ -16,20 +16,28 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import efface
-from efface.errors import InputError
+from efface.errors import InputError, refusing
 from efface.results import Environment
+
+MOST_THREADS = 1024
 
 
 def device_named(name: str) -> torch.device:
     """`auto` (the first accelerator, else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`; InputError if it is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
+    with refusing(f"device '{name}' cannot be used"):
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device '{name}' cannot be used: {str(error).splitlines()[0]}") from None
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device '{name}' cannot be used: expected auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def check_threads(threads: int) -> None:
+    """Raise InputError for a number of CPU threads that no machine has."""
+    if not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads is {threads}: expected 1 to {MOST_THREADS}")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from torch import nn
 from efface.data.augment import Augment
 from efface.data.batches import BatchLoader, batches_of, derive
 from efface.data.faces import Array, Faces
-from efface.files import replacing
+from efface.files import write_bytes
 from efface.models.recogniser import Recogniser
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
@@ -65,16 +66,14 @@ def train(
         for faces_now in loader(faces, batch=batch, augment=augment):
             training_step(optimizer, task.loss(model, faces_now).mean())
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            with replacing(checkpoint) as part:
-                torch.save(
-                    {
-                        "model": model.state_dict(),
-                        "optimiser": optimizer.state_dict(),
-                        "passes": loader.passes,
-                        "handed": loader.faces_used,
-                    },
-                    part,
-                )
+            state = {
+                "model": model.state_dict(),
+                "optimiser": optimizer.state_dict(),
+                "passes": loader.passes,
+                "handed": loader.faces_used,
+            }
+            torch.save(state, whole := io.BytesIO())
+            write_bytes(checkpoint, whole.getbuffer())
             saved = time.monotonic()
     return model
 

@@ -7,6 +7,7 @@ header `IfQQ` (flag, label, two numbers), `flag` further labels, and the file of
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from efface.errors import InputError
+from efface.errors import InputError, refusing
 
 MAGIC = 0xCED7230A
 HEADER = 24
@@ -35,12 +36,15 @@ def read_record(path: Path, offset: int) -> Record:
     parts = []
     try:
         with path.open("rb") as file:
-            file.seek(offset)
+            size = os.fstat(file.fileno()).st_size
+            file.seek(min(offset, size))
             while True:
                 magic, word = struct.unpack("<II", file.read(8))
                 kind, length = word >> 29, word & (1 << 29) - 1
+                if magic != MAGIC or length > size:
+                    raise _broken(path, offset)
                 data = file.read(length)
-                if magic != MAGIC or len(data) < length:
+                if len(data) < length:
                     raise _broken(path, offset)
                 parts.append(data)
                 if kind in (0, 3):
@@ -62,7 +66,8 @@ def read_record(path: Path, offset: int) -> Record:
 
 def first_labels(path: Path, offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,) the first label of the record at each offset, read without the pictures."""
-    store = np.memmap(path, np.uint8, "r")
+    with refusing(f"{path} cannot be read"):
+        store = np.memmap(path, np.uint8, "r")
     labels = np.empty(len(offsets))
     for start in range(0, len(offsets), 100_000):
         some = offsets[start : start + 100_000]
