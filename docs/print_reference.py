@@ -262,9 +262,10 @@ def dataset(name: str) -> str:
     """A dataset's section: what it is, its licence, where its owner offers it, how it lies on disk."""
     card, make = cards()[name]
     home = f"<{card.home}>" if card.home.startswith("http") else card.home
-    rows = [("licence", card.licence), ("offered at", home), ("files", card.layout)]
+    facts = {"Licence": card.licence, "Offered at": home, "Files": card.layout}
+    lines = "\n".join(f"* **{name}**: {fact}" for name, fact in facts.items())
     settings = f"\n\n{settings_of(make)}" if defaults(make) else ""
-    return f"## {name}\n\n{card.title}. {card.about.removesuffix('.')}.\n\n{table(['', ''], rows)}{settings}"
+    return f"## {name}\n\n{card.title}. {card.about.removesuffix('.')}.\n\n{lines}{settings}"
 
 
 def modules() -> str:

@@ -123,7 +123,7 @@ def test_the_measure_of_the_page_has_its_interval() -> None:
     predictions = predictions_of(("forget", "A", 20, 3), ("test", "A", 5, 1))
     signal = np.arange(len(predictions.split), dtype=np.float64)
     found = module.median_signal(predictions, signal, Bootstrap(predictions))
-    median = found[MeasureKey("forgotten", "median_signal")]
+    median = found[MeasureKey("measure", "median_signal", split="forget")]
     assert median.low <= median.value <= median.high
     assert abs(median.value - np.median(signal[:60])) <= 1
 
