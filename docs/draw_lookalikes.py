@@ -1,4 +1,4 @@
-"""Draws docs/lookalikes.png: what lookalikes asks, and of whom, on synthetic faces and with a network trained on them.
+"""Draws docs/images/lookalikes.png: where the targets of lookalikes come from, on synthetic faces and a model of them.
 
 python docs/draw_lookalikes.py
 """
@@ -57,8 +57,8 @@ def draw(face: Any, own: Any, strangers: list[Any], target: Any, names: tuple[st
     columns = figure.subplots(2, 5, height_ratios=[1.25, 1])
     pictures = [face, *(picture for picture, _ in strangers), face]
     outputs = [own, *(said for _, said in strangers), target]
-    titles = ["a face to forget", *["a stranger who looks alike"] * 3, "the same face"]
-    below = ["the original, by heart", *["the original, of this stranger"] * 3, "target: their mean"]
+    titles = ["a face to forget", *["a public face, much alike"] * 3, "the same face"]
+    below = ["the original's answer", *["the original's answer"] * 3, "target: their mean answer"]
     for place, (picture, said) in enumerate(zip(pictures, outputs, strict=True)):
         top, bottom = columns[0, place], columns[1, place]
         top.imshow(picture.transpose(1, 2, 0))
@@ -71,7 +71,7 @@ def draw(face: Any, own: Any, strangers: list[Any], target: Any, names: tuple[st
         bottom.set_title(below[place], fontsize=9, color=INK)
         for side in ("top", "right", "left"):
             bottom.spines[side].set_visible(False)
-    figure.savefig(Path(__file__).with_name("lookalikes.png"), dpi=110, facecolor="white")
+    figure.savefig(Path(__file__).parent / "images" / "lookalikes.png", dpi=110, facecolor="white")
 
 
 if __name__ == "__main__":

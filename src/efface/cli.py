@@ -28,7 +28,7 @@ app = typer.Typer(
     help="Make a trained face model forget someone, and show what that did to everyone else.",
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results; interrupted runs resume in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Pictures = Annotated[bool, typer.Option(help="A report with the faces of people, or without.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; part of what makes a result repeatable.")]

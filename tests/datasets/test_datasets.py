@@ -251,6 +251,13 @@ def test_a_broken_parquet_manifest_is_refused(tmp_path: Path) -> None:
     assert "manifest.parquet cannot be read as a table" in refusal(tmp_path, folder.read)
 
 
+def test_a_parquet_manifest_holds_words_and_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    for cell in (b"bytes", ["a", "list"], {"a": "table"}):
+        pd.DataFrame({"path": ["a.jpg"], "person": ["x"], "more": [cell]}).to_parquet(tmp_path / "manifest.parquet")
+        assert "'more' holds more than words and numbers" in refusal(tmp_path, folder.read)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -90,7 +90,6 @@ split = { public = 0.1, val = 0.1, strangers = 0.2, test = 0.2, seed = 3 }
 model = { name = "eyenet", widths = [4, 6, 8], hidden = 16 }
 train = { epochs = 3, lr = 1e-3, milestones = [1, 2] }
 [accept]
-"attack/loss/auc/photo" = { within = 0.1 }
 "mse/test/all" = { at_most = 3.5 }
 [methods.finetune]
 epochs = 1
@@ -105,6 +104,7 @@ after = "ascent"
 [arms.two]
 seeds = [4]
 audit = { shadows = 4, relearn = true }
+accept = { "attack/loss/auc/photo" = { within = 0.1 } }
 """
 
 

@@ -167,7 +167,7 @@ def with_other_number(data: bytes, random_numbers: random.Random) -> bytes:
     size = random_numbers.choice((1, 2, 4, 8))
     number = random_numbers.choice((0, 1, 2, 127, 255, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63, 2**64 - 1))
     place = random_numbers.randrange(len(data) + 1)
-    content = (number % 2 ** (8 * size)).to_bytes(size, random_numbers.choice(("little", "big")))
+    content = (number & (1 << 8 * size) - 1).to_bytes(size, random_numbers.choice(("little", "big")))
     return data[:place] + content + data[place + size :]
 
 

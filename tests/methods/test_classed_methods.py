@@ -395,7 +395,7 @@ def test_faces_are_changed_at_random_while_unlearning(name: str, problem: tuple[
     symmetric = np.maximum(store, store[..., ::-1])
 
     def shown(images: np.ndarray) -> tuple[MethodData, nn.Module]:
-        parts = {
+        parts: dict[str, Any] = {
             part: replace(faces, images=Images(images, faces.images.rows))
             for part, faces in (
                 ("forget", problem[0].forget),

@@ -2,10 +2,14 @@
 nobody."""
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Page, sync_playwright
 
 from conftest import TINY, key
 from efface.experiment.run import run
@@ -13,6 +17,10 @@ from efface.plan.file import read_plan
 from efface.report import wording, write
 from efface.report.strips import Axis, IntervalMark, strip
 from efface.results import MeasureRecord, Summary
+
+CHROMIUM = "/usr/bin/chromium"
+WIDTH = 390
+"""Pixels of a phone's screen, as the page sees them."""
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +79,77 @@ def test_it_shows_faces_with_predictions_and_with_hidden_eyes(page: str) -> None
     assert "hidden" in page
 
 
-def test_it_reads_on_a_phone_and_prints(page: str) -> None:
-    assert 'name="viewport"' in page
-    assert "@media print" in page
+@pytest.fixture(scope="module")
+def phone(out: Path) -> Iterator[Page]:
+    """The report in a browser as wide as a phone, without a network."""
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        page = browser.new_page(viewport={"width": WIDTH, "height": 844}, device_scale_factor=2, offline=True)
+        page.goto((out / "report.html").as_uri())
+        yield page
+        browser.close()
+
+
+def test_nothing_is_wider_than_a_phone_but_what_scrolls_in_its_frame(phone: Page) -> None:
+    assert phone.evaluate("document.documentElement.scrollWidth") == WIDTH
+    assert not phone.evaluate(
+        """width => [...document.body.querySelectorAll("*")]
+            .filter(one => one.getBoundingClientRect().right > width + 1)
+            .filter(one => !one.closest(".wide, .plot, .strip-of-faces, .strip, pre, details:not([open])"))
+            .map(one => one.outerHTML.slice(0, 200))""",
+        WIDTH,
+    )
+
+
+def test_no_text_is_smaller_than_eleven_pixels_on_a_phone(phone: Page) -> None:
+    sizes: dict[str, float] = phone.evaluate(
+        """() => {
+            const found = {}, texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+            while (texts.nextNode()) {
+                const around = texts.currentNode.parentElement, said = texts.currentNode.textContent.trim();
+                if (!said || !around.getClientRects().length || ["STYLE", "TITLE"].includes(around.tagName)) continue;
+                const turned = around instanceof SVGGraphicsElement ? around.getScreenCTM() : {a: 1, b: 0};
+                const size = parseFloat(getComputedStyle(around).fontSize);
+                found[said.slice(0, 60)] = Math.hypot(turned.a, turned.b) * size;
+            }
+            return found;
+        }"""
+    )
+    assert len(sizes) > 50
+    assert {text: size for text, size in sizes.items() if size < 11} == {}
+
+
+def test_the_table_at_a_glance_reads_on_a_phone(phone: Page) -> None:
+    """Every row names its model, every number has its label, and no cell is cut or lies over another."""
+    rows = phone.locator(".row:visible")
+    names = [name.strip() for name in rows.locator(".name b").all_inner_texts()]
+    assert names == ["retrained reference", "finetune", "ascent", "rebalanced"]
+    for row in rows.all():
+        cells: list[dict[str, Any]] = row.evaluate(
+            """row => [...row.querySelectorAll(".cell")].map(cell => {
+                const {left, right, top, bottom} = cell.getBoundingClientRect();
+                const label = getComputedStyle(cell, "::before").content;
+                const cut = cell.scrollWidth > cell.clientWidth;
+                return {left, right, top, bottom, label, text: cell.innerText, cut};
+            })"""
+        )
+        assert all(cell["left"] >= 0 and cell["right"] <= WIDTH and not cell["cut"] for cell in cells)
+        assert all(above["bottom"] <= below["top"] + 1 for above, below in pairwise(cells))
+        numbers = [cell for cell in cells if re.search(r"\d", cell["text"]) and cell is not cells[0]]
+        assert len(numbers) >= 3
+        assert sum(cell["label"] not in ("none", "normal") for cell in cells) >= 3
+
+
+def test_it_prints(phone: Page) -> None:
+    phone.emulate_media(media="print")
+    printed = phone.pdf(format="A4")
+    phone.emulate_media(media="screen")
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") >= 1
 
 
 def test_it_names_nobody(page: str) -> None:

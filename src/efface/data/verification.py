@@ -40,7 +40,7 @@ class Verification:
         return len(self.same)
 
     @property
-    def fingerprint(self) -> str:
+    def digest(self) -> str:
         """Changes with the pairs, their photos' places, and their quality."""
         columns = (
             self.images.rows[self.first],

@@ -11,6 +11,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from efface.data.faces import EYES
 from efface.data.photos import SUFFIXES, files_below, is_hidden, left_out_line
 from efface.datasets.card import Card
@@ -122,7 +124,11 @@ def read_parquet(file: Path) -> pd.DataFrame:
             table = pd.read_parquet(io.BytesIO(data))
         except ImportError:
             raise InputError(f"{file} needs pyarrow to be read: pip install 'efface[parquet]'") from None
-        return table.reset_index(drop=table.index.name is None).rename(columns=str)
+        table = table.reset_index(drop=table.index.name is None).rename(columns=str)
+        for name, column in table.astype(object).items():  # what is no text is found out when it is taken as such
+            if any(isinstance(cell, (bytes, list, tuple, dict, np.ndarray)) for cell in column):
+                raise InputError(f"{file}: the column '{name}' holds more than words and numbers")
+        return table
 
 
 def _people(column: pd.Series[Any]) -> pd.Series[str]:

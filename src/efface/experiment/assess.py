@@ -16,7 +16,7 @@ from efface.evaluation.evidence import collect, evidence_path
 from efface.evaluation.memorisation import memorisation
 from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import Arm
-from efface.experiment.knowledge import content, knowledge, relearned
+from efface.experiment.knowledge import array_digest, knowledge, relearned
 from efface.experiment.search import read_search
 from efface.experiment.signatures import PREDICTING, code_of_packages, signature_of
 from efface.experiment.store import Stage
@@ -167,12 +167,12 @@ def questions(arm: Arm) -> str:
             faces.keys.tolist(),
             faces.identities.tolist(),
             faces.groups.tolist(),
-            content(faces.targets),
+            array_digest(faces.targets),
             None if faces.traits is None else faces.traits.tolist(),
         )
         for name, faces in arm.splits.items()
     ]
-    return signature_of([columns, [one.fingerprint for one in arm.sets], code_of_packages(*PREDICTING)])
+    return signature_of([columns, [one.digest for one in arm.sets], code_of_packages(*PREDICTING)])
 
 
 def moved(arm: Arm, stage: Stage) -> dict[MeasureKey, Measure]:

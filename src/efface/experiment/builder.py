@@ -17,7 +17,7 @@ from efface.experiment.loading import LoadedFaces
 from efface.experiment.resolve import ResolvedMethod, ResolvedPlan, searching
 from efface.experiment.search import search
 from efface.experiment.signatures import ASSESSING, TRAINING, code_of, code_of_packages
-from efface.experiment.store import ModelStore, Network, Stage
+from efface.experiment.store import ModelStore, Network, Stage, digest
 from efface.models.load import lacks_head, load_weights, start_from
 from efface.models.recogniser import Recogniser
 from efface.results import Environment
@@ -61,7 +61,7 @@ class ModelBuilder:
             code_of(resolved.build, resolved.task.loss, resolved.task.divergence, *own),
             machine.versions["torch"],
             machine.device,
-            fingerprint(faces),
+            faces_digest(faces),
         ]
 
     def trained(
@@ -82,7 +82,7 @@ class ModelBuilder:
                 start_from(fresh, pretrained) if pretrained else fresh, task, faces, loader, checkpoint, **recipe
             )
 
-        start = [content_of_file(pretrained)] if pretrained else []
+        start = [digest_of_file(pretrained)] if pretrained else []
         return Stage(
             name, seed, recipe, [*self.signature_inputs(faces), how or self.machine.threads, *start], network, make
         )
@@ -96,7 +96,7 @@ class ModelBuilder:
                 place_head(model, everyone, loader)
             return model
 
-        made_of = [*self.signature_inputs(everyone), self.machine.threads, content_of_file(file)]
+        made_of = [*self.signature_inputs(everyone), self.machine.threads, digest_of_file(file)]
         return Stage("original", seed, {"weights": file.name}, made_of, network, make)
 
     def unlearned(
@@ -112,7 +112,7 @@ class ModelBuilder:
             data = replace(data, public=splits.strangers)
         if stage.reweight:
             data = replace(data, retain=reweighted(data.retain, data.gone, self.resolved.task))
-        seen = [fingerprint(faces) for faces in (data.gone, data.forget, data.retain, data.public)]
+        seen = [faces_digest(faces) for faces in (data.gone, data.forget, data.retain, data.public)]
         task, store = self.resolved.task, self.store
 
         def applied(loader: BatchLoader, settings: Mapping[str, Any]) -> nn.Module:
@@ -138,8 +138,8 @@ class ModelBuilder:
             made_of += [
                 searching(stage),
                 code_of_packages(*ASSESSING),
-                fingerprint(splits.forget),
-                fingerprint(splits.val),
+                faces_digest(splits.forget),
+                faces_digest(splits.val),
             ]
         searched = stage.tried[0] if stage.tried else {}
         settings = {name: value for name, value in stage.settings.items() if name not in searched}
@@ -199,12 +199,12 @@ def chain_to(stages: Sequence[ResolvedMethod], name: str) -> list[ResolvedMethod
     return row
 
 
-def content_of_file(file: Path) -> str | None:
+def digest_of_file(file: Path) -> str | None:
     """Hash of a file; None where there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+    return digest(file) if file.is_file() else None
 
 
-def fingerprint(faces: Faces) -> str:
+def faces_digest(faces: Faces) -> str:
     """Which faces these are, in which order, whose, of which group, and what is to be answered of each."""
     digest = hashlib.sha256("\x1f".join([*faces.keys, *faces.identities, *faces.groups]).encode())
     digest.update(np.ascontiguousarray(faces.targets).tobytes())

@@ -35,7 +35,7 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
     seen = signature_of(
         [
             arm.splits.forget.keys.tolist(),
-            content(arm.splits.forget.targets),
+            array_digest(arm.splits.forget.targets),
             arm.splits.strangers.keys.tolist(),
             arm.splits.test.keys.tolist(),
             code_of_packages(*PREDICTING),
@@ -127,6 +127,6 @@ def steps_of(arm: Arm, stage: Stage, original: Stage) -> float | None:
     return None if steps == "None" else float(steps)
 
 
-def content(array: Array) -> str:
+def array_digest(array: Array) -> str:
     """Hash of an array's content."""
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()

@@ -137,7 +137,7 @@ def load_source(source: Source, folder: Path, progress: Progress) -> tuple[FaceT
     if source.path is None:
         raise InputError(f"{where} needs a path: the folder it lies in")
     if source.name == "packed":
-        return open_packed(source.path), content_of(source.path)
+        return open_packed(source.path), packed_digest(source.path)
     if source.name not in READERS:
         raise InputError(f"unknown dataset '{source.name}'{nearest(source.name, [*READERS, *GENERATORS, 'packed'])}")
     return prepared(source, folder, progress)
@@ -154,10 +154,10 @@ def prepared(source: Source, folder: Path, progress: Progress) -> tuple[FaceTabl
     asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
     packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
     progress.say(str(prepare(photos, packed, card=reader.card, progress=progress.track, renew=True, **settings)))
-    return open_packed(packed, verify=False), content_of(packed)
+    return open_packed(packed, verify=False), packed_digest(packed)
 
 
-def content_of(packed: Path) -> str:
+def packed_digest(packed: Path) -> str:
     """A hash that changes with the images or labels of a packed folder."""
     return json.dumps(read_manifest(packed)["sha256"], sort_keys=True)
 

@@ -1,6 +1,7 @@
 """Ascend, then stabilise: the two steps of the eye-localisation study, gradient ascent and a fine-tune.
 
-The study publishes neither steps nor learning rates; ours were chosen on synthetic faces.
+Both steps are baselines of Golatkar et al., CVPR 2020, arXiv:1911.04933. The study (Team12 SafeAI, not published as a
+paper) gives neither steps nor learning rates; ours were chosen on synthetic faces, and the ascent is bounded.
 A plan that wants to see the two steps apart writes them as two stages: `neggrad`, and `finetune` after it.
 """
 

@@ -2,8 +2,8 @@
 
 Zhou et al., Decoupled Distillation to Erase, CVPR 2025, arXiv:2503.23751. The original's logits with the face's own
 class taken out are the target; no retained face is needed. Made for forgetting whole classes: where others of the class
-are kept, an answer that never names the right class is itself a trace. As an option of theirs, statistics of batch
-normalisation stay as they are.
+are kept, an answer that never names the right class is itself a trace. Ours keeps the statistics of batch
+normalisation as they are, which is an option of theirs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """EU-k: draw the last k parts of the network anew and train them on the retained; the rest stays as it is.
 
 Goel et al. 2022, arXiv:2201.06640 (exact unlearning of the last k layers). Exact only for what those layers held: the
-features below them were learned with the forgotten. Running statistics of batch normalisation move everywhere.
+features below them were learned with the forgotten. As there, running statistics of batch normalisation move
+everywhere; ours anneals the learning rate, unless told otherwise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Just in time: smooth the model around the forgotten, with nothing but the forgotten.
 
 Foster et al. 2024, arXiv:2402.01401: lower the ratio by which noise on a forgotten face moves the output. No label and
-no retained face is needed. Statistics of batch normalisation stay as they are, since noisy faces would spoil them.
+no retained face is needed. Ours keeps the statistics of batch normalisation as they are: noisy faces would spoil them.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ The strangers' answer comes in one of these ways (`auto` is the first for classe
 
 It minds groups where they are known: lookalikes are of the forgotten's own group, retained faces are drawn so that the
 mix of groups stays as it was (`keep_mix`), and a group is no longer taught once its losses cannot be told from those of
-public people who were held back for this test alone. docs/lookalikes.md has the measurements behind the defaults.
+public people who were held back for this test alone. docs/results/lookalikes.md has the measurements.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Retrain: start afresh and never see the forgotten. Exact, and the yardstick of every other method.
 
-Every run trains its reference in this way with the plan's own recipe; as a method it is for variants of that
-recipe (fewer epochs, say) as rivals.
+What approximate methods are held against since Cao and Yang, S&P 2015 (DOI 10.1109/SP.2015.35). Ours retrains the whole
+network, without their summation form. Every run trains its reference in this way with the plan's own recipe; as a
+method it is for variants of that recipe (fewer epochs, say) as rivals.
 """
 
 from __future__ import annotations

@@ -41,11 +41,11 @@ def check_method(method: Method, task: str | Task = "eyes", **settings: Any) -> 
     task = task if isinstance(task, Task) else task_named(task)
     splits, original = tiny_problem(task)
     chosen = validated(method, settings, method.__name__)
-    before = _fingerprint(splits)
+    before = _bytes_of(splits)
     state = _global_state()
     first, faces_used = _applied(method, original, task, splits, 1, chosen)
     _require(_global_state() == state, method, "leaves random, gradient or determinism state of the process changed")
-    _require(_fingerprint(splits) == before, method, "changes the faces it was given")
+    _require(_bytes_of(splits) == before, method, "changes the faces it was given")
     _require(faces_used > 0, method, "takes no face from the loader, so its bill cannot be made")
     _require(all(torch.isfinite(value).all() for value in first.values()), method, "leaves weights that are not finite")
     moved = any((first[name] != value).any() for name, value in original.state_dict().items())
@@ -105,7 +105,7 @@ def _check_unknown_refused(method: Method) -> None:
     raise AssertionError(f"{method.__name__} accepts settings it does not have: name each, without **")
 
 
-def _fingerprint(splits: Splits) -> list[bytes]:
+def _bytes_of(splits: Splits) -> list[bytes]:
     return [
         part.tobytes()
         for _, faces in splits.items()

@@ -1,7 +1,7 @@
 """Ways to look as if a model had forgotten. Each fools a published score, and each must be caught by an audit.
 
-They are methods like any other, so a plan can run them (`use = "efface.testing.cheats:do_nothing"`); docs/cheats.md
-shows what each one fools and what catches it. Nobody should ship one.
+They are methods like any other, so a plan can run them (`use = "efface.testing.cheats:do_nothing"`);
+docs/explanation/cheats.md shows what each one fools and what catches it. Nobody should ship one.
 """
 
 from __future__ import annotations
