@@ -59,7 +59,7 @@ def test_its_weights_hide_eyes(folder: Path) -> None:
     photo = folder / "photo.png"
     Image.fromarray(np.full((60, 60), 128, np.uint8)).save(photo)
     weights = next((folder / "out" / "models").glob("original*.safetensors"))
-    assert list(hide(photo, weights, folder / "hidden", "cover"))
+    assert hide(photo, weights, folder / "hidden", "cover").copies
 
 
 def test_methods_keep_their_contract_on_it() -> None:

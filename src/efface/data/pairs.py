@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.names import among
-from efface.data.photos import decode
+from efface.data.photos import Unusable, decode, refuse_unusable
 from efface.data.plain_pickle import content_of, read_plain_pickle
 from efface.errors import InputError, refusing
 from efface.files import read_bytes, read_lines, whole_number
@@ -102,8 +102,13 @@ def read_bin(path: Path, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDAr
     shape = (len(photos), 3, *size)
     check_memory(int(np.prod(shape, dtype=object)), f"{path}, with {len(photos):,} images of {size[1]}x{size[0]},")
     images = np.empty(shape, np.uint8)
+    bad: dict[str, str] = {}
     for place, one in enumerate(photos):
-        images[place] = decoded(one, size, f"{path}: image {place}")
+        try:
+            images[place] = decoded(one, size, f"{path}: image {place}")
+        except Unusable as error:
+            bad[f"image {place}"] = error.reason
+    refuse_unusable(bad, len(photos), f"fetch {path} again")
     return images, same
 
 
