@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array
@@ -19,6 +19,7 @@ from efface.files import load_columns, save_columns
 from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
 from efface.training.environment import Meter
+from efface.training.train import counting_steps
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Stage:
     """(loader, where to keep a checkpoint) to the model."""
     before: Stage | None = None
     """The stage this one starts from; the original starts from none."""
+    keep: tuple[int, ...] = ()
+    """Epochs of its training after which its weights are kept."""
 
     @cached_property
     def signature(self) -> str:
@@ -73,7 +76,8 @@ class ModelStore:
         return path
 
     def has(self, stage: Stage) -> bool:
-        return self.path(stage, "models", ".safetensors").exists()
+        kept = (self.kept_path(stage, epoch) for epoch in stage.keep)
+        return self.path(stage, "models", ".safetensors").exists() and all(path.exists() for path in kept)
 
     def make(self, stage: Stage) -> None:
         """Make a stage's model and put it in the store with its bill, unless it stands there."""
@@ -83,19 +87,34 @@ class ModelStore:
         seed = derive(stage.seed, stage.name)
         loader = BatchLoader(self.device, seed, self.tick)
         torch.manual_seed(seed)
-        with Meter(self.device) as meter:
+        with Meter(self.device) as meter, counting_steps(loader):
             model = stage.make(loader, checkpoint)
         self.put(
             stage,
             model,
-            {"seconds": meter.seconds, "faces": loader.faces_used, "peak_memory_mib": meter.peak_memory_mib},
+            {
+                "seconds": meter.seconds,
+                "faces": loader.faces_used,
+                "steps": loader.steps,
+                "passes": loader.passes_over_watched,
+                "peak_memory_mib": meter.peak_memory_mib,
+            },
         )
         checkpoint.unlink(missing_ok=True)
 
     def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
-        """Put a model in the store with what it took: seconds, faces, peak_memory_mib."""
+        """Put a model in the store with what it took: seconds, faces, peak_memory_mib and, where they were counted,
+        steps and passes."""
         made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
         save_weights(model, self.path(stage, "models", ".safetensors"), {**stage.network.about, **made, **bill})
+
+    def kept_path(self, stage: Stage, epoch: int) -> Path:
+        """Where a stage's weights after an epoch lie."""
+        return self.path(stage, "checkpoints", f"-epoch{epoch}.safetensors")
+
+    def checkpoints(self, stage: Stage) -> dict[int, dict[str, Tensor]]:
+        """A stage's kept weights by epoch."""
+        return {epoch: read_weights(self.kept_path(stage, epoch))[0] for epoch in stage.keep}
 
     def fresh(self, network: Network) -> nn.Module:
         """An untrained model on the device, channels last."""
@@ -107,7 +126,7 @@ class ModelStore:
         return load_weights(self.fresh(stage.network), self.path(stage, "models", ".safetensors"))
 
     def bill(self, stage: Stage) -> dict[str, Any]:
-        """What making a stage alone took: seconds, faces, peak_memory_mib."""
+        """What making a stage alone took, as `put` has it."""
         return read_weights(self.path(stage, "models", ".safetensors"))[1]
 
     def weights(self, stage: Stage) -> dict[str, Array]:
