@@ -1,9 +1,11 @@
 """Rewind: go back to an earlier checkpoint of the original's own training, and train on without the forgotten.
 
-What a network memorises it learns late, so an earlier state of it holds less of the forgotten, and the retained bring
-it up to date. In our trial it did not beat fine-tuning at the same budget; it is here so that anybody can see that for
-themselves, and it forgets nothing that was learned before the checkpoint. (SCRUB's rewinding, `scrub` with `rewind =
-true`, goes back along the unlearning instead.)
+After Rewind-to-Delete (Mu and Klabjan 2024, arXiv:2409.09778), which proves for gradient descent over all data at once
+how close such a form comes to retraining; ours takes batches and any optimiser, and proves nothing. What a network
+memorises it learns late, so an earlier state of it holds less of the forgotten, and the retained bring it up to date;
+what was learned before the checkpoint is not forgotten. In our trial it did not beat fine-tuning at the same budget. It
+is here so that anybody can see that for themselves. (SCRUB's rewinding, `scrub` with `rewind = true`, goes back along
+the unlearning instead.)
 
 It asks for what few have: a plan keeps checkpoints with `train.keep = [5, 10]`, and an original that was given as a
 file has none. The learning rate falls to zero.
