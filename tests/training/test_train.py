@@ -83,7 +83,7 @@ def test_weight_decay_is_part_of_adams_gradient_and_apart_from_adamws() -> None:
     found = {}
     for name in ("adam", "adamw"):
         weight = torch.nn.Parameter(torch.tensor([2.0, -2.0]))
-        training_step(optimizer_of(name, [weight], 0.1, 0.5), -0.3 * weight.sum())  # type: ignore[arg-type]
+        training_step(optimizer_of(name, [weight], 0.1, 0.5), -0.3 * weight.sum())
         found[name] = weight.detach().tolist()
     assert found["adam"] == pytest.approx([2.0 - 0.1, -2.0 + 0.1], abs=1e-5)  # of -0.3 + 0.5 * 2 and -0.3 - 0.5 * 2
     assert found["adamw"] == pytest.approx([2.0 * 0.95 + 0.1, -2.0 * 0.95 + 0.1], abs=1e-5)
