@@ -19,6 +19,7 @@ from efface.measures.predictions import Predictions
 
 if TYPE_CHECKING:
     from efface.experiment.loading import LoadedFaces
+    from efface.plan.tables import Plan
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -166,3 +167,18 @@ def loaded(*sources: Mapping[str, Any], out: Path = Path("unused")) -> LoadedFac
     from efface.tasks import TASKS
 
     return load_sources([Source.model_validate(source) for source in sources], TASKS["eyes"], out, Progress())
+
+
+def not_announced(arms: Mapping[str, Plan], out: Path) -> set[str]:
+    """What a run measured although `check` did not know that it would."""
+    from efface.experiment.measurable import metrics
+    from efface.experiment.resolve import resolve
+    from efface.results import read_results
+
+    known = {name: metrics(one, resolve(one, "plan").task) for name, one in arms.items()}
+    return {
+        key
+        for row in read_results(out).evaluations
+        for key in row.measures
+        if key.family != "memorisation" and key.metric not in known[row.arm].get(key.family, ())
+    }

@@ -27,6 +27,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; a run that was cut off goes on in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Pictures = Annotated[bool, typer.Option(help="A report with the faces of people, or without.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads; part of what makes a result repeatable.")]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
@@ -47,15 +48,15 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
 
 
 @app.command()
-def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2) -> None:
-    """Run a plan: train, forget, measure, report."""
+def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2, pictures: Pictures = True) -> None:
+    """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
     from efface.experiment.run import run as run_plan
     from efface.plan.file import read_plan
     from efface.progress import show_progress
 
     plans = read_plan(plan)
     with show_progress() as progress:
-        run_plan(plans, out, device=device, threads=threads, progress=progress)
+        run_plan(plans, out, device=device, threads=threads, progress=progress, with_faces=pictures)
     typer.echo(out / "report.html")
 
 
@@ -82,7 +83,8 @@ def list_(what: Annotated[str, typer.Argument(help="methods, tasks, datasets, me
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished run.")],
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table at a glance instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the overview as Markdown instead.")] = False,
+    pictures: Pictures = True,
 ) -> None:
     """Write report.html again from a run's saved results."""
     if markdown:
@@ -93,7 +95,7 @@ def report(
     else:
         from efface.report import write
 
-        typer.echo(write(folder))
+        typer.echo(write(folder, with_faces=pictures))
 
 
 @app.command()

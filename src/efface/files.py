@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -39,7 +41,16 @@ def save_columns(columns: Any, path: Path) -> None:
         np.savez_compressed(file, **{field.name: getattr(columns, field.name) for field in fields(columns)})
 
 
+def load_columns_if_whole(kind: type[Columns], path: Path) -> Columns | None:
+    """What `save_columns` wrote, or None where nothing is there, or not what was written (every part of an .npz has a
+    checksum): it is to be made again."""
+    try:
+        return load_columns(kind, path)
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
 def load_columns(kind: type[Columns], path: Path, renamed: Mapping[str, str] | None = None) -> Columns:
     """What `save_columns` wrote; renamed: columns of earlier versions, and what they are called now."""
-    with np.load(path, allow_pickle=False) as saved:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
         return kind(**{(renamed or {}).get(name, name): column for name, column in saved.items()})

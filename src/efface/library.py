@@ -24,6 +24,7 @@ from efface.errors import InputError, nearest
 from efface.evaluation.evaluate import Scored, score_faces
 from efface.evaluation.predict import predict
 from efface.methods import METHODS, Method, tasks_of, works_on
+from efface.models.normalisation import allow_lone_faces
 from efface.models.recogniser import function_named
 from efface.settings import validated
 from efface.tasks import Task, task_named
@@ -101,7 +102,8 @@ def forget(
     values = validated(chosen, settings, f"method '{chosen.__name__}'")
     here = device_named(device)
     faces = _checked({"forget": forget, "retain": retain, "public": public}, known)
-    copied: nn.Module = copy.deepcopy(model).to(here, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    copied = copy.deepcopy(model).to(here, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    allow_lone_faces(copied)
     original = copy.deepcopy(copied).requires_grad_(False).eval()
     data = MethodData(faces["forget"], faces["retain"], faces["public"], original=original)
     with deterministic_torch(here, torch.get_num_threads(), seed):

@@ -135,6 +135,11 @@ FAMILIES: Mapping[str, Family] = {
         "pairs of photos told apart by the 10-fold protocol, a set by its name; by quality where it is known",
         "others",
     ),
+    "measure": Family(
+        ("measure/{metric}/{split}/{group}", "measure/{metric}/{split}", "measure/{metric}"),
+        "measures of your own, by their names in the table of evaluation/evaluate.py",
+        "by split",
+    ),
     "weights": Family(("weights/{metric}",), "how much of the network changed: share, distance, layer by layer"),
 }
 """Every family, by its name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,6 +99,8 @@ class Evaluation(Part):
     settings: dict[str, Any]
     cost: Cost
     measures: dict[MeasureKey, MeasureRecord]
+    diverged: bool = False
+    """Whether the model answers with what is no number; then nothing was measured."""
 
 
 class Summary(Part):
@@ -106,6 +109,8 @@ class Summary(Part):
     arm: str
     method: str
     seeds: list[int]
+    diverged: list[int] = []
+    """Seeds in which the row diverged; with any, it has no measures: a mean of the others would flatter it."""
     measures: dict[MeasureKey, MeasureRecord]
     """Mean over seeds. The interval joins, in quadrature, the interval over people (the same in every seed) and,
     with two seeds or more, Student's 95% interval over seeds."""
@@ -191,6 +196,8 @@ class Environment(Part):
     versions: dict[str, str]
     device: str
     threads: int
+    blas: list[str] = []
+    """The libraries of linear algebra, and with how many threads they were held."""
     deterministic: bool
 
 
@@ -264,6 +271,8 @@ class Results(Part):
     thresholds: Thresholds | None = None
     keys: dict[str, KeyParts] = {}
     """Of every measure named above, the parts of its name."""
+    digest: str = ""
+    """SHA-256 of all the rest as canonical JSON: what is read back is checked against it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -292,10 +301,21 @@ def _with_keys(row: Any, keys: Mapping[str, MeasureKey]) -> Any:
 
 def write_results(results: Results, folder: Path) -> Path:
     """`folder/results.json`, whole or not at all."""
+    plain = results.model_dump(mode="json", by_alias=True)
+    return write_text(folder / "results.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
+
+
+def sealed(results: Results) -> Results:
+    """Results as they are written: with the parts of every measure's name, and the digest of it all."""
     measured = [one.measures for one in results.evaluations] + [one.measures for one in results.summaries]
     names = {key: KeyParts(**key.parts()) for measures in measured for key in measures}
-    plain = results.model_copy(update={"keys": names}).model_dump(mode="json", by_alias=True)
-    return write_text(folder / "results.json", json.dumps(plain, indent=1, allow_nan=False) + "\n")
+    named = results.model_copy(update={"keys": names})
+    return named.model_copy(update={"digest": _digest_of(named.model_dump(mode="json", by_alias=True))})
+
+
+def _digest_of(plain: Mapping[str, Any]) -> str:
+    rest = {name: part for name, part in plain.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_results(folder: Path) -> Results:
@@ -315,7 +335,9 @@ def read_plain(folder: Path) -> Any:
 
 
 def results_of(plain: Any, folder: Path) -> Results:
-    """Plain data as Results; InputError where they do not follow the schema."""
+    """Plain data as Results; InputError where they do not follow the schema, or are not what was written."""
+    if isinstance(plain, dict) and plain.get("digest") and plain["digest"] != _digest_of(plain):
+        raise InputError(f"{folder / 'results.json'} is not what was written: run the plan again into {folder}")
     try:
         return Results.model_validate(plain)
     except (ValidationError, ValueError) as error:

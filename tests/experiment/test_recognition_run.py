@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from conftest import ROOT, faces_of, key, plan_with, recognised, refusal
+from conftest import ROOT, faces_of, key, not_announced, plan_with, recognised, refusal
 from efface.data.faces import Faces, FaceTable
 from efface.data.split import split_faces
 from efface.data.vectors import units
@@ -87,6 +87,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> Results:
     return run({"": parse_plan(plan_in(folder), "plan")}, folder / "out")
+
+
+def test_check_knows_what_a_recogniser_s_run_measures(folder: Path, finished: Results) -> None:
+    assert finished.evaluations
+    assert not_announced({"": parse_plan(plan_in(folder), "plan")}, folder / "out") == set()
 
 
 def test_every_row_has_what_the_field_measures_and_what_no_head_can_hide(finished: Results) -> None:
@@ -326,7 +331,8 @@ def test_pairs_are_divided_at_a_share_of_themselves_or_at_the_score_of_the_train
         asked = Verify(name="x", bin=tmp_path / "x.bin", quality=tmp_path / "bin.csv", **settings)
         (found,) = verification_sets([asked], faces, splits)
         assert found.quality.tolist() == [0, 2, 4, 6, 8, 10]
-        return found.poor.tolist()
+        answer: list[bool] = found.poor.tolist()
+        return answer
 
     assert poor() == [True] * 3 + [False] * 3
     assert poor(below=0.2) == [True] * 2 + [False] * 4

@@ -59,8 +59,10 @@ def test_arms_that_share_a_model_ask_it_about_their_own_people(tmp_path: Path) -
     )
     (tmp_path / "plan.toml").write_text(few + "[arms.one.forget]\npeople = 2\n[arms.many.forget]\npeople = 8\n")
     run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
-    assert len(list((tmp_path / "out" / "models").glob("original-*"))) == 1
-    asked = [load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*")]
+    assert len(list((tmp_path / "out" / "models").glob("original-*.safetensors"))) == 1
+    asked = [
+        load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*.safetensors")
+    ]
     assert sorted(len(np.unique(one.identity[one.split == "forget"])) for one in asked) == [2, 8]
 
 
@@ -182,7 +184,7 @@ def test_arms_share_the_original(tmp_path: Path) -> None:
         + '[arms.few]\nforget = { group = "B", share = 0.2 }\n[arms.many]\nforget = { group = "B", share = 0.8 }\n'
     )
     results = run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
-    names = [path.name for path in (tmp_path / "out" / "models").iterdir()]
+    names = [path.name for path in (tmp_path / "out" / "models").glob("*.safetensors")]
     assert sum(name.startswith("original") for name in names) == 1
     assert sum(name.startswith("reference") for name in names) == 2
     assert {row.arm for row in results.evaluations} == {"few", "many"}

@@ -12,7 +12,7 @@ from efface.experiment.run import run
 from efface.plan.file import read_plan
 from efface.report import wording, write
 from efface.report.strips import Axis, IntervalMark, strip
-from efface.results import MeasureRecord
+from efface.results import MeasureRecord, Summary
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_standing_follows_from_the_intervals(
     standing: str,
 ) -> None:
     measures = {key("forgotten/signal_to_reference"): record(0.0, *gap), key("forgotten/percent"): record(50.0, *way)}
-    assert wording.forgetting_status(measures) == standing
+    assert wording.forgetting_status(Summary(arm="", method="m", seeds=[0], measures=measures)) == standing
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,17 @@ def under_trained(rows: Mapping[str, Summary], error: str) -> bool:
 
 
 def verdict_of(row: Summary, reference: Summary, accept: Mapping[MeasureKey, Criterion]) -> Verdict:
-    """One row's verdict, whatever the controls say."""
+    """One row's verdict, whatever the controls say; a row that diverged fails."""
+    if row.diverged:
+        seeds = ", ".join(map(str, row.diverged))
+        return Verdict(
+            arm=row.arm,
+            method=row.method,
+            verdict="fail",
+            criteria=[],
+            must=MUST.get(row.method),
+            why=f"diverged (seed {seeds}): it answers with what is no number",
+        )
     met = [criterion_met(key, criterion, row, reference) for key, criterion in accept.items() if applies_to(row, key)]
     words = [one.verdict for one in met]
     word: VerdictWord = (
@@ -202,7 +212,8 @@ def given_controls(verdict: Verdict, doubts: Sequence[str], keeps: bool) -> Verd
     """A verdict once the controls are known: where one came out wrong no row passes; and who fails, fails only as long
     as no control speaks against the instrument itself (`keeps`): too few people to see that a retrained model passes
     are no excuse for a leak that they were enough to see."""
-    if not doubts or verdict.method in MUST:
+    diverged = verdict.verdict == "fail" and not verdict.criteria
+    if not doubts or diverged or verdict.method in MUST:
         return verdict
     word: VerdictWord = "fail" if keeps and verdict.verdict == "fail" else "not enough data"
     return verdict.model_copy(update={"verdict": word, "why": "; ".join(doubts)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -58,12 +58,41 @@ def score_faces(predictions: Predictions, task: Task) -> Scored:
     )
 
 
+def diverged(predictions: Predictions) -> bool:
+    """Whether a model answers any face with what is no number."""
+    return not (np.isfinite(predictions.outputs).all() and np.isfinite(predictions.centres).all())
+
+
 def constant_prediction(scored: Scored, task: Task) -> Scored:
     """The control of what is asked for those who stay: everybody gets the one answer that serves the retained best."""
     assert task.constant is not None
     predictions = scored.predictions
     outputs = np.broadcast_to(task.constant(predictions), predictions.outputs.shape).astype(np.float32)
     return score_faces(replace(predictions, outputs=outputs), task)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One model beside those it is compared with; all answered the same faces in the same order."""
+
+    model: Scored
+    original: Scored
+    reference: Scored | None
+    """Retrained without the forgotten; None where nobody retrained."""
+    before: Scored | None
+    """The stage it was made from, where that is not the original."""
+    task: Task
+    bootstrap: Bootstrap
+    harmed: str
+    """The group that asks to be forgotten."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """The model's."""
+        return self.model.predictions
+
+
+Measures = dict[MeasureKey, Measure]
 
 
 def evaluate(
@@ -74,49 +103,101 @@ def evaluate(
     bootstrap: Bootstrap,
     before: Scored | None = None,
     harmed: str | None = None,
-) -> dict[MeasureKey, Measure]:
-    """All measures of one model.
+) -> Measures:
+    """All measures of one model, from every entry of `MEASURES`.
 
     reference: retrained without the forgotten; what only such a model can tell is left out where there is none.
     before: the stage it was made from, where that is not the original. harmed: the group that asks to be forgotten
     (default: the one most of the forgotten are of). All answered the same faces in the same order.
     """
-    predictions, signal = model.predictions, task.signal.about
-    abouts = {name: (score.aim, score.about) for name, score in task.scores.items()}
-    measures = utility(predictions, model.scores, abouts, bootstrap)
-    measures |= membership(predictions, model.signal, bootstrap, signal)
-    without = reference.signal if reference else None
-    measures |= forgetting(predictions, model.signal, original.signal, without, bootstrap, signal)
-    measures |= task.more(predictions, original.predictions, bootstrap)
-    harmed = harmed_group(predictions) if harmed is None else harmed
-    if reference is not None:
-        measures |= distances(model, original, reference, task, bootstrap, harmed)
+    harmed = harmed_group(model.predictions) if harmed is None else harmed
+    compared = Comparison(model, original, reference, before, task, bootstrap, harmed)
+    found: Measures = {}
+    for measured in MEASURES.values():
+        found |= measured(compared)
+    return found
+
+
+def scores_of(compared: Comparison) -> Measures:
+    """Every score of the task, by split and group."""
+    abouts = {name: (score.aim, score.about) for name, score in compared.task.scores.items()}
+    return utility(compared.predictions, compared.model.scores, abouts, compared.bootstrap)
+
+
+def membership_of(compared: Comparison) -> Measures:
+    """The membership attack that every run makes."""
+    model = compared.model
+    return membership(model.predictions, model.signal, compared.bootstrap, compared.task.signal.about)
+
+
+def forgetting_of(compared: Comparison) -> Measures:
+    """How far the signal on the forgotten went."""
+    reference = compared.reference.signal if compared.reference else None
+    return forgetting(
+        compared.predictions,
+        compared.model.signal,
+        compared.original.signal,
+        reference,
+        compared.bootstrap,
+        compared.task.signal.about,
+    )
+
+
+def of_the_task(compared: Comparison) -> Measures:
+    """What the field measures on this task alone."""
+    return compared.task.more(compared.predictions, compared.original.predictions, compared.bootstrap)
+
+
+def distances_of(compared: Comparison) -> Measures:
+    """How far from the retrained reference."""
+    if compared.reference is None:
+        return {}
+    return distances(
+        compared.model, compared.original, compared.reference, compared.task, compared.bootstrap, compared.harmed
+    )
+
+
+def costs_by_group(compared: Comparison) -> Measures:
+    """Growth of each group's test error, its parts, and differences between groups."""
+    predictions, bootstrap, harmed = compared.predictions, compared.bootstrap, compared.harmed
     if not predictions.rows("test").any():
-        return measures
-    bases = {"original": original, "reference": reference, "stage before": before}
-    for score in dict.fromkeys((task.error, task.harm_score)):
-        now = means_on_test(predictions, model.scores[score], bootstrap, harmed)
+        return {}
+    found: Measures = {}
+    bases = {"original": compared.original, "reference": compared.reference, "stage before": compared.before}
+    for score in dict.fromkeys((compared.task.error, compared.task.harm_score)):
+        now = means_on_test(predictions, compared.model.scores[score], bootstrap, harmed)
         base = {
             name: means_on_test(predictions, one.scores[score], bootstrap, harmed) for name, one in bases.items() if one
         }
         for against in base:
-            measures |= increase(now, base[against], score, against)
-        for against in base.keys() & {"original", "reference"}:
-            measures |= disparity(now, base[against], harmed, score, against)
+            found |= increase(now, base[against], score, against)
+            if against != "stage before":
+                found |= disparity(now, base[against], harmed, score, against)
         if "reference" in base:
-            measures |= harm(now, base["original"], base["reference"], score)
-        measures |= between_groups(now, score)
-        measures |= intersections(
+            found |= harm(now, base["original"], base["reference"], score)
+        found |= between_groups(now, score)
+        found |= intersections(
             predictions,
-            model.scores[score],
-            original.scores[score],
-            reference.scores[score] if reference else None,
+            compared.model.scores[score],
+            compared.original.scores[score],
+            compared.reference.scores[score] if compared.reference else None,
             score,
             bootstrap,
         )
-    return measures | shares_by_group(
-        model.scores[task.accuracy_score], predictions, task.accuracy_score, bootstrap, harmed
-    )
+    share = compared.task.accuracy_score
+    return found | shares_by_group(compared.model.scores[share], predictions, share, bootstrap, harmed)
+
+
+MEASURES: dict[str, Callable[[Comparison], Measures]] = {
+    "scores": scores_of,
+    "membership": membership_of,
+    "forgetting": forgetting_of,
+    "task": of_the_task,
+    "distances": distances_of,
+    "costs by group": costs_by_group,
+}
+"""What is measured of every model. A measure of your own is one more line: a function of a `Comparison` that returns
+its measures under `MeasureKey("measure", NAME, ...)`, NAME being its name here."""
 
 
 def distances(
@@ -229,7 +310,10 @@ def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
             arm=arm,
             method=method,
             seeds=[one.seed for one in same],
-            measures={name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
+            diverged=[one.seed for one in same if one.diverged],
+            measures={}
+            if any(one.diverged for one in same)
+            else {name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},
         )
         for (arm, method), same in rows.items()
     ]

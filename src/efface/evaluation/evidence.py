@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from efface.data.faces import Array, Splits
 from efface.data.vectors import units
 from efface.evaluation.evaluate import Scored
+from efface.evaluation.pseudonyms import pseudonyms
 from efface.measures.predictions import Predictions
 from efface.tasks import Task
 
@@ -40,7 +39,7 @@ class Evidence:
     pictured: Array
     """(k,) rows of n."""
     person: Array
-    """(k,) whose face, as a salted hash."""
+    """(k,) whose face, under a pseudonym."""
     why: Array
     """(k,) how each was chosen."""
     images: Array
@@ -62,7 +61,7 @@ class Evidence:
     membership_score: Array
     """(m, n) its membership score: higher on those it takes for members; NaN where it says nothing."""
     whose: Array
-    """(n,) salted hash of the person, of the forgotten; "" for all others."""
+    """(n,) pseudonym of the person, of the forgotten; "" for all others."""
     exposed: Array
     """(e,) rows of n: the forgotten photos that stand out most among strangers' under what methods made."""
     exposed_images: Array
@@ -70,9 +69,11 @@ class Evidence:
 
 
 def evidence_path(out: Path, arm: str) -> Path:
-    """Where an arm's evidence lies."""
-    readable = re.sub(r"[^a-z0-9]+", "-", arm.lower()).strip("-") or "run"
-    return out / "evidence" / f"{readable}.npz"
+    """Where an arm's evidence lies: a readable name, and a hash of the arm's own, so that no two arms share a file."""
+    if not arm:
+        return out / "evidence" / "run.npz"
+    readable = re.sub(r"[^a-z0-9]+", "-", arm.lower())[:60].strip("-")
+    return out / "evidence" / f"{readable}-{hashlib.sha256(arm.encode()).hexdigest()[:8]}.npz".removeprefix("-")
 
 
 def collect(
@@ -82,7 +83,7 @@ def collect(
     predictions: Mapping[str, Predictions],
     scored: Mapping[str, Scored],
     attacked: Mapping[str, tuple[str, Array]],
-    salted: str,
+    key: bytes,
     *,
     random: int = 3,
     changed: int = 2,
@@ -94,7 +95,7 @@ def collect(
 
     names: of the classes or attributes, if any. predictions, scored: of every model by name, "original" first, over the
     same faces in the same order. attacked: the strongest attack on each, and its scores. shown: how many of the most
-    exposed photos. salted: this run's `salt`.
+    exposed photos. key: of this run's pseudonyms.
     """
     models = list(predictions)
     seen = predictions[models[0]]
@@ -116,7 +117,7 @@ def collect(
         error=error.astype(np.float32),
         signal=np.stack([scored[name].signal for name in models]).astype(np.float32),
         pictured=rows,
-        person=np.array([pseudonym(name, salted) for name in seen.identity[rows].tolist()]),
+        person=pseudonyms(seen.identity[rows], key),
         why=why,
         images=pictures(splits, seen, rows),
         targets=seen.targets[rows],
@@ -127,12 +128,7 @@ def collect(
         found=found,
         attack=np.array([attacked[name][0] for name in models]),
         membership_score=membership_score,
-        whose=np.array(
-            [
-                pseudonym(name, salted) if mine else ""
-                for name, mine in zip(seen.identity.tolist(), forgotten.tolist(), strict=True)
-            ]
-        ),
+        whose=np.where(forgotten, pseudonyms(seen.identity, key), ""),
         exposed=standing_out,
         exposed_images=pictures(splits, seen, standing_out),
     )
@@ -213,19 +209,3 @@ def pictures(splits: Splits, seen: Predictions, rows: Array) -> Array:
         faces = getattr(splits, str(seen.split[row]))
         images.append(faces.images[np.flatnonzero(faces.keys == seen.key[row])][0])
     return np.stack(images)
-
-
-def salt(out: Path) -> str:
-    """This run's salt: drawn once, readable by its owner only."""
-    path = out / "salt"
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(16))
-    except FileExistsError:
-        pass
-    return path.read_text(encoding="ascii")
-
-
-def pseudonym(person: str, salted: str) -> str:
-    """How a report names a person: eight hexadecimal digits of a salted hash."""
-    return hashlib.sha256(f"{salted}\x1f{person}".encode()).hexdigest()[:8]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from efface.data.batches import as_input, inference_batch
-from efface.data.faces import Array, Images, Splits
+from efface.data.faces import Array, Faces, Images, Splits
 from efface.data.vectors import units
 from efface.data.verification import Verification
 from efface.measures.predictions import Predictions
@@ -19,17 +19,29 @@ from efface.models.recogniser import Recogniser
 
 def predict(model: nn.Module, splits: Splits, sets: Sequence[Verification], device: torch.device) -> Predictions:
     """What `model` answers to every face that evaluation looks at, and how alike it finds the pairs of each set."""
-    parts = [(name, faces) for name, faces in splits.items() if name in SPLITS and len(faces)]
-    return Predictions(
-        split=np.concatenate([np.full(len(faces), name) for name, faces in parts]),
-        key=np.concatenate([faces.keys for _, faces in parts]),
-        identity=np.concatenate([faces.identities for _, faces in parts]),
-        group=np.concatenate([faces.groups for _, faces in parts]),
-        outputs=np.concatenate([outputs(model, faces.images, device) for _, faces in parts]),
-        targets=np.concatenate([faces.targets for _, faces in parts]),
-        **({"traits": np.concatenate([faces.traits for _, faces in parts])} if splits.test.traits is not None else {}),
-        **(recognised(model, sets, device) if isinstance(model, Recogniser) else {}),
-    )
+    answers = [outputs(model, faces.images, device) for _, faces in looked_at(splits)]
+    pairs = recognised(model, sets, device) if isinstance(model, Recogniser) else {}
+    return Predictions(outputs=np.concatenate(answers), **known_of_faces(splits), **pairs)
+
+
+def looked_at(splits: Splits) -> list[tuple[str, Faces]]:
+    """(name, faces) of every split that evaluation looks at."""
+    return [(name, faces) for name, faces in splits.items() if name in SPLITS and len(faces)]
+
+
+def known_of_faces(splits: Splits) -> dict[str, Array]:
+    """The columns of predictions that no model answered: whose face each row is, and what is right."""
+    parts = looked_at(splits)
+    columns: dict[str, list[Array]] = {
+        "split": [np.full(len(faces), name) for name, faces in parts],
+        "key": [faces.keys for _, faces in parts],
+        "identity": [faces.identities for _, faces in parts],
+        "group": [faces.groups for _, faces in parts],
+        "targets": [faces.targets for _, faces in parts],
+    }
+    if splits.test.traits is not None:
+        columns["traits"] = [faces.traits for _, faces in parts if faces.traits is not None]
+    return {name: np.concatenate(column) for name, column in columns.items()}
 
 
 def recognised(model: Recogniser, sets: Sequence[Verification], device: torch.device) -> dict[str, Array]:

@@ -11,10 +11,11 @@ from typing import TypeVar
 from efface.audit.assess import assess
 from efface.audit.attacks import attack_model, audit, nonmember_control, strongest
 from efface.data.batches import BatchLoader
-from efface.evaluation.evaluate import Scored, constant_prediction, evaluate, records, score_faces
-from efface.evaluation.evidence import collect, evidence_path, salt
+from efface.errors import InputError
+from efface.evaluation.evaluate import Scored, constant_prediction, diverged, evaluate, records, score_faces
+from efface.evaluation.evidence import collect, evidence_path
 from efface.evaluation.memorisation import memorisation
-from efface.evaluation.predict import predict
+from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import Arm
 from efface.experiment.knowledge import content, knowledge, relearned
 from efface.experiment.search import read_search
@@ -47,12 +48,18 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
     task, plan, store, count = arm.resolved.task, arm.resolved.plan, arm.store, len(arm.models)
     seen = questions(arm)
     predictions = {
-        stage: store.predictions(stage, seen, lambda model: predict(model, arm.splits, arm.sets, store.device))
+        stage: store.predictions(stage, seen, arm.splits, arm.sets)
         for stage in progress.track(arm.models, count, "predicting every face")
     }
+    lost = {stage for stage in arm.models if diverged(predictions[stage])}
+    for stage in arm.stages:
+        if stage in lost and stage.name in (ORIGINAL, REFERENCE):
+            raise InputError(
+                f"the {stage.name} of seed {stage.seed} diverged: it answers with what is no number; lower train.lr"
+            )
+    made = [stage for stage in arm.models if stage not in lost]
     scored = {
-        stage: score_faces(predictions[stage], task)
-        for stage in progress.track(arm.models, count, "scoring predictions")
+        stage: score_faces(predictions[stage], task) for stage in progress.track(made, len(made), "scoring predictions")
     }
     bootstrap = Bootstrap(predictions[arm.stages[0]])
     known = {seed: knowledge(arm, scored, seed) for seed in plan.seeds} if plan.audit else {}
@@ -93,13 +100,13 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         return found | audit(nobody, unseen, known[seed], bootstrap, NONMEMBERS)
 
     rows = [
-        row(arm, stage, stage.seed, of_stage(stage, stage.seed, stage.name))
+        row(arm, stage, stage.seed, {} if stage in lost else of_stage(stage, stage.seed, stage.name))
         for stage in progress.track(arm.stages, len(arm.stages), "measuring")
     ]
     controls = []
     for seed in plan.seeds:
         original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
-        if other := arm.second_reference(seed):
+        if (other := arm.second_reference(seed)) and other not in lost:
             rows.append(row(arm, other, seed, of_stage(other, seed, SECOND_REFERENCE), name=SECOND_REFERENCE))
         if plan.audit:
             controls.append(row(arm, original, seed, on_nonmembers(original, reference, seed), name=NONMEMBERS))
@@ -107,7 +114,7 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
             blind = constant_prediction(scored[reference], task)
             found = evaluate(blind, scored[original], scored[reference], task, bootstrap, harmed=plan.forget.group)
             controls.append(row(arm, original, seed, found, name=CONSTANT))
-    first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0]}
+    first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0] and stage not in lost}
     first_seed = plan.seeds[0]
     strongest_attacks = {
         name: strongest(attacked[first_seed](scored[stage]), known[first_seed], name)
@@ -122,9 +129,10 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         {name: predictions[stage] for name, stage in first.items()},
         {name: scored[stage] for name, stage in first.items()},
         strongest_attacks,
-        salt(out),
+        key_of(out),
     )
     save_columns(evidence, evidence_path(out, arm.name))
+    evidence_path(out, arm.name).chmod(0o600)
     write_group_tables(arm, scored, out)
     return Assessed(rows, controls)
 
@@ -186,6 +194,7 @@ def row(arm: Arm, stage: Stage, seed: int, measures: dict[MeasureKey, Measure], 
         settings=dict(stage.settings),
         cost=cost(arm, stage),
         measures=records(measures),
+        diverged=not measures,
     )
 
 

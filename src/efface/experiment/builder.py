@@ -18,7 +18,7 @@ from efface.experiment.resolve import ResolvedMethod, ResolvedPlan, searching
 from efface.experiment.search import search
 from efface.experiment.signatures import ASSESSING, TRAINING, code_of, code_of_packages
 from efface.experiment.store import ModelStore, Network, Stage
-from efface.models.load import is_backbone, load_weights, read_weights, save_weights, start_from
+from efface.models.load import is_backbone, load_weights, read_weights, start_from
 from efface.models.recogniser import Recogniser, function_named
 from efface.results import Environment
 from efface.training.reweight import reweighted
@@ -84,7 +84,7 @@ class ModelBuilder:
             return train(started, task, faces, loader, checkpoint, keeping, **recipe)
 
         def keeping(epoch: int, model: nn.Module) -> None:
-            save_weights(model, store.kept_path(made, epoch), {**network.about, "name": name, "epoch": epoch})
+            store.keep(made, epoch, model)
 
         start = [content_of_file(pretrained)] if pretrained else []
         made_of = [*self.signature_inputs(faces), how or self.machine.threads, *start]
@@ -149,7 +149,9 @@ class ModelBuilder:
             ]
         searched = stage.tried[0] if stage.tried else {}
         settings = {name: value for name, value in stage.settings.items() if name not in searched}
-        made = Stage(stage.name, before.seed, settings, made_of, before.network, make, before)
+        made = Stage(
+            stage.name, before.seed, settings, made_of, before.network, make, before, searched=bool(stage.tried)
+        )
         return made
 
 

@@ -14,11 +14,10 @@ from efface.audit.relearn import WITHIN, loss_on, steps_to_relearn
 from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array
 from efface.evaluation.evaluate import Scored, score_faces
-from efface.evaluation.predict import predict
 from efface.experiment.arm import Arm
 from efface.experiment.shadows import membership_mask, shadow_queries
 from efface.experiment.signatures import PREDICTING, TRAINING, code_of_packages, signature_of
-from efface.experiment.store import Stage
+from efface.experiment.store import Stage, is_whole, seal
 from efface.files import write_text
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Measure
@@ -44,10 +43,7 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
     )
 
     def sighted(stages: Sequence[Stage]) -> list[Scored]:
-        return [
-            score_faces(store.predictions(stage, seen, lambda model: predict(model, asked, (), store.device)), task)
-            for stage in stages
-        ]
+        return [score_faces(store.predictions(stage, seen, asked), task) for stage in stages]
 
     def spread(columns: Sequence[Array]) -> NDArray[np.float64]:
         wide = np.full((len(columns), len(predictions)), np.nan)
@@ -121,11 +117,12 @@ def steps_of(arm: Arm, stage: Stage, original: Stage) -> float | None:
     task, store, forget = arm.resolved.task, arm.store, arm.splits.forget
     told = signature_of([stage.signature, original.signature, code_of_packages(*TRAINING, "audit.relearn"), task.name])
     path = store.path(stage, "relearned", f"-{told[:12]}.txt")
-    if not path.exists():
+    if not is_whole(path):
         loader = BatchLoader(store.device, derive(stage.seed, "relearn"))
         torch.manual_seed(loader.seed)
         goal = WITHIN * loss_on(store.model(original), task, forget, loader)
         write_text(path, str(steps_to_relearn(store.model(stage), task, forget, loader, goal)))
+        seal(path)
     steps = path.read_text(encoding="ascii")
     return None if steps == "None" else float(steps)
 

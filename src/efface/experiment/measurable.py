@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from efface.errors import InputError, nearest
+from efface.evaluation.evaluate import MEASURES
 from efface.measure_key import ALL, FAMILIES, MeasureKey
 from efface.measures.attacks import QUESTIONS
 from efface.measures.benchmark import WEIGHTS
@@ -13,6 +14,8 @@ from efface.measures.verification import FALSE_ACCEPTS
 from efface.plan.tables import Plan
 from efface.tasks import Task
 
+BY_LAYER = "memorisation"
+"""Its metrics are the layers of the network, which only the network knows."""
 HEADS = ("head", "fresh head", "rows deleted")
 TAR = [f"tar_at_{100 * rate:g}%_far" for rate in FALSE_ACCEPTS]
 
@@ -35,6 +38,7 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
         "distance": {*task.differences, "tow", "tow_mia", "avg_gap", "wasserstein/signal", "nearer", "nearer/p"}
         | ({"wasserstein/answers"} if task.outputs == "points" else {"cka"} if embeddings else set()),
         "weights": {"moved", "distance", "layers"},
+        "measure": set(MEASURES),
     }
     if any(source.also_by for source in plan.data):
         found |= dict.fromkeys(("intersection", "intersection increase", "intersection harm of method"), errors)
@@ -42,10 +46,11 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
         attacks = {"loss", *task.signals, "logistic", "forest", *(["rmia"] if audit.rmia else [])}
         attacks |= {"lira"} if audit.shadows else set()
         attacks |= {"u-lira"} if audit.unlearn else set()
-        found["attack"] = {f"{attack}/{question}" for attack in attacks for question in QUESTIONS}
+        asked = {f"{attack}/{question}" for attack in attacks for question in QUESTIONS}
         if audit.shadows:
             found |= {"completeness": {""}, "epsilon": {"mean", "floor", "score"}}
-            found["attack"] |= {"lira/auc over shadows", "u-lira/auc over shadows"}
+            asked |= {"lira/auc over shadows", "u-lira/auc over shadows"}
+        found["attack"] = asked
     relearn = {"steps", "ain"} if audit and audit.relearn else set()
     if embeddings:
         relearn |= {f"{kind}/k={count}" for kind in ("prototype", "linear") for count in (1, 5)}
@@ -58,6 +63,8 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
         found["verification"] = {"accuracy", *TAR, "equal_error_rate"}
         if any(one.quality for one in plan.verify):
             found["verification"] |= {"accuracy/low quality", "accuracy/high quality", "discard_area"}
+    if any(one.use == "lookalikes" for one in plan.methods.values()):
+        found[BY_LAYER] = set()
     if plan.forget.confuse:
         found["confusion"] = {""}
     if task.outputs == "logits":
@@ -75,10 +82,11 @@ def check_thresholds(plan: Plan, task: Task, where: str) -> None:
                 f"{where}: accept: '{key}' is not measured in this plan ({FAMILIES[key.family].about}); it has "
                 f"{', '.join(known)}"
             )
-        if key.metric not in known[key.family]:
+        there = known[key.family]
+        if key.metric not in there and key.family != BY_LAYER:
             raise InputError(
                 f"{where}: accept: '{key}' names no measure: {key.family} has "
-                f"{', '.join(sorted(known[key.family]))}{nearest(key.metric, known[key.family])}"
+                f"{', '.join(sorted(there))}{nearest(key.metric, there)}"
             )
         if key.family == "verification" and key.group not in (names := [one.name for one in plan.verify]):
             raise InputError(

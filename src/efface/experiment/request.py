@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from efface.datasets import GENERATORS, READERS
+from efface.evaluation.pseudonyms import pseudonym
 from efface.experiment.arm import Arm
+from efface.files import replacing
 from efface.measures.fairness import main_group
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import read_manifest
@@ -88,3 +94,37 @@ def source_card(source: Source) -> dict[str, str]:
         return {field: str(manifest[field]) for field in ("name", "title", "licence", "home")}
     card = (GENERATORS.get(source.name) or READERS[source.name]).card
     return {"name": card.name, "title": card.title, "licence": card.licence, "home": card.home}
+
+
+NAMES = ("person", "key", "path", "photo", "name", "identity")
+"""Columns of a table of faces that name somebody."""
+
+
+def without_names(filled: Mapping[str, Any], key: bytes) -> dict[str, Any]:
+    """The arms of a plan, with people that it names in `forget.where` and `data.only` under their pseudonyms."""
+
+    def hidden(columns: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {
+            column: [pseudonym(str(value), key) for value in values] if column in NAMES else values
+            for column, values in (columns or {}).items()
+        }
+
+    def arm(plain: dict[str, Any]) -> dict[str, Any]:
+        forget = plain["forget"] | ({"where": hidden(plain["forget"]["where"])} if plain["forget"].get("where") else {})
+        sources = [
+            source | ({"only": hidden(source["only"])} if source.get("only") else {}) for source in plain["data"]
+        ]
+        return plain | {"forget": forget, "data": sources}
+
+    return {name: arm(plain) for name, plain in filled.items()}
+
+
+def write_pseudonyms(arms: Sequence[Arm], out: Path, key: bytes) -> None:
+    """`OUT/pseudonyms.csv`: who is meant by which pseudonym, readable by its owner only. The one file with names."""
+    import pandas as pd
+
+    people = sorted({name for arm in arms for _, faces in arm.splits.items() for name in faces.identities.tolist()})
+    table = pd.DataFrame({"pseudonym": [pseudonym(name, key) for name in people], "person": people})
+    with replacing(out / "pseudonyms.csv") as part:
+        part.touch(mode=0o600)
+        table.to_csv(part, index=False)

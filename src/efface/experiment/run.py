@@ -12,10 +12,11 @@ from efface import report
 from efface.audit.verdict import verdicts
 from efface.errors import InputError
 from efface.evaluation.evaluate import summarise
+from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import set_up
 from efface.experiment.assess import assess_arm, searched
 from efface.experiment.loading import check_paths
-from efface.experiment.request import describe
+from efface.experiment.request import describe, without_names, write_pseudonyms
 from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages
 from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
@@ -23,7 +24,7 @@ from efface.experiment.workers import make_shadows
 from efface.files import write_text
 from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
-from efface.results import Results, Thresholds, read_results, write_results
+from efface.results import Results, Thresholds, read_results, sealed, write_results
 from efface.training.environment import deterministic_torch, device_named, environment
 
 
@@ -34,6 +35,7 @@ def run(
     device: str = "auto",
     threads: int = 2,
     progress: Progress | None = None,
+    with_faces: bool = True,
 ) -> Results:
     """Run the arms of a plan into the folder `out` and return what then stands in `out/results.json`.
 
@@ -65,28 +67,31 @@ def run(
 
         assessed = {arm.name: assess_arm(arm, out, progress) for arm in arms}
         evaluations = [row for one in assessed.values() for row in one.rows]
-        results = Results(
-            signature=signature,
-            plan=filled,
-            environment=machine,
-            requests=[describe(arm) for arm in arms],
-            evaluations=evaluations,
-            summaries=summarise(evaluations),
-            searches=[search for arm in arms for search in searched(arm)],
-            verdicts=[
-                verdict
-                for name, one in assessed.items()
-                for verdict in verdicts(
-                    summarise([*one.rows, *one.controls]),
-                    plans[name].accept,
-                    resolved[name].task.error,
-                    trained_on_nonmembers(plans[name]),
-                )
-            ],
-            thresholds=thresholds,
+        results = sealed(
+            Results(
+                signature=signature,
+                plan=without_names(filled, key_of(out)),
+                environment=machine,
+                requests=[describe(arm) for arm in arms],
+                evaluations=evaluations,
+                summaries=summarise(evaluations),
+                searches=[search for arm in arms for search in searched(arm)],
+                verdicts=[
+                    verdict
+                    for name, one in assessed.items()
+                    for verdict in verdicts(
+                        summarise([*one.rows, *one.controls]),
+                        plans[name].accept,
+                        resolved[name].task.error,
+                        trained_on_nonmembers(plans[name]),
+                    )
+                ],
+                thresholds=thresholds,
+            )
         )
+        write_pseudonyms(arms, out, key_of(out))
         write_results(results, out)
-        report.write(out)
+        report.write(out, with_faces=with_faces)
     return results
 
 

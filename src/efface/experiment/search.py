@@ -23,6 +23,7 @@ from efface.data.faces import Splits
 from efface.errors import InputError
 from efface.evaluation.evaluate import score_faces
 from efface.evaluation.predict import predict
+from efface.experiment.store import seal
 from efface.files import write_text
 from efface.measure_key import ALL
 from efface.measures.attacks import auc, membership_scores_of
@@ -68,6 +69,7 @@ def search(
     place = best_of(found)
     found[place] = found[place].model_copy(update={"chosen": True})
     write_text(record, json.dumps([one.model_dump() for one in found], indent=1) + "\n")
+    seal(record)
     assert best is not None
     return best
 

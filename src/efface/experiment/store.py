@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from efface.data.batches import BatchLoader, derive
-from efface.data.faces import Array
+from efface.data.faces import Array, Splits
+from efface.data.verification import Verification
+from efface.errors import InputError
+from efface.evaluation.predict import known_of_faces, predict
+from efface.evaluation.pseudonyms import key_of, pseudonyms
 from efface.experiment.signatures import signature_of
-from efface.files import load_columns, save_columns
+from efface.files import load_columns_if_whole, save_columns, write_text
 from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
+from efface.models.normalisation import allow_lone_faces
 from efface.training.environment import Meter
 from efface.training.train import counting_steps
 
@@ -45,6 +51,8 @@ class Stage:
     """(loader, where to keep a checkpoint) to the model."""
     before: Stage | None = None
     """The stage this one starts from; the original starts from none."""
+    searched: bool = False
+    """Whether its settings were searched; the record of that lies beside the models."""
     keep: tuple[int, ...] = ()
     """Epochs of its training after which its weights are kept."""
 
@@ -76,8 +84,11 @@ class ModelStore:
         return path
 
     def has(self, stage: Stage) -> bool:
-        kept = (self.kept_path(stage, epoch) for epoch in stage.keep)
-        return self.path(stage, "models", ".safetensors").exists() and all(path.exists() for path in kept)
+        """Whether the stage's model stands here as it was written, and so do the record of its search and what it was
+        to keep on the way."""
+        others = [self.kept_path(stage, epoch) for epoch in stage.keep]
+        others += [self.path(stage, "searches", ".json")] if stage.searched else []
+        return all(map(is_whole, [self.path(stage, "models", ".safetensors"), *others]))
 
     def make(self, stage: Stage) -> None:
         """Make a stage's model and put it in the store with its bill, unless it stands there."""
@@ -88,7 +99,15 @@ class ModelStore:
         loader = BatchLoader(self.device, seed, self.tick)
         torch.manual_seed(seed)
         with Meter(self.device) as meter, counting_steps(loader):
-            model = stage.make(loader, checkpoint)
+            try:
+                model = stage.make(loader, checkpoint)
+            except (ValueError, RuntimeError) as error:
+                if not isinstance(error, InputError) and re.search(
+                    r"\b(nan|inf|infinity)\b", str(error), re.IGNORECASE
+                ):
+                    model = self.diverged(stage.network)
+                else:
+                    raise
         self.put(
             stage,
             model,
@@ -106,11 +125,19 @@ class ModelStore:
         """Put a model in the store with what it took: seconds, faces, peak_memory_mib and, where they were counted,
         steps and passes."""
         made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
-        save_weights(model, self.path(stage, "models", ".safetensors"), {**stage.network.about, **made, **bill})
+        weights = self.path(stage, "models", ".safetensors")
+        save_weights(model, weights, {**stage.network.about, **made, **bill})
+        seal(weights)
 
     def kept_path(self, stage: Stage, epoch: int) -> Path:
         """Where a stage's weights after an epoch lie."""
         return self.path(stage, "checkpoints", f"-epoch{epoch}.safetensors")
+
+    def keep(self, stage: Stage, epoch: int, model: nn.Module) -> None:
+        """Keep a stage's weights as they are after an epoch of its training."""
+        path = self.kept_path(stage, epoch)
+        save_weights(model, path, {**stage.network.about, "name": stage.name, "seed": stage.seed, "epoch": epoch})
+        seal(path)
 
     def checkpoints(self, stage: Stage) -> dict[int, dict[str, Tensor]]:
         """A stage's kept weights by epoch."""
@@ -118,7 +145,14 @@ class ModelStore:
 
     def fresh(self, network: Network) -> nn.Module:
         """An untrained model on the device, channels last."""
-        model: nn.Module = network.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = network.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return allow_lone_faces(model)
+
+    def diverged(self, network: Network) -> nn.Module:
+        """What stands for a model whose making ended in numbers that are none: every weight is NaN."""
+        model = self.fresh(network)
+        for weight in model.parameters():
+            nn.init.constant_(weight, float("nan"))
         return model
 
     def model(self, stage: Stage) -> nn.Module:
@@ -134,9 +168,45 @@ class ModelStore:
         saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
         return {name: saved[name].numpy() for name, _ in stage.network.build().named_parameters()}
 
-    def predictions(self, stage: Stage, seen: str, predict: Callable[[nn.Module], Predictions]) -> Predictions:
-        """What a stage's model answered, observed once; `seen` is the signature of what it is asked."""
-        path = self.path(stage, "predictions", f"-{seen[:12]}.npz")
-        if not path.exists():
-            save_columns(predict(self.model(stage)), path)
-        return load_columns(Predictions, path)
+    def predictions(self, stage: Stage, asked: str, splits: Splits, sets: Sequence[Verification] = ()) -> Predictions:
+        """What a stage's model answered to these faces and pairs, predicted once; asked: the signature of both.
+
+        On disk people and photos stand under pseudonyms.
+        """
+        path = self.path(stage, "predictions", f"-{asked[:12]}.npz")
+        known = known_of_faces(splits)
+        saved = load_columns_if_whole(Predictions, path)
+        if saved is not None and len(saved.outputs) == len(known["key"]):
+            return replace(saved, **known)
+        found = predict(self.model(stage), splits, sets, self.device)
+        key = key_of(self.folder)
+        hidden = replace(found, key=pseudonyms(found.key, key), identity=pseudonyms(found.identity, key))
+        save_columns(hidden, path)
+        return found
+
+
+def seal(path: Path) -> None:
+    """Write a file's SHA-256 beside it, as `sha256sum` writes it: what is read back is checked against it."""
+    write_text(path.with_name(path.name + ".sha256"), f"{digest(path)}  {path.name}\n")
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file is there, and is what was sealed."""
+    try:
+        about = path.stat()
+        sealed = path.with_name(path.name + ".sha256").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return sealed.partition(" ")[0] == _digest_of(path, about.st_mtime_ns, about.st_size)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _digest_of(path: Path, _changed: int, _size: int) -> str:
+    """The digest of a file, computed anew when it changed."""
+    return digest(path)

@@ -9,6 +9,7 @@ from efface.report.page import page
 from efface.report.saved import read
 
 
-def write(out: Path) -> Path:
-    """Write `out/report.html` from `out/results.json` and `out/evidence`, whole or not at all."""
-    return write_text(out / "report.html", page(read(out), out))
+def write(out: Path, *, with_faces: bool = True) -> Path:
+    """Write `out/report.html` from `out/results.json` and `out/evidence`, whole or not at all; with or without
+    faces."""
+    return write_text(out / "report.html", page(read(out), out, with_faces=with_faces))

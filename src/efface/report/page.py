@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -90,15 +90,16 @@ class ArmView:
     """Whether a second reference was measured."""
 
 
-def page(results: Results, out: Path) -> str:
-    """The whole report as one HTML text. `out` holds the run's evidence."""
+def page(results: Results, out: Path, *, with_faces: bool = True) -> str:
+    """The whole report as one HTML text, with faces or without. `out` holds the run's evidence."""
+    arms = [view(results, request, read_evidence(out, request.arm)) for request in results.requests]
     here = files("efface.report")
     jinja = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     jinja.filters["row_title"] = wording.row_title
     template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
-        arms=[view(results, request, read_evidence(out, request.arm)) for request in results.requests],
+        arms=arms if with_faces else [without_faces(arm) for arm in arms],
         results=results,
         seeds=sorted({row.seed for row in results.evaluations}),
         summaries=results.summaries,
@@ -115,6 +116,11 @@ def page(results: Results, out: Path) -> str:
     )
 
 
+def without_faces(arm: ArmView) -> ArmView:
+    """An arm without the picture of anybody."""
+    return replace(arm, matches=[], labelled=[], overlays=[], anonymised=[], styles=[], exposed=[])
+
+
 def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
     """One arm, worded and drawn."""
     task = request.task
@@ -127,7 +133,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         for one in summaries.values()
         if one.method != ORIGINAL
     ]
-    chain = chain_of(list(made.values()))
+    chain = chain_of([one for one in made.values() if not one.diverged])
     shown = dict(zip([ORIGINAL, *chain], OVERLAY.values(), strict=False))
     picked = [k for k in range(len(evidence.pictured)) if evidence.split[evidence.pictured[k]] == "test"]
     faces = [k for k in picked if evidence.why[k] == CHANGED] or picked
@@ -288,8 +294,9 @@ def findings(summaries: Mapping[str, Summary], score: str, request: Request, gro
 
 def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
     """Which methods forgot, and which fell short of the retrained reference or went beyond it."""
-    status = {name: wording.forgetting_status(one.measures) for name, one in summaries.items() if name not in OTHERS}
+    status = {name: wording.forgetting_status(one) for name, one in summaries.items() if name not in OTHERS}
     sentences: dict[wording.ForgettingStatus, str] = {
+        "diverged": "Diverged, predictions are not finite: {}.",
         "remembered": "Incomplete forgetting: {}. Their low cost to others is no merit.",
         "as retrained": "As the retrained reference, by the membership signal on the forgotten: {}.",
         "unknown": "Inconclusive, more seeds or people are needed: {}.",
@@ -357,7 +364,7 @@ def overview_row(
 ) -> Row:
     """A row of the table at a glance."""
     measures = one.measures
-    way = measures[wording.FORGOTTEN_PERCENT]
+    way = measures.get(wording.FORGOTTEN_PERCENT)
     marks, harm = [], []
     for group, colour in groups:
         name = MeasureKey("increase", score, against="original", group=group)
@@ -370,15 +377,15 @@ def overview_row(
     cost = made[one.method].cost
     depth = 0 if one.method in OTHERS else len({*made[one.method].stages} - {one.method}) - 1
     drawn = ""
-    if way.value is not None and way.low is not None and way.high is not None:
-        drawn = strip([IntervalMark(way.value, way.low, way.high, "currentColor")], FORGOTTEN)
+    if way is not None and way.span is not None:
+        drawn = strip([IntervalMark(*way.span, "currentColor")], FORGOTTEN)
     return Row(
         name=one.method,
         title=wording.row_title(title(made[one.method])),
         control=one.method in OTHERS,
         depth=depth,
-        status=wording.forgetting_status(measures),
-        forgotten="–" if way.value is None else f"{way.value:.0f}%",
+        status=wording.forgetting_status(one),
+        forgotten="–" if way is None or way.value is None else f"{way.value:.0f}%",
         forgotten_strip=Markup(drawn),
         attack=wording.interval(measures.get(wording.ATTACK_AUC)),
         harm=harm,

@@ -65,13 +65,14 @@ def signal_distributions(evidence: Evidence, about: str) -> str:
     retained = (evidence.split == "retain") & known
     seen = evidence.signal[:, forgotten | strangers]
     lowest, highest = np.quantile(seen, [0.002, 0.998])
-    bins = np.linspace(lowest, highest, 31)
+    bins = np.linspace(lowest, highest if highest > lowest else lowest + 1, 31)
+    shown = np.clip(evidence.signal, bins[0], bins[-1])
 
     def draw(axis: Any, model: int) -> None:
         for rows, colour, label in ((strangers, "#888888", "strangers"), (forgotten, COLOURS[1], "forgotten")):
-            axis.hist(evidence.signal[model, rows], bins, density=True, histtype="stepfilled", alpha=0.35, color=colour)
+            axis.hist(shown[model, rows], bins, density=True, histtype="stepfilled", alpha=0.35, color=colour)
             axis.hist(
-                evidence.signal[model, rows],
+                shown[model, rows],
                 bins,
                 density=True,
                 histtype="step",
@@ -80,7 +81,7 @@ def signal_distributions(evidence: Evidence, about: str) -> str:
                 label=label,
             )
         axis.hist(
-            evidence.signal[model, retained],
+            shown[model, retained],
             bins,
             density=True,
             histtype="step",

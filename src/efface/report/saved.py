@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+from efface.errors import InputError
 from efface.evaluation.evidence import Evidence, evidence_path
 from efface.files import load_columns
 from efface.results import RENAMED_ROWS, SCHEMA, Results, read_plain, results_of
@@ -24,7 +28,15 @@ def read(folder: Path) -> Results:
 
 def read_evidence(folder: Path, arm: str) -> Evidence:
     """The evidence of one arm."""
-    return load_columns(Evidence, evidence_path(folder, arm), RENAMED_COLUMNS)
+    path = evidence_path(folder, arm)
+    earlier = path.with_name(f"{re.sub(r'[^a-z0-9]+', '-', arm.lower()).strip('-') or 'run'}.npz")
+    path = path if path.exists() else earlier
+    try:
+        return load_columns(Evidence, path, RENAMED_COLUMNS)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run the plan again into {folder}") from None
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error):
+        raise InputError(f"{path} is not what was written: run the plan again into {folder}") from None
 
 
 def _in_todays_words(plain: dict[str, Any]) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from efface.measure_key import MeasureKey
-from efface.results import CONSTANT, NONMEMBERS, REFERENCE, SECOND_REFERENCE, MeasureRecord
+from efface.results import CONSTANT, NONMEMBERS, REFERENCE, SECOND_REFERENCE, MeasureRecord, Summary
 
-ForgettingStatus = Literal["remembered", "as retrained", "overshot", "unknown"]
+ForgettingStatus = Literal["diverged", "remembered", "as retrained", "overshot", "unknown"]
 
 FORGETTING_STATUS: Mapping[ForgettingStatus, str] = {
+    "diverged": "diverged",
     "remembered": "incomplete forgetting",
     "as retrained": "as retrained",
     "overshot": "over-forgetting",
@@ -26,8 +27,11 @@ AS_RETRAINED = (75.0, 125.0)
 reference is no evidence of equality when it also touches the original."""
 
 
-def forgetting_status(measures: Mapping[MeasureKey, MeasureRecord]) -> ForgettingStatus:
+def forgetting_status(row: Summary) -> ForgettingStatus:
     """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
+    if row.diverged:
+        return "diverged"
+    measures = row.measures
     gap, way = measures.get(SIGNAL_TO_REFERENCE), measures.get(FORGOTTEN_PERCENT)
     if gap is not None and gap.high is not None and gap.high < 0:
         return "remembered"

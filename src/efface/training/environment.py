@@ -13,6 +13,7 @@ from types import TracebackType
 
 import psutil
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import efface
 from efface.errors import InputError
@@ -44,7 +45,8 @@ def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> It
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         try:
-            yield
+            with threadpool_limits(threads, user_api="blas"):
+                yield
         finally:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
             torch.set_num_threads(before[2])
@@ -52,6 +54,8 @@ def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> It
 
 def environment(device: torch.device, threads: int) -> Environment:
     """What a number may depend on beside the plan."""
+    with threadpool_limits(threads, user_api="blas"):
+        blas = [one for one in threadpool_info() if one["user_api"] == "blas"]
     return Environment(
         efface=efface.__version__,
         python=platform.python_version(),
@@ -60,6 +64,7 @@ def environment(device: torch.device, threads: int) -> Environment:
         versions={name: version(name) for name in ("torch", "numpy", "scipy", "pandas", "pillow")},
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         threads=threads,
+        blas=sorted({f"{one['internal_api']} {one['version']}, {one['num_threads']} threads" for one in blas}),
         deterministic=device.type == "cpu",
     )
 
