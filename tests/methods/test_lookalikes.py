@@ -335,6 +335,25 @@ def test_as_many_epochs_are_as_many_steps_on_the_retained_as_fine_tuning_takes(
     lookalikes(original, task, splits.data, BatchLoader(CPU, 1), epochs=2, batch=32, lr=1.0)
     steps = 2 * batches_of(len(splits.retain), 32)
     assert rates == pytest.approx([1 - step / steps for step in range(steps)])
+    rates.clear()
+    lookalikes(original, task, splits.data, BatchLoader(CPU, 1), epochs=2, batch=32, lr=1.0, epoch_of="forget")
+    assert len(rates) == 2 * batches_of(len(splits.forget), 32)
+
+
+@pytest.mark.parametrize(("stop", "looks"), [(0.0, 3), (0.1, 3), (0.1, 1)])
+def test_it_is_looked_as_often_as_is_said_whether_a_group_has_arrived(
+    stop: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits, original = tiny_problem(TASKS["eyes"])
+    margins: list[float] = []
+
+    def nobody(*arguments: Any) -> list[str]:
+        margins.append(arguments[-1])
+        return []
+
+    monkeypatch.setattr(sys.modules["efface.methods.lookalikes"], "arrived", nobody)
+    lookalikes(original, TASKS["eyes"], splits.data, BatchLoader(CPU, 0), epochs=1, batch=16, stop=stop, looks=looks)
+    assert margins == [stop] * (looks if stop else 0)
 
 
 def test_the_label_term_is_never_scaled_up_by_what_is_known_by_heart() -> None:
