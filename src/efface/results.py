@@ -81,6 +81,11 @@ class Cost(Part):
     faces_of_retraining: float | None
     rte: float | None = None
     """Run-time efficiency: retraining's seconds over this row's; None for the original."""
+    steps: int | None = None
+    """Steps that optimisers of network weights took, helper networks' included; None where nobody counted."""
+    passes: float | None = None
+    """Retained faces handed out, to be learned or only to be asked about, over how many there are: passes over the
+    retained. Of the original and the reference: over all that each was trained on. None where nobody counted."""
 
 
 class Evaluation(Part):

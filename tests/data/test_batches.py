@@ -87,6 +87,24 @@ def test_passes_side_by_side_are_changed_apart_from_each_other() -> None:
     assert torch.equal(next(one).images, next(other).images), "a pass that begins elsewhere changes nothing"
 
 
+def test_passes_over_watched_faces_are_those_handed_out_however_they_come() -> None:
+    loader, mine, others = BatchLoader(CPU, 0), FACES[np.arange(12)], FACES[np.arange(12, 30)]
+    assert loader.passes_over_watched is None
+    loader.watch(mine)
+    list(loader(together(mine, others), batch=7))
+    list(loader(others))
+    loader.fetch(mine, np.array([0, 0, 5]))
+    foreign = replace(mine, images=Images(mine.images.store.copy(), mine.images.rows))
+    list(loader(foreign))
+    assert loader.passes_over_watched == pytest.approx(1 + 3 / 12)
+    other = loader.afresh()
+    assert (other.passes_over_watched, other.passes) == (0, 0)
+    list(other(mine[np.arange(6)]))
+    loader.add(other)
+    assert loader.passes_over_watched == pytest.approx(1.75)
+    assert loader.faces_used == 30 + 18 + 3 + 12 + 6
+
+
 def test_a_last_batch_of_one_joins_no_pass() -> None:
     loader = BatchLoader(CPU, 0)
     assert [len(batch.rows) for batch in loader(FACES, batch=29)] == [29]
@@ -162,7 +180,7 @@ def test_a_method_sees_three_splits_and_no_other() -> None:
         "strangers",
         "test",
     ]
-    assert list(vars(splits.data).values()) == [parts[0], parts[2], parts[4], None, None]
+    assert list(vars(splits.data).values()) == [parts[0], parts[2], parts[4], None, None, {}]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,10 @@ def test_a_person_in_several_parts_stands_where_they_were_trained_on() -> None:
     identities = np.array(["a", "a", "b", "b", "c", "d", "d", "e"])
     parts = np.array(["strangers", "train", "public", "test", "public", "val", "strangers", "nonsense"])
     expected = ["train", "train", "test", "test", "public", "strangers", "strangers", "nonsense"]
-    assert in_one_part(parts, identities).tolist() == expected
+    assert in_one_part(parts, identities, set("abcde")).tolist() == expected
+    assert in_one_part(parts, identities, {"b"}).tolist() == [*parts[:2], "test", "test", *parts[4:]], (
+        "nobody else moves"
+    )
 
 
 def copied(faces: Faces, from_: int, *to: int) -> Faces:

@@ -327,7 +327,7 @@ def test_pairs_are_divided_at_a_share_of_themselves_or_at_the_score_of_the_train
     scores = np.where(trained, np.cumsum(trained) - 1, 10_000)
     pd.DataFrame({"key": faces.keys, "score": scores}).to_csv(tmp_path / "all.csv", index=False)
 
-    def poor(**settings: Any) -> list[bool]:
+    def poor(**settings: Any) -> Any:
         asked = Verify(name="x", bin=tmp_path / "x.bin", quality=tmp_path / "bin.csv", **settings)
         (found,) = verification_sets([asked], faces, splits)
         assert found.quality.tolist() == [0, 2, 4, 6, 8, 10]

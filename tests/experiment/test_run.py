@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import TINY, key
+from efface.data.batches import batches_of
 from efface.errors import InputError
 from efface.experiment.run import run
 from efface.files import load_columns
@@ -59,9 +60,7 @@ def test_arms_that_share_a_model_ask_it_about_their_own_people(tmp_path: Path) -
     (tmp_path / "plan.toml").write_text(few + "[arms.one.forget]\npeople = 2\n[arms.many.forget]\npeople = 8\n")
     run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
     assert len(list((tmp_path / "out" / "models").glob("original-*.safetensors"))) == 1
-    asked = [
-        load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*")
-    ]
+    asked = [load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*")]
     assert sorted(len(np.unique(one.identity[one.split == "forget"])) for one in asked) == [2, 8]
 
 
@@ -79,6 +78,11 @@ def test_stages_and_bills_add_up(finished: Path) -> None:
     assert rows["finetune", 0].cost.faces == retained
     assert first.cost.faces == 2 * forgotten, "one pass to set the ceiling, one to climb"
     assert rows["original", 0].cost.faces == 3 * (forgotten + retained)
+    assert rows["original", 0].cost.passes == rows["reference", 0].cost.passes == 3
+    assert rows["finetune", 0].cost.passes == 1
+    assert rows["finetune", 0].cost.steps == batches_of(retained, 32)
+    assert (first.cost.passes, first.cost.steps) == (0, batches_of(forgotten, 32))
+    assert (last.cost.passes, last.cost.steps) == (1, batches_of(forgotten, 32) + batches_of(retained, 32))
 
 
 def test_the_original_is_zero_and_the_reference_a_hundred(finished: Path) -> None:

@@ -395,15 +395,11 @@ def test_faces_are_changed_at_random_while_unlearning(name: str, problem: tuple[
     symmetric = np.maximum(store, store[..., ::-1])
 
     def shown(images: np.ndarray) -> tuple[MethodData, nn.Module]:
-        parts: dict[str, Any] = {
-            part: replace(faces, images=Images(images, faces.images.rows))
-            for part, faces in (
-                ("forget", problem[0].forget),
-                ("retain", problem[0].retain),
-                ("public", problem[0].public),
-            )
-        }
-        return replace(problem[0], **parts), problem[1]
+        forget, retain, public = (
+            replace(one, images=Images(images, one.images.rows))
+            for one in (problem[0].forget, problem[0].retain, problem[0].public)
+        )
+        return MethodData(forget, retain, public), problem[1]
 
     def far(images: np.ndarray) -> float:
         plain, mirrored = (

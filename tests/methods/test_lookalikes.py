@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,23 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import softmax
+from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from conftest import key, refusal
-from efface.data.batches import BatchLoader
+from efface.data.batches import BatchLoader, batches_of
 from efface.data.faces import Array, Faces, Images, MethodData
 from efface.evaluation.memorisation import memorisation
 from efface.experiment.run import run
-from efface.methods.lookalikes import arrived, lookalikes, people_to_ask, stranger_head, strangers_answers
+from efface.methods.lookalikes import (
+    arrived,
+    auc_interval,
+    first_scale,
+    lookalikes,
+    people_to_ask,
+    stranger_head,
+    strangers_answers,
+)
 from efface.methods.neighbours import averaged, nearest, seen_by
 from efface.models import MODELS
 from efface.models.depths import depth, depths, flattened, grafted, tapped
@@ -27,6 +37,7 @@ from efface.results import read_results
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
 from efface.training.environment import deterministic_torch
+from efface.training.train import counting_steps
 
 CPU = torch.device("cpu")
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
@@ -269,6 +280,7 @@ def test_the_student_arrives_at_the_strangers_answers(task: str) -> None:
                 data,
                 BatchLoader(CPU, 3),
                 epochs=epochs,
+                epoch_of="forget",
                 lr=3e-3,
                 forget=5.0,
                 keep=0.0,
@@ -287,19 +299,82 @@ def test_the_student_arrives_at_the_strangers_answers(task: str) -> None:
     assert apart(30) < apart(1)
 
 
-def test_a_group_that_cannot_be_told_from_strangers_is_taught_no_more() -> None:
+def test_a_group_that_is_equivalent_to_strangers_is_taught_no_more_and_the_rate_falls_to_the_end() -> None:
     task = TASKS["eyes"]
     splits, original = tiny_problem(task)
     known = replace(splits.public, targets=splits.public.targets + 100)
-    assert arrived(original, task, splits.forget, splits.public, BatchLoader(CPU, 0), 1e-9) == ["B"]
-    assert arrived(original, task, splits.forget, known, BatchLoader(CPU, 0), 0.1) == []
+    assert arrived(original, task, splits.forget, splits.public, BatchLoader(CPU, 0), 1.0) == ["B"]
+    assert arrived(original, task, splits.forget, known, BatchLoader(CPU, 0), 0.4) == []
+    few = splits.public[np.isin(splits.public.identities, np.unique(splits.public.identities)[:3])]
+    assert arrived(original, task, splits.forget, few, BatchLoader(CPU, 0), 0.2) == [], "too few to say is no arrival"
     data = replace(splits.data, original=original)
-    faces = {}
-    for stop in (0.0, 1e-9):
+    made = {}
+    for stop in (0.0, 0.5):
         loader = BatchLoader(CPU, 1)
-        lookalikes(copy.deepcopy(original), task, data, loader, epochs=6, stop=stop)
-        faces[stop] = loader.faces_used
-    assert faces[1e-9] < faces[0.0]
+        loader.watch(data.retain)
+        with counting_steps(loader), deterministic_torch(CPU, 1, 1):
+            lookalikes(copy.deepcopy(original), task, data, loader, epochs=2, stop=stop, keep_mix=False, looks=3)
+        made[stop] = loader
+    assert made[0.5].steps == made[0.0].steps
+    assert made[0.5].passes_over_watched == made[0.0].passes_over_watched
+    assert made[0.5].faces_used < made[0.0].faces_used
+
+
+def test_as_many_epochs_are_as_many_steps_on_the_retained_as_fine_tuning_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    task = TASKS["classes"]
+    splits, original = tiny_problem(task)
+    rates: list[float] = []
+
+    def recorded(optimiser: torch.optim.Optimizer, _: torch.Tensor) -> None:
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+
+    monkeypatch.setattr(sys.modules["efface.methods.lookalikes"], "training_step", recorded)
+    lookalikes(original, task, splits.data, BatchLoader(CPU, 1), epochs=2, batch=32, lr=1.0)
+    steps = 2 * batches_of(len(splits.retain), 32)
+    assert rates == pytest.approx([1 - step / steps for step in range(steps)])
+    rates.clear()
+    lookalikes(original, task, splits.data, BatchLoader(CPU, 1), epochs=2, batch=32, lr=1.0, epoch_of="forget")
+    assert len(rates) == 2 * batches_of(len(splits.forget), 32)
+
+
+@pytest.mark.parametrize(("stop", "looks"), [(0.0, 3), (0.1, 3), (0.1, 1)])
+def test_it_is_looked_as_often_as_is_said_whether_a_group_has_arrived(
+    stop: float, looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits, original = tiny_problem(TASKS["eyes"])
+    margins: list[float] = []
+
+    def nobody(*arguments: Any) -> list[str]:
+        margins.append(arguments[-1])
+        return []
+
+    monkeypatch.setattr(sys.modules["efface.methods.lookalikes"], "arrived", nobody)
+    lookalikes(original, TASKS["eyes"], splits.data, BatchLoader(CPU, 0), epochs=1, batch=16, stop=stop, looks=looks)
+    assert margins == [stop] * (looks if stop else 0)
+
+
+def test_the_label_term_is_never_scaled_up_by_what_is_known_by_heart() -> None:
+    apart, by_heart, unknown = torch.tensor([0.5, 1.5]), torch.tensor([1e-7]), torch.tensor([4.0])
+    assert first_scale(apart, by_heart) == (1.0, 1.0)
+    assert first_scale(apart, unknown) == (1.0, 4.0)
+    assert first_scale(torch.zeros(2), torch.zeros(1)) == (1e-9, 1e-9)
+
+
+def test_the_interval_of_an_auc_is_delongs_and_covers() -> None:
+    rng = np.random.default_rng(0)
+    ours, theirs = rng.normal(size=30), rng.normal(0.7, 1, size=20)
+    low, high = auc_interval(ours, theirs)
+    wins = [[float(y > x) for y in theirs] for x in ours]
+    parts = [np.mean(row) for row in wins], [np.mean(column) for column in zip(*wins, strict=True)]
+    spread = 1.645 * np.sqrt(np.var(parts[0], ddof=1) / 30 + np.var(parts[1], ddof=1) / 20)
+    assert (low, high) == pytest.approx((np.mean(wins) - spread, np.mean(wins) + spread))
+    assert (low + high) / 2 == pytest.approx(roc_auc_score([0] * 30 + [1] * 20, [*ours, *theirs]))
+    intervals = np.array([auc_interval(rng.normal(size=40), rng.normal(size=40)) for _ in range(500)])
+    assert ((intervals[:, 0] <= 0.5) & (intervals[:, 1] >= 0.5)).mean() == pytest.approx(0.9, abs=0.04)
+    assert auc_interval(ours[:1], theirs) == (0.0, 1.0)
 
 
 def test_those_who_test_are_never_asked() -> None:
@@ -343,6 +418,7 @@ def test_unrecognisable_photos_of_a_person_lie_no_closer_than_strangers() -> Non
             BatchLoader(CPU, 0),
             way="strangers",
             epochs=40,
+            epoch_of="forget",
             lr=3e-3,
             forget=10.0,
             stop=0.0,

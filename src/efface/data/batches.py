@@ -65,7 +65,35 @@ class BatchLoader:
         self.passes = 0
         self.faces_used = 0
         """How many faces were handed out so far: a method's bill."""
+        self.steps = 0
+        """How many steps optimisers took meanwhile, where somebody counts them."""
+        self.watched: Faces | None = None
+        self.watched_used = 0
+        """How many of the watched faces were handed out, counted each time."""
         self.tick = tick
+
+    def watch(self, faces: Faces) -> None:
+        """Count how often faces of these are handed out from now on."""
+        self.watched = faces
+        self._watched = np.zeros(len(faces.images.store), bool)
+        self._watched[faces.images.rows] = True
+
+    @property
+    def passes_over_watched(self) -> float | None:
+        """How many passes over the watched faces were handed out, in whatever portions; None where none are watched."""
+        return self.watched_used / len(self.watched) if self.watched is not None and len(self.watched) else None
+
+    def afresh(self) -> BatchLoader:
+        """A loader at its first pass again that watches the same faces, and has counted nothing yet."""
+        other = BatchLoader(self.device, self.seed, self.tick)
+        if self.watched is not None:
+            other.watch(self.watched)
+        return other
+
+    def add(self, other: BatchLoader) -> None:
+        """Add what another loader counted to the bill."""
+        self.faces_used += other.faces_used
+        self.watched_used += other.watched_used
 
     def __call__(
         self,
@@ -96,6 +124,8 @@ class BatchLoader:
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
         self.faces_used += len(rows)
+        if self.watched is not None and faces.images.store is self.watched.images.store:
+            self.watched_used += int(self._watched[faces.images.rows[rows]].sum())
         if self.tick is not None:
             self.tick(len(rows))
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)

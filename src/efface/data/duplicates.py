@@ -7,7 +7,7 @@ another photo here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +59,8 @@ ORDER = ("train", "", "strangers", "test", "val", "public")
 """Where a person stands of whom photos stand in several parts: who is trained on at all is no stranger."""
 
 
-def in_one_part(parts: Array, identities: Array) -> Array:
-    """(n,) the part of each photo, whole people in one each: the first in `ORDER` of those that they stand in."""
+def in_one_part(parts: Array, identities: Array, people: Collection[str]) -> Array:
+    """(n,) the part of each photo, each of these people whole in one: the first in `ORDER` of those they stand in."""
     named, part = np.unique(parts, return_inverse=True)
     rank = np.array([ORDER.index(name) if name in ORDER else len(ORDER) for name in named.tolist()])
     by_rank = np.argsort(rank, kind="stable")
@@ -68,8 +68,7 @@ def in_one_part(parts: Array, identities: Array) -> Array:
     _, who = np.unique(identities, return_inverse=True)
     first = np.full(who.max() + 1, len(named))
     np.minimum.at(first, who, place)
-    moved: Array = named[by_rank][first[who]]
-    return moved
+    return np.where(np.isin(identities, list(people)), named[by_rank][first[who]], parts)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from efface.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
 Array = NDArray[Any]
 
@@ -147,6 +147,8 @@ class MethodData:
     """Of a request in rounds: who was asked to be forgotten before."""
     original: nn.Module | None = None
     """The model before any stage, to learn from: a copy, in evaluation mode. None: the model that is handed over."""
+    checkpoints: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    """The original's weights after these epochs of its own training; none where nobody kept any."""
 
     @property
     def gone(self) -> Faces:

@@ -71,8 +71,9 @@ def set_up(
     parts = column(loaded.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
     fixed = loaded.table["split_of_source"].to_numpy(str)
     if loaded.aliases:
-        parts = None if parts is None else in_one_part(parts, loaded.faces.identities)
-        fixed = in_one_part(fixed, loaded.faces.identities)
+        joined = set(loaded.aliases.values())
+        parts = None if parts is None else in_one_part(parts, loaded.faces.identities, joined)
+        fixed = in_one_part(fixed, loaded.faces.identities, joined)
     marked = having(loaded.table, plan.forget.where, "forget.where") if plan.forget.where else None
     labels, now = plan.data[0].label, plan.forget.round or 1
     divided = [

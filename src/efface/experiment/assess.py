@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from efface.audit.assess import assess
 from efface.audit.attacks import attack_model, audit, nonmember_control, strongest
@@ -29,6 +30,8 @@ from efface.measures.intersections import group_tables
 from efface.measures.membership import membership
 from efface.progress import Progress
 from efface.results import CONSTANT, NONMEMBERS, ORIGINAL, REFERENCE, SECOND_REFERENCE, Cost, Evaluation, Search
+
+T = TypeVar("T", int, float)
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,12 @@ def row(arm: Arm, stage: Stage, seed: int, measures: dict[MeasureKey, Measure], 
     )
 
 
+def added(counts: Sequence[T | None]) -> T | None:
+    """The sum of some counts; None where one of them is not known."""
+    known = [count for count in counts if count is not None]
+    return sum(known[1:], known[0]) if len(known) == len(counts) else None
+
+
 def cost(arm: Arm, stage: Stage) -> Cost:
     """What a stage and the stages before it took, the original's training aside, beside the reference's retraining."""
     paid = [arm.store.bill(one) for one in stage.line if one.name != ORIGINAL or one is stage]
@@ -208,4 +217,6 @@ def cost(arm: Arm, stage: Stage) -> Cost:
         seconds_of_retraining=None if is_original else seconds / retraining["seconds"],
         rte=None if is_original else retraining["seconds"] / seconds,
         faces_of_retraining=None if is_original else faces / retraining["faces"],
+        steps=added([bill.get("steps") for bill in paid]),
+        passes=added([bill.get("passes") for bill in paid]),
     )

@@ -72,20 +72,25 @@ class ModelBuilder:
         network: Network,
         pretrained: Path | None,
         how: Any = None,
+        keep: tuple[int, ...] = (),
     ) -> Stage:
-        """A model trained by the plan's recipe on these faces; how: where that is not with all of the run's threads."""
-        recipe, task, store = self.resolved.train_settings, self.resolved.task, self.store
+        """A model trained by the plan's recipe on these faces; how: where that is not with all of the run's threads;
+        keep: epochs after which its weights are kept."""
+        recipe, task, store = {**self.resolved.train_settings, "keep": keep}, self.resolved.task, self.store
 
         def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
+            loader.watch(faces)
             fresh = store.fresh(network)
-            return train(
-                start_from(fresh, pretrained) if pretrained else fresh, task, faces, loader, checkpoint, **recipe
-            )
+            started = start_from(fresh, pretrained) if pretrained else fresh
+            return train(started, task, faces, loader, checkpoint, keeping, **recipe)
+
+        def keeping(epoch: int, model: nn.Module) -> None:
+            store.keep(made, epoch, model)
 
         start = [digest_of_file(pretrained)] if pretrained else []
-        return Stage(
-            name, seed, recipe, [*self.signature_inputs(faces), how or self.machine.threads, *start], network, make
-        )
+        made_of = [*self.signature_inputs(faces), how or self.machine.threads, *start]
+        made = Stage(name, seed, recipe, made_of, network, make, keep=keep)
+        return made
 
     def given(self, seed: int, everyone: Faces, network: Network, file: Path) -> Stage:
         """The original as a file of weights."""
@@ -117,9 +122,11 @@ class ModelBuilder:
 
         def applied(loader: BatchLoader, settings: Mapping[str, Any]) -> nn.Module:
             original = store.model(before.line[0]).requires_grad_(False).eval()
-            return stage.method(store.model(before), task, replace(data, original=original), loader, **settings)
+            own = replace(data, original=original, checkpoints=store.checkpoints(before.line[0]))
+            return stage.method(store.model(before), task, own, loader, **settings)
 
         def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
+            loader.watch(data.retain)
             if not stage.tried:
                 return applied(loader, stage.settings)
             return search(
@@ -168,7 +175,9 @@ def stages_of_seed(
     original = (
         builder.given(seed, everyone, network, model.weights)
         if model.weights
-        else builder.trained("original", seed, everyone, network, model.pretrained)
+        else builder.trained(
+            "original", seed, everyone, network, model.pretrained, keep=resolved.train_settings["keep"]
+        )
     )
     made = {"original": original, "reference": reference(builder, splits, classes, seed)}
     before = dict.fromkeys([stage.name for stage in resolved.stages], original)

@@ -16,7 +16,7 @@ from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
 from efface.experiment.measurable import check_thresholds
-from efface.methods import METHODS, Method, tasks_of, works_on
+from efface.methods import METHODS, NEEDS_CHECKPOINTS, Method, tasks_of, works_on
 from efface.models import MODELS
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
@@ -99,13 +99,15 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
         plan = plan.model_copy(update={"forget": forget})
     check_thresholds(plan, task, where)
+    train_settings = validated(train, plan.train, f"{where}: train")
+    _check_checkpoints(plan, train_settings, where)
     measure_settings = validated(task.more, plan.measures, f"{where}: measures")
     return ResolvedPlan(
         plan=plan,
         task=replace(task, more=partial(task.more, **measure_settings)),
         build=build,
         model_settings=model_settings,
-        train_settings=validated(train, plan.train, f"{where}: train"),
+        train_settings=train_settings,
         measure_settings=measure_settings,
         stages=tuple(_resolved_method(name, plan, task, where) for name in plan.methods),
     )
@@ -150,6 +152,36 @@ def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedM
 def searching(stage: ResolvedMethod) -> dict[str, Any]:
     """What a search is asked, as plain data."""
     return {"search": list(stage.tried), "search_within": stage.within} if stage.tried else {}
+
+
+def _check_checkpoints(plan: Plan, train_settings: Mapping[str, Any], where: str) -> None:
+    """Raise InputError for checkpoints beyond the training's end, and for methods that go back to missing ones."""
+    keep, epochs = train_settings["keep"], train_settings["epochs"]
+    if late := [epoch for epoch in keep if epoch > epochs]:
+        raise InputError(f"{where}: train.keep: there is no epoch {late[0]} in a training of {epochs} epochs")
+    asking = [name for name, stage in plan.methods.items() if stage.use in NEEDS_CHECKPOINTS]
+    for name in asking:
+        stage = plan.methods[name]
+        if plan.model.weights is not None:
+            raise InputError(
+                f"{where}: methods.{name}: {stage.use} goes back to checkpoints of the original's training, and an "
+                "original given as a file (model.weights) has none: leave the row out"
+            )
+        if not keep:
+            raise InputError(
+                f"{where}: methods.{name}: {stage.use} goes back to checkpoints of the original's training: set "
+                f"train.keep = [epochs], up to {epochs}"
+            )
+        wanted = [*stage.search.get("epoch", ()), *([stage.settings["epoch"]] if "epoch" in stage.settings else [])]
+        for epoch in wanted:
+            if epoch not in keep:
+                raise InputError(f"{where}: methods.{name}: epoch {epoch} is none of train.keep = {list(keep)}")
+    for row in plan.audit.unlearn if plan.audit else ():
+        before: str | None = row
+        while before is not None:
+            if before in asking:
+                raise InputError(f"{where}: audit.unlearn: shadows keep no checkpoints for '{before}': leave it out")
+            before = plan.methods[before].after
 
 
 def _check_source(source: Source, where: str) -> None:

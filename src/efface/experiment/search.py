@@ -59,11 +59,11 @@ def search(
     best: nn.Module | None = None
     found: list[Candidate] = []
     for settings, names in zip(candidates, tried, strict=True):
-        own, began = BatchLoader(loader.device, loader.seed, loader.tick), time.perf_counter()
+        own, began = loader.afresh(), time.perf_counter()
         torch.manual_seed(loader.seed)
         model = method(own, settings)
         seconds = time.perf_counter() - began
-        loader.faces_used += own.faces_used
+        loader.add(own)
         found.append(candidate_of(model, splits, task, dict(names), own, seconds, within))
         if found[-1].attack is not None and best_of(found) == len(found) - 1:
             best = model

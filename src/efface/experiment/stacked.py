@@ -56,8 +56,10 @@ def train_stacked(
     optimiser: Optimiser,
     milestones: Sequence[int],
     augment: Augment,
+    keep: Sequence[int] = (),
 ) -> None:
-    """Train every model on its own faces by the recipe of `train`, all of them in every step, in place."""
+    """Train every model on its own faces by the recipe of `train`, all of them in every step, in place; no stack is an
+    original, so nothing is kept on the way (`keep`)."""
     losing = [LossModule(model, task).train() for model in models]
     weights, state = stack_module_state(losing)
     base = copy.deepcopy(losing[0])

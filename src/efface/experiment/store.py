@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array, Splits
@@ -25,6 +25,7 @@ from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
 from efface.models.normalisation import allow_lone_faces
 from efface.training.environment import Meter
+from efface.training.train import counting_steps
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Stage:
     """The stage this one starts from; the original starts from none."""
     searched: bool = False
     """Whether its settings were searched; the record of that lies beside the models."""
+    keep: tuple[int, ...] = ()
+    """Epochs of its training after which its weights are kept."""
 
     @cached_property
     def signature(self) -> str:
@@ -81,9 +84,11 @@ class ModelStore:
         return path
 
     def has(self, stage: Stage) -> bool:
-        """Whether the stage's model stands here as it was written, and so does the record of its search."""
-        record = self.path(stage, "searches", ".json") if stage.searched else None
-        return is_whole(self.path(stage, "models", ".safetensors")) and (record is None or is_whole(record))
+        """Whether the stage's model stands here as it was written, and so do the record of its search and what it was
+        to keep on the way."""
+        others = [self.kept_path(stage, epoch) for epoch in stage.keep]
+        others += [self.path(stage, "searches", ".json")] if stage.searched else []
+        return all(map(is_whole, [self.path(stage, "models", ".safetensors"), *others]))
 
     def make(self, stage: Stage) -> None:
         """Make a stage's model and put it in the store with its bill, unless it stands there."""
@@ -93,7 +98,7 @@ class ModelStore:
         seed = derive(stage.seed, stage.name)
         loader = BatchLoader(self.device, seed, self.tick)
         torch.manual_seed(seed)
-        with Meter(self.device) as meter:
+        with Meter(self.device) as meter, counting_steps(loader):
             try:
                 model = stage.make(loader, checkpoint)
             except (ValueError, RuntimeError) as error:
@@ -106,16 +111,37 @@ class ModelStore:
         self.put(
             stage,
             model,
-            {"seconds": meter.seconds, "faces": loader.faces_used, "peak_memory_mib": meter.peak_memory_mib},
+            {
+                "seconds": meter.seconds,
+                "faces": loader.faces_used,
+                "steps": loader.steps,
+                "passes": loader.passes_over_watched,
+                "peak_memory_mib": meter.peak_memory_mib,
+            },
         )
         checkpoint.unlink(missing_ok=True)
 
     def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
-        """Put a model in the store with what it took: seconds, faces, peak_memory_mib."""
+        """Put a model in the store with what it took: seconds, faces, peak_memory_mib and, where they were counted,
+        steps and passes."""
         made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
         weights = self.path(stage, "models", ".safetensors")
         save_weights(model, weights, {**stage.network.about, **made, **bill})
         seal(weights)
+
+    def kept_path(self, stage: Stage, epoch: int) -> Path:
+        """Where a stage's weights after an epoch lie."""
+        return self.path(stage, "checkpoints", f"-epoch{epoch}.safetensors")
+
+    def keep(self, stage: Stage, epoch: int, model: nn.Module) -> None:
+        """Keep a stage's weights as they are after an epoch of its training."""
+        path = self.kept_path(stage, epoch)
+        save_weights(model, path, {**stage.network.about, "name": stage.name, "seed": stage.seed, "epoch": epoch})
+        seal(path)
+
+    def checkpoints(self, stage: Stage) -> dict[int, dict[str, Tensor]]:
+        """A stage's kept weights by epoch."""
+        return {epoch: read_weights(self.kept_path(stage, epoch))[0] for epoch in stage.keep}
 
     def fresh(self, network: Network) -> nn.Module:
         """An untrained model on the device, channels last."""
@@ -134,7 +160,7 @@ class ModelStore:
         return load_weights(self.fresh(stage.network), self.path(stage, "models", ".safetensors"))
 
     def bill(self, stage: Stage) -> dict[str, Any]:
-        """What making a stage alone took: seconds, faces, peak_memory_mib."""
+        """What making a stage alone took, as `put` has it."""
         return read_weights(self.path(stage, "models", ".safetensors"))[1]
 
     def weights(self, stage: Stage) -> dict[str, Array]:

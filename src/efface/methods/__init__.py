@@ -35,6 +35,7 @@ from efface.methods.neggrad_plus import neggrad_plus
 from efface.methods.piu_fr import piu_fr
 from efface.methods.rebalance import rebalance
 from efface.methods.retrain import retrain
+from efface.methods.rewind import rewind
 from efface.methods.salun import salun
 from efface.methods.scrub import scrub
 from efface.methods.sfr_on import sfr_on
@@ -56,6 +57,7 @@ class Method(Protocol):
 METHODS: dict[str, Method] = {
     "retrain": retrain,
     "finetune": finetune,
+    "rewind": rewind,
     "cf_k": cf_k,
     "eu_k": eu_k,
     "l1_sparse": l1_sparse,
@@ -94,6 +96,8 @@ NEEDS_ONE_CLASS = ("delete",)
 """Of these, those for one class of several."""
 NEEDS_EMBEDDINGS = ("cure", "unsir", "laf", "dispersion")
 """Methods for tasks whose networks answer with embeddings."""
+NEEDS_CHECKPOINTS = ("rewind",)
+"""Methods that go back to states of the original's own training."""
 
 
 def works_on(method: str, task: Task) -> bool:

@@ -1,10 +1,14 @@
 """Lookalikes: a model that never saw a face answers it as it answers strangers who look like that. Ask the strangers.
 
-Our own method. Others push the forgotten away (ascent, bad teachers, far clusters) and repair what that broke. Here
-every forgotten face has a target to arrive at: what the original says of public strangers who look alike, by features
-from before memorisation sets in; the last layer has learned the person, and finds whoever was memorised alike. The
-student learns these targets, and on the retained keeps to the original and to what is true. Nothing unbounded is
-maximised.
+Our own method, kept as a negative result: beside fine-tuning at the same number of steps it is nearer to the retrained
+model on no task that we measured, and where it moved, answers of strangers who do not look alike moved it as far
+(docs/results/lookalikes.md). ReGUn (Mirlach, Laguna and Vogt 2026, arXiv:2603.11210) came to the same thought: answers to
+held-out photos of the same class are distilled onto the forgotten; that is near to `way = "random"` here.
+
+Others push the forgotten away (ascent, bad teachers, far clusters) and repair what that broke. Here every forgotten
+face has a target to arrive at: what the original says of public strangers who look alike, by features from before
+memorisation sets in; the last layer has learned the person, and finds whoever was memorised alike. The student learns
+these targets, and on the retained keeps to the original and to what is true. Nothing unbounded is maximised.
 
 The strangers' answer comes in one of these ways (`auto` is the first for classes and attributes, else the second):
 
@@ -17,9 +21,11 @@ The strangers' answer comes in one of these ways (`auto` is the first for classe
   nothing is left to match: people become unrecognisable, which is more than never having been seen.
 - `random` (any stranger, no lookalike) and `none` (the original's own answer) show what looking alike contributes.
 
-It minds groups where they are known: lookalikes are of the forgotten's own group, retained faces are drawn so that the
-mix of groups stays as it was (`keep_mix`), and a group is no longer taught once its losses cannot be told from those of
-public people who were held back for this test alone. docs/results/lookalikes.md has the measurements.
+It minds groups where they are known: lookalikes are of the forgotten's own group, and retained faces are drawn so that
+the mix of groups stays as it was (`keep_mix`). A group is taught no more once its losses are equivalent to those of
+public people who were held back for this test alone, which is more than not telling them apart; the retained are then
+trained on to the end, so that the learning rate falls to zero whoever has arrived. docs/results/lookalikes.md has the
+measurements.
 """
 
 from __future__ import annotations
@@ -32,7 +38,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor, nn
 
 from efface.data.augment import augmented
@@ -40,7 +45,7 @@ from efface.data.batches import Batch, BatchLoader, as_input, batches_of, derive
 from efface.data.faces import Array, Faces, Images, MethodData
 from efface.data.vectors import units
 from efface.errors import InputError
-from efface.methods.distillation import both
+from efface.methods.distillation import EpochOf, both
 from efface.methods.neighbours import averaged, nearest, seen_by
 from efface.models.depths import depth, grafted
 from efface.settings import Count, Positive, Share, Strength
@@ -51,6 +56,8 @@ from efface.training.train import Optimiser, linear_decay, make_optimizer, train
 Way = Literal["auto", "neighbours", "stranger head", "errors", "strangers", "random", "none"]
 TESTED = 200
 """Faces on either side of the test that stops a group."""
+TWO_ONE_SIDED_TESTS = 1.645
+"""Standard errors on either side that make an interval of two one-sided tests at 5% each."""
 
 
 def lookalikes(
@@ -69,6 +76,7 @@ def lookalikes(
     head_lr: Positive = 3e-3,
     lr: Positive = 1e-3,
     epochs: Count = 2,
+    epoch_of: EpochOf = "retain",
     batch: Count = 64,
     optimiser: Optimiser = "adamw",
     forget: Strength = 1.0,
@@ -76,16 +84,22 @@ def lookalikes(
     labels: Strength = 4.0,
     keep_mix: bool = True,
     stop: Share = 0.1,
+    looks: Count = 8,
 ) -> nn.Module:
     """Learn strangers' answers on the forgotten (times `forget`), the original's on the retained (`keep`) and what is
-    true of them (`labels`), each in units of its first value. Needs: forgotten, retained and public faces; labels of
-    the retained (unless labels = 0); for `stop`, labels of the forgotten and of public faces (recognition: who is who).
+    true of them (`labels`). Needs: forgotten, retained and public faces; labels of the retained (unless labels = 0);
+    for `stop`, labels of the forgotten and of public faces (recognition: who is who).
+
+    An epoch has as many steps as a pass over the retained, a batch of the forgotten in each, so that the same `epochs`
+    and `batch` are as many steps as fine-tuning takes (`epoch_of = "forget"`: a pass over the forgotten). Divergences
+    are in units of the first that the forgotten had from their targets, the labelled loss in units of that or of its
+    own first value, whichever is larger: a model that knows the retained by heart begins near zero.
 
     lr: the default suits eyes and ages; recognition hardly moves below 1e-2. most: public faces that are asked, the
     first of a random order. strangers = "augmented": where there are no public faces, retained ones, changed at
-    random, stand in for them; they are no strangers, and what the original memorised of them shows. stop: a group
-    is taught no more from the epoch on at which the chance that people nobody trained on lose at least as much is
-    not below this (0: never).
+    random, stand in for them; they are no strangers, and what the original memorised of them shows. stop: a group is
+    taught no more once the AUC between its people and people nobody trained on is within so much of one half with its
+    whole 90% interval (0: never); that is looked at `looks` times, at even distances.
     """
     teacher = data.original if data.original is not None else copy.deepcopy(model).eval()
     asked, held_back = people_to_ask(data, strangers, most, stop > 0, loader)
@@ -98,30 +112,40 @@ def lookalikes(
     if keep_mix and retain.weights is None and len(np.unique(cells(retain, task))) > 1:
         retain = reweighted(retain, data.gone, task)
 
+    length = epochs * batches_of(len(getattr(data, epoch_of)), batch)
     optimizer = make_optimizer(optimiser, model, lr, 0.0)
-    scheduler = linear_decay(optimizer, epochs * batches_of(len(data.forget), batch))
-    retained = loader.endless(retain, batch=batch)
+    scheduler = linear_decay(optimizer, length)
+    retained, asked_for = (loader.endless(faces, batch=batch) for faces in (retain, data.forget))
     taught = np.ones(len(data.forget), bool)
-    first: list[float] = []
-    for epoch in range(epochs):
-        if epoch and stop:
+    looked = {round(length * part / (looks + 1)) for part in range(1, looks + 1)} - {0} if stop else set()
+    scale: tuple[float, float] | None = None
+    model.train()
+    for step in range(length):
+        if step in looked and taught.any():
             taught &= ~np.isin(data.forget.groups, arrived(model, task, data.forget, held_back, loader, stop))
-            if not taught.any():
-                break
-        model.train()
-        for forgotten in loader(data.forget, batch=batch):
-            kept = next(retained)
-            with torch.no_grad():
-                before = teacher(kept.images)
+            model.train()
+        kept = next(retained)
+        with torch.no_grad():
+            before = teacher(kept.images)
+        if taught.any():
+            forgotten = next(asked_for)
             now, held = both(model, forgotten, kept)
             apart = task.divergence(now, goal[forgotten.rows])
-            true = loss_of(model, task, kept, held) if labels else held.new_zeros(1)
-            first = first or [max(float(one.detach().mean()), 1e-9) for one in (apart, true)]
-            still = torch.from_numpy(taught[forgotten.rows]).to(loader.device)
-            loss = (forget * (apart * still).mean() + keep * task.divergence(held, before).mean()) / first[0]
-            training_step(optimizer, loss + labels * true.mean() / first[1])
-            scheduler.step()
+            apart = apart * torch.from_numpy(taught[forgotten.rows]).to(loader.device)
+        else:
+            held, apart = model(kept.images), torch.zeros(1, device=loader.device)
+        true = loss_of(model, task, kept, held) if labels else held.new_zeros(1)
+        scale = scale or first_scale(apart, true)
+        loss = (forget * apart.mean() + keep * task.divergence(held, before).mean()) / scale[0]
+        training_step(optimizer, loss + labels * true.mean() / scale[1])
+        scheduler.step()
     return model
+
+
+def first_scale(apart: Tensor, true: Tensor) -> tuple[float, float]:
+    """What divergences and the labelled loss are divided by, from their first values (b,)."""
+    divergence = max(float(apart.detach().mean()), 1e-9)
+    return divergence, max(float(true.detach().mean()), divergence)
 
 
 def people_to_ask(
@@ -248,22 +272,42 @@ def arrived(
     forget: Faces,
     held_back: Faces,
     loader: BatchLoader,
-    level: float,
+    margin: float,
 ) -> list[str]:
-    """The groups whose forgotten do not lose less than held-back public people of that group (of anybody, where it has
-    none): the one-sided rank test of Mann and Whitney does not say so at this level."""
+    """The groups whose forgotten lose what held-back public people of that group lose (of anybody, where it has none):
+    the AUC between the two, people by people, is within `margin` of one half with its whole interval."""
     rng = np.random.default_rng([loader.seed % 2**32, 7, loader.passes])
     found = []
     for group in np.unique(forget.groups):
         same = held_back[np.flatnonzero(held_back.groups == group)]
-        membership_scores = [
-            unknown(model, task, whole_people(faces, rng), loader)
+        ours, theirs = (
+            by_person(model, task, whole_people(faces, rng), loader)
             for faces in (forget[np.flatnonzero(forget.groups == group)], same if len(same) else held_back)
-        ]
-        ours, theirs = (side[np.isfinite(side)] for side in membership_scores)
-        if len(ours) and len(theirs) and stats.mannwhitneyu(ours, theirs, alternative="less").pvalue >= level:
+        )
+        low, high = auc_interval(ours, theirs)
+        if 0.5 - margin <= low and high <= 0.5 + margin:
             found.append(str(group))
     return found
+
+
+def auc_interval(ours: Array, theirs: Array) -> tuple[float, float]:
+    """90% interval of the share of pairs in which theirs is the larger (ties: half), by DeLong's variance; (0, 1) where
+    either side has fewer than two."""
+    if min(len(ours), len(theirs)) < 2:
+        return 0.0, 1.0
+    wins = (theirs[None] > ours[:, None]) + 0.5 * (theirs[None] == ours[:, None])
+    variance = wins.mean(1).var(ddof=1) / len(ours) + wins.mean(0).var(ddof=1) / len(theirs)
+    spread = TWO_ONE_SIDED_TESTS * float(np.sqrt(variance))
+    return float(wins.mean()) - spread, float(wins.mean()) + spread
+
+
+def by_person(model: nn.Module, task: Task, faces: Faces, loader: BatchLoader) -> Array:
+    """(p,) what a model loses on each person of whom it can be said, the mean over their photos."""
+    lost = unknown(model, task, faces, loader)
+    known = np.isfinite(lost)
+    _, who = np.unique(faces.identities[known], return_inverse=True)
+    mean: Array = np.bincount(who, lost[known]) / np.bincount(who)
+    return mean
 
 
 def whole_people(faces: Faces, rng: np.random.Generator) -> Faces:

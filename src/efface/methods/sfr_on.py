@@ -59,6 +59,7 @@ def sfr_on(
             share = (-power * loss.detach().clamp_min(1e-6).log()).softmax(0)
             strength = ascent * (1 + math.cos(math.pi * step / length)) / 2
             climb(model, (share * loss).sum(), strength, float(scheduler.get_last_lr()[0]), clip, owned)
+            loader.steps += 1
         training_step(optimizer, task.loss(model, retained).mean())
         scheduler.step()
     return model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,9 @@ def _applied(
     settings: dict[str, Any],
 ) -> tuple[dict[str, torch.Tensor], int]:
     loader = BatchLoader(torch.device("cpu"), seed)
+    data = replace(splits.data, checkpoints={1: copy.deepcopy(original.state_dict())})
     with deterministic_torch(torch.device("cpu"), 1, seed):
-        model = method(copy.deepcopy(original), task, splits.data, loader, **settings)
+        model = method(copy.deepcopy(original), task, data, loader, **settings)
     return model.state_dict(), loader.faces_used
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from efface.data.augment import Augment
 from efface.data.batches import BatchLoader, batches_of, derive
@@ -33,6 +35,7 @@ def train(
     faces: Faces,
     loader: BatchLoader,
     checkpoint: Path | None = None,
+    keeping: Callable[[int, nn.Module], None] | None = None,
     *,
     epochs: Count = 20,
     lr: Positive = 5e-4,
@@ -41,11 +44,13 @@ def train(
     optimiser: Optimiser = "adamw",
     milestones: tuple[Count, ...] = (),
     augment: Augment = "none",
+    keep: tuple[Count, ...] = (),
 ) -> nn.Module:
     """Train `model` on `faces`, and return it.
 
     The learning rate falls by a factor of ten at each of the `milestones` (epochs) or, without any, along a cosine.
-    `augment` changes faces at random, for tasks whose targets do not mind.
+    `augment` changes faces at random, for tasks whose targets do not mind. After each of the epochs `keep`, of a plan's
+    original alone, `keeping` is handed (epoch, model): what `rewind` goes back to.
 
     With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
     ends with the same weights as one that was not: the order of the faces and the random numbers of an epoch
@@ -57,6 +62,7 @@ def train(
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimiser"])
         loader.passes, loader.faces_used = state["passes"], state["handed"]
+        loader.watched_used, loader.steps = state["watched"], state["steps"]
     saved = time.monotonic()
     model.train()
     for epoch in range(loader.passes, epochs):
@@ -65,12 +71,16 @@ def train(
             group["lr"] = rate_at(epoch, epochs, lr, milestones)
         for faces_now in loader(faces, batch=batch, augment=augment):
             training_step(optimizer, task.loss(model, faces_now).mean())
+        if keeping is not None and epoch + 1 in keep:
+            keeping(epoch + 1, model)
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             state = {
                 "model": model.state_dict(),
                 "optimiser": optimizer.state_dict(),
                 "passes": loader.passes,
                 "handed": loader.faces_used,
+                "watched": loader.watched_used,
+                "steps": loader.steps,
             }
             torch.save(state, whole := io.BytesIO())
             write_bytes(checkpoint, whole.getbuffer())
@@ -165,3 +175,18 @@ def training_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: fl
     if clip is not None:
         nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
     optimiser.step()
+
+
+@contextmanager
+def counting_steps(loader: BatchLoader) -> Iterator[None]:
+    """Add every step that an optimiser of network weights takes meanwhile to `loader.steps`: those of helper networks
+    count too, those of pictures that are learned do not."""
+
+    def count(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        loader.steps += isinstance(optimiser.param_groups[0]["params"][0], nn.Parameter)
+
+    handle = register_optimizer_step_post_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
