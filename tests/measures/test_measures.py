@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from conftest import key, predictions_of
 from efface.files import load_columns, save_columns
 from efface.measure_key import MeasureKey
-from efface.measures.attacks import MembershipScores, auc, mix, tpr_at_fpr
+from efface.measures.attacks import MembershipScores, auc, group_weights, tpr_at_fpr
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.cost import weights_moved
 from efface.measures.fairness import disparity, harm, harmed_group, increase, main_group, means_on_test
@@ -208,7 +208,7 @@ def test_caught_at_one_percent_of_a_hundred_strangers_lets_one_be_accused() -> N
 
 def test_mixed_weights_give_strangers_the_groups_of_the_forgotten() -> None:
     strangers, forgotten = np.array(["A"] * 9 + ["B"]), np.array(["A"] * 2 + ["B"] * 8)
-    weights = mix(strangers, forgotten)
+    weights = group_weights(strangers, forgotten)
     assert weights[strangers == "A"].sum() / weights.sum() == pytest.approx(0.2)
 
 

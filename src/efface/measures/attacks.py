@@ -73,14 +73,16 @@ def membership_scores_of(
     if not strangers.any():
         return None
     if not people:
-        matched = bootstrap.photos(strangers, times) * mix(predictions.group[strangers], predictions.group[forgotten])
+        matched = bootstrap.photos(strangers, times) * group_weights(
+            predictions.group[strangers], predictions.group[forgotten]
+        )
         return MembershipScores(
             membership_score[forgotten],
             membership_score[strangers],
             bootstrap.photos(forgotten, times),
             matched,
-            half_of(bootstrap.cluster[forgotten]),
-            half_of(bootstrap.cluster[strangers]),
+            half_of_people(bootstrap.cluster[forgotten]),
+            half_of_people(bootstrap.cluster[strangers]),
         )
     members, others = (
         by_person(predictions, membership_score, bootstrap, rows, times) for rows in (forgotten, strangers)
@@ -89,7 +91,7 @@ def membership_scores_of(
         members.membership_score,
         others.membership_score,
         members.weights,
-        others.weights * mix(others.group, members.group),
+        others.weights * group_weights(others.group, members.group),
     )
 
 
@@ -133,7 +135,9 @@ def attack_measures(
                 Measure(None, None, None, "as retrained", sentence + lacking)
                 if lacking
                 else measure(
-                    answer(membership_scores), "as retrained", sentence + blind(question, len(membership_scores.others))
+                    answer(membership_scores),
+                    "as retrained",
+                    sentence + chance_level(question, len(membership_scores.others)),
                 )
             )
     return found
@@ -152,7 +156,7 @@ def too_few(predictions: Predictions, membership_score: Array, fewest: int) -> b
     return min(len(np.unique(predictions.identity[rows])) for rows in (forgotten, strangers)) < fewest
 
 
-def blind(question: str, others: int) -> str:
+def chance_level(question: str, others: int) -> str:
     """What an attack that knows nothing is expected to catch: of few strangers, more than its rate of false alarms."""
     rate = {"tpr_at_1%_fpr": 0.01, "tpr_at_0.1%_fpr": 0.001}.get(question)
     if rate is None:
@@ -192,7 +196,7 @@ def advantage_over_reference(
 def auc(membership_scores: MembershipScores) -> Vector:
     """(r,) weighted chance that a member scores above a non-member, ties half: Mann-Whitney's U over its maximum."""
     order = np.argsort(membership_scores.others, kind="stable")
-    below = from_zero(membership_scores.other_weights[:, order])
+    below = cumulative_from_zero(membership_scores.other_weights[:, order])
     ranked = membership_scores.others[order]
     under, at_most = (np.searchsorted(ranked, membership_scores.members, side) for side in ("left", "right"))
     surpassed = (below[:, under] + below[:, at_most]) / 2
@@ -245,7 +249,7 @@ def balanced_accuracy(membership_scores: MembershipScores, seed: int = 0) -> Vec
     return np.asarray(np.mean(right, axis=0), np.float64)
 
 
-def half_of(people: Array, seed: int = 0) -> NDArray[np.bool_]:
+def half_of_people(people: Array, seed: int = 0) -> NDArray[np.bool_]:
     """(n,) one half of the people at random, all photos of each."""
     _, of = np.unique(people, return_inverse=True)
     half: NDArray[np.bool_] = np.random.default_rng(seed).permutation(of.max() + 1)[of] % 2 == 1
@@ -273,7 +277,7 @@ def best_threshold(membership_scores: MembershipScores) -> NDArray[np.float64]:
 def weight_above(values: Array, weights: NDArray[np.float64], thresholds: Array) -> Vector:
     """(r,) share of the weight of values (m,) above each draw's threshold."""
     order = np.argsort(values, kind="stable")
-    upto = from_zero(weights[:, order])
+    upto = cumulative_from_zero(weights[:, order])
     cut = np.searchsorted(values[order], thresholds, "right")
     with np.errstate(invalid="ignore"):
         share: Vector = 1 - upto[np.arange(len(cut)), cut] / upto[:, -1]
@@ -302,12 +306,12 @@ QUESTIONS: dict[str, tuple[Callable[[MembershipScores], Vector], int, str]] = {
 """What is asked of an attack: how it is answered, how many strangers that takes, and what it means."""
 
 
-def from_zero(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def cumulative_from_zero(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """(r, m + 1) sums of the first 0, 1, ... m weights."""
     return np.concatenate([np.zeros((len(weights), 1)), weights.cumsum(1)], axis=1)
 
 
-def mix(groups: Array, like: Array) -> NDArray[np.float64]:
+def group_weights(groups: Array, like: Array) -> NDArray[np.float64]:
     """(n,) weights under which `groups` have the mix of `like`."""
     share = {group: (like == group).mean() / (groups == group).mean() for group in np.unique(groups)}
     return np.array([share[group] for group in groups])
@@ -357,7 +361,7 @@ def population_attacks(signals: Mapping[str, Array], predictions: Predictions) -
         return found
     features = np.stack([column[rows] for column in signals.values()], axis=1)
     weights = np.ones(len(rows))
-    weights[member == 0] = mix(predictions.group[rows][member == 0], predictions.group[rows][member == 1])
+    weights[member == 0] = group_weights(predictions.group[rows][member == 0], predictions.group[rows][member == 1])
     weights /= np.where(member == 1, weights[member == 1].sum(), weights[member == 0].sum()) / len(rows)
     for fit, ask in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(features, member, people):
         scale = QuantileTransformer(n_quantiles=min(200, len(fit)), output_distribution="normal", random_state=0)

@@ -2,8 +2,8 @@
 
 Our own method, kept as a negative result: beside fine-tuning at the same number of steps it is nearer to the retrained
 model on no task that we measured, and where it moved, answers of strangers who do not look alike moved it as far
-(docs/results/lookalikes.md). ReGUn (Mirlach, Laguna and Vogt 2026, arXiv:2603.11210) came to the same thought: answers to
-held-out photos of the same class are distilled onto the forgotten; that is near to `way = "random"` here.
+(docs/results/lookalikes.md). ReGUn (Mirlach, Laguna and Vogt 2026, arXiv:2603.11210) came to the same thought: answers
+to held-out photos of the same class are distilled onto the forgotten; that is near to `way = "random"` here.
 
 Others push the forgotten away (ascent, bad teachers, far clusters) and repair what that broke. Here every forgotten
 face has a target to arrive at: what the original says of public strangers who look alike, by features from before
