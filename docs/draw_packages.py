@@ -40,15 +40,17 @@ def drawn() -> str:
         f'<text x="12" y="{height - 18}" fill="#555555" font-size="16">imports go down, or stay in a layer</text>',
     ]
     for place, names in enumerate(rows):
-        top, width = 14 + STEP * place, (WIDTH - 60) / len(names)
-        for column, name in enumerate(names):
-            left = 48 + column * width
+        top, left = 14 + STEP * place, 48.0
+        letters = [len(name) + 4 for name in names]  # a box is as wide as its name needs
+        for name, count in zip(names, letters, strict=True):
+            width = (WIDTH - 60) * count / sum(letters)
             middle = left + (width - 8) / 2
             lines += [
                 f'<rect x="{left:g}" y="{top}" width="{width - 8:g}" height="{BOX}" rx="5" fill="#e8eefc" '
                 'stroke="#3f51b5"/>',
                 f'<text x="{middle:g}" y="{top + 23}" text-anchor="middle" fill="#1a1a1a">{name}</text>',
             ]
+            left += width
     return "\n".join([*lines, "</svg>", ""])
 
 
