@@ -34,7 +34,7 @@ from efface.data.faces import Array, MethodData
 from efface.errors import InputError
 from efface.methods.clusters import Clustering, cluster, farthest, matched
 from efface.methods.distillation import both, paired_batches, steps_of, teacher_of
-from efface.settings import Count, Positive, Strength
+from efface.settings import Count, Positive, Real, Strength
 from efface.tasks import Task
 from efface.training.train import Optimiser, linear_decay, make_optimizer, step_decay, training_step
 
@@ -69,7 +69,7 @@ def cure(
     feature: Strength = 1.0,
     feature_matching: FeatureMatching = "scaled",
     distribution: Strength = 1.0,
-    margin: float = 0.2,
+    margin: Real = 0.2,
     temperature: Positive = 0.5,
     contrast_with: Contrast = "nearest",
 ) -> nn.Module:

@@ -19,11 +19,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 import psutil
 from numpy.typing import NDArray
+from pydantic import Field
 
 from efface.data.faces import EYES, FaceTable
 from efface.data.names import spelling_warning
@@ -44,6 +45,7 @@ from efface.preparation.packed import (
     write_packed,
 )
 from efface.preparation.photos import check_photos, difference_hash, near_duplicates
+from efface.settings import Count, Seed, Share, Strength
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,19 +165,25 @@ def silent(chunks: Iterable[int], _total: int) -> Iterable[int]:
     return chunks
 
 
+Side = Annotated[Count, Field(ge=8, le=LARGEST)]
+"""Pixels of a packed face."""
+Jitter = Annotated[Share, Field(lt=0.5)]
+"""Of a crop's side."""
+
+
 def prepare(
     photos: pd.DataFrame,
     folder: Path,
     *,
     card: Card,
-    size: tuple[int, int] = (48, 48),
+    size: tuple[Side, Side] = (48, 48),
     colour: bool = False,
     crop: Crop = "whole",
-    margin: float = 0.3,
-    jitter: float = 0.0,
+    margin: Strength = 0.3,
+    jitter: Jitter = 0.0,
     eyes: Eyes = "annotated",
     detector: Path | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     skip_unreadable: bool = False,
     renew: bool = False,
     progress: Progress = silent,
