@@ -218,9 +218,7 @@ def exclusive(lock: Path, complaint: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # not every system lets an open file be removed
-            lock.unlink(missing_ok=True)
-        held.release()
+        held.release()  # removes its file as well
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> Path:
