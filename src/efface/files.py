@@ -218,7 +218,9 @@ def exclusive(lock: Path, complaint: str) -> Iterator[None]:
     try:
         yield
     finally:
-        held.release()  # removes its file as well
+        with suppress(OSError):  # not every system lets an open file be removed
+            lock.unlink(missing_ok=True)
+        held.release()
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> Path:
