@@ -32,7 +32,7 @@ from efface.training.train import train
 from printing import DOCS, print_pages, table
 
 SETTINGS: dict[str, Callable[..., Any]] = {"train": train, "prepare": prepare}
-PASSED_BY_CODE = ("card", "progress")
+PASSED_BY_CODE = ("card", "progress", "renew")
 KINDS = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text"}
 UNTOLD = {
     "Plan.task": "What the model answers: a name of [tasks](tasks.md).",

@@ -19,6 +19,7 @@ from efface.data.pairs import places, read_pairs
 from efface.data.split import scores_of, split_faces
 from efface.datasets import READERS, read_photos
 from efface.datasets.synthetic import synthetic
+from efface.experiment.request import doubtful_names
 from efface.plan.tables import Forget, Split
 
 NAME = "José Müller"
@@ -168,6 +169,9 @@ def test_ids_that_may_be_one_person_are_warned_of(tmp_path: Path) -> None:
     assert spelt_alike([f"p{number:05d}" for number in range(500)]) == []
     assert spelling_warning(["1", "2"]) == ""
     assert "“1” and “1.0”" in spelling_warning(["1", "1.0"])
+    faces = loaded({"name": "packed", "path": packed(tmp_path / "p", TABLE.assign(person=["1", "1.0", *"2345"]))}).faces
+    (said,) = doubtful_names([("train", faces)])
+    assert said.startswith("1 name has several spellings")
 
 
 def test_people_of_a_parquet_file_are_whole_numbers_and_nobody_is_called_nan(tmp_path: Path) -> None:

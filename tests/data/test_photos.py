@@ -258,6 +258,13 @@ def bomb(kind: str, side: int) -> bytes:
     return bytes(small)
 
 
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    data = encoded(RGB, "JPEG", progressive=True)
+    scan = data.rindex(b"\xff\xda")
+    assert read(data).shape == (24, 32, 3)
+    assert "it is a JPEG of" in reason(data[:-2] + data[scan:-2] * 200 + data[-2:])
+
+
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG"])
 def test_a_decompression_bomb_is_refused_by_its_header(kind: str) -> None:
     start = time.perf_counter()

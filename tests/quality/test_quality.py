@@ -259,6 +259,8 @@ def test_all_unreadable_photos_are_named_or_left_out(photos: Path, tmp_path: Pat
     for name in ("p0/00.png", "p3/19.png"):
         (photos / name).write_bytes(b"no photo")
     (photos / "p1" / "film.mov").write_bytes(b"")
+    for among in (photos, photos / "p0", photos / "new"):
+        assert "lies among the photos" in refusal(quality, photos, among)
     said = refusal(quality, photos, tmp_path / "out")
     assert said.startswith("2 of 20 photos cannot be used; nothing was written")
     assert "p0/0 cannot be decoded" in said or "p0/00 cannot be decoded" in said

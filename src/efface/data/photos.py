@@ -43,8 +43,8 @@ SUFFIXES = (
 
 MAX_PIXELS, MAX_SIDE = 2**27, 65_535
 """134 megapixels, more than a telephone takes. While it is turned a photo holds eight bytes per pixel."""
-MAX_BYTES = 2**30
-"""Of a photo's file."""
+MAX_BYTES, MAX_SCANS = 2**30, 100
+"""Of a photo's file, and how often a progressive JPEG may go over its pixels: ten times is usual."""
 
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF orientation to the `PIL.Image.Transpose` that undoes it; 1 is upright."""
@@ -96,6 +96,8 @@ def load(path: Path, *, upright: bool) -> Image.Image:
 def decode(file: IO[bytes] | bytes, where: str, *, upright: bool) -> Image.Image:
     """A photo in RGB from an open file, or from the bytes of one. Raises `Unreadable`, which names it as `where`."""
     with _opened(file, where) as (photo, orientation):
+        if photo.info.get("progressive"):
+            _refuse_endless(photo)
         with SILENT if photo.format == "TIFF" else nullcontext():
             photo.load()
         turn = TURNS.get(orientation)
@@ -236,6 +238,17 @@ def _opened(file: IO[bytes] | bytes, where: str) -> Iterator[tuple[Image.Image, 
         raise Unreadable(where, f"it has too many pixels: at most {MAX_PIXELS:,} are read") from None
     except Exception as error:  # a broken file makes a decoder raise anything at all
         raise Unreadable(where, " ".join(str(error).split())[:200] or type(error).__name__) from None
+
+
+def _refuse_endless(photo: Image.Image) -> None:
+    """Raise ValueError for a JPEG whose small file makes the decoder go over all pixels again and again."""
+    file: IO[bytes] = vars(photo)["fp"]
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(b"\xff\xda")
+    file.seek(place)
+    if scans > MAX_SCANS:
+        raise ValueError(f"it is a JPEG of {scans:,} scans: at most {MAX_SCANS} are read")
 
 
 def _heif_is_known() -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from efface.data.duplicates import aliases, pictures, renamed
 from efface.data.faces import Faces, FaceTable, Images, joined
 from efface.data.groups import column, grouped, having
+from efface.data.names import spelling_warning
 from efface.datasets import GENERATORS, READERS, read_photos
 from efface.errors import InputError, nearest
 from efface.files import read_text
@@ -81,6 +82,8 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
     faces, others = without_duplicates(
         joined(parts), [(duplicates_of(one), len(part)) for one, part in zip(sources, parts, strict=True)]
     )
+    if said := spelling_warning(set(faces.identities.tolist())):
+        progress.say(said)
     return LoadedFaces(faces, pd.concat(tables, ignore_index=True), digest, others)
 
 
@@ -153,7 +156,8 @@ def prepared(source: Source, folder: Path, progress: Progress) -> tuple[FaceTabl
     settings = validated(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
     asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
     packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-    progress.say(str(prepare(photos, packed, card=reader.card, progress=progress.track, renew=True, **settings)))
+    done = prepare(photos, packed, card=reader.card, progress=progress.track, renew=True, **settings)
+    progress.say(str(replace(done, warning="")))
     return open_packed(packed, verify=False), packed_digest(packed)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from efface.data.faces import Faces
-from efface.data.names import spelling_warning
+from efface.data.names import spelt_alike
 from efface.datasets import GENERATORS, READERS
 from efface.evaluation.pseudonyms import pseudonym
 from efface.experiment.arm import Arm
@@ -90,9 +90,15 @@ def warnings_of(plan: Plan, task: Task) -> list[str]:
 
 
 def doubtful_names(parts: Sequence[tuple[str, Faces]]) -> list[str]:
-    """What is to be asked about the names of people, if anything."""
-    said = spelling_warning({name for _, faces in parts for name in faces.identities.tolist()})
-    return [f"{said} Whoever is meant, only photos under the name that was asked for are forgotten."] if said else []
+    """What is doubtful about the names of people, if anything; none stands in it."""
+    groups = spelt_alike({name for _, faces in parts for name in faces.identities.tolist()})
+    if not groups:
+        return []
+    return [
+        f"{len(groups):,} {'name has' if len(groups) == 1 else 'names have'} several spellings (as 1 and 1.0 are two), "
+        "each of which counts as somebody else: whoever is meant, only photos under the spelling that was asked for "
+        "are forgotten."
+    ]
 
 
 def source_card(source: Source) -> dict[str, str]:

@@ -37,6 +37,8 @@ from efface.preparation.crop import TEMPLATE, Floats, align, box, box_around, in
 from efface.preparation.detect import Detector, Face, detecting, find_face, weights_sum
 from efface.preparation.packed import (
     FORMAT,
+    IMAGES,
+    LABELS,
     MANIFEST,
     new_folder,
     read_manifest,
@@ -277,7 +279,7 @@ class Work:
         """The path of each photo below the folder that all of them lie in."""
         paths = [os.path.abspath(path) for path in self.photos["path"]]
         root = os.path.commonpath([os.path.dirname(path) for path in paths])
-        return [os.path.relpath(path, root) for path in paths]
+        return [one_line(os.path.relpath(path, root)) for path in paths]
 
 
 def summary(folder: Path) -> Prepared:
@@ -298,8 +300,8 @@ def _finished(folder: Path, signature: str, renew: bool) -> bool:
             raise InputError(f"{folder} was prepared from other photos or settings: choose another folder or remove it")
         verify_packed(folder)
     except InputError:
-        if not renew:
-            raise
+        if not renew or {file.name for file in folder.iterdir()} - {IMAGES, LABELS, MANIFEST}:
+            raise  # what else stands there is somebody's
         shutil.rmtree(folder)
         return False
     shutil.rmtree(_unfinished(folder), ignore_errors=True)

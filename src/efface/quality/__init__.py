@@ -100,6 +100,8 @@ def quality(
         raise InputError(f"measure '{by}' is unknown{nearest(by, names)}")
     if pairs is not None and network is None:
         raise InputError("pairs are told apart by a network: give its weights too")
+    if not (folder / MANIFEST).is_file() and folder.resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"{out} lies among the photos: give another --out, so that nothing stands between them")
     photos = opened(folder, shape)
     if pairs is not None and photos.pairs is not None:
         raise InputError(f"{folder} is a verification set with pairs of its own: leave out pairs")
