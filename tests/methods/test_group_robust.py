@@ -110,7 +110,7 @@ def test_groups_predicted_elsewhere_are_called_predicted(tmp_path: Path) -> None
     assert "'a1'" in refusal(loaded, source | {"group_file": tmp_path / "fewer.csv"})
     (tmp_path / "bad.csv").write_text("key,colour\na1,x\n")
     assert "'group'" in refusal(loaded, source | {"group_file": tmp_path / "bad.csv"})
-    assert "cannot be read" in refusal(loaded, source | {"group_file": tmp_path / "none.csv"})
+    assert "does not exist" in refusal(loaded, source | {"group_file": tmp_path / "none.csv"})
 
 
 def test_a_group_of_some_and_everyone_else(tmp_path: Path) -> None:

@@ -44,7 +44,10 @@ def test_a_run_keeps_the_original_alone_and_rewinds_it(tmp_path: Path) -> None:
     results = run(read_plan(tmp_path / "plan.toml"), out, threads=1)
     kept = {path.name.split("-epoch")[1]: path for path in (out / "checkpoints").glob("*.safetensors")}
     assert sorted(kept) == ["1.safetensors", "3.safetensors"], "of the original, not of the reference"
-    weights = {name: read_weights(next((out / "models").glob(f"{name}-seed0*")))[0] for name in ("original", "rewind")}
+    weights = {
+        name: read_weights(next((out / "models").glob(f"{name}-seed0*.safetensors")))[0]
+        for name in ("original", "rewind")
+    }
     first, last = (read_weights(kept[name])[0] for name in sorted(kept))
     assert all(torch.equal(last[name], value) for name, value in weights["original"].items())
     trained = [name for name in first if name.endswith("weight")]

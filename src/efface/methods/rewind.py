@@ -39,7 +39,7 @@ def rewind(
     augment: Augment = "none",
 ) -> nn.Module:
     """Take the weights that the original had after `epoch` (default: the first that were kept) and train on the
-    retained alone. Needs: checkpoints of the original's training, retained faces with labels."""
+    retained alone. Needs: retained faces with labels, and checkpoints of the original's training."""
     kept = ", ".join(map(str, sorted(data.checkpoints)))
     if not kept:
         raise InputError(
