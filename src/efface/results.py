@@ -81,6 +81,11 @@ class Cost(Part):
     faces_of_retraining: float | None
     rte: float | None = None
     """Run-time efficiency: retraining's seconds over this row's; None for the original."""
+    folds_faces: int | None = None
+    """Faces handed out to train the models that never met the forgotten, which this row learned from; not in `faces`,
+    since they are made once and serve every later request. None where there are none."""
+    folds_of_retraining: float | None = None
+    """Share of the reference's faces that these are: what the first request pays on top of `faces_of_retraining`."""
 
 
 class Evaluation(Part):

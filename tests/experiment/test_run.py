@@ -59,9 +59,7 @@ def test_arms_that_share_a_model_ask_it_about_their_own_people(tmp_path: Path) -
     (tmp_path / "plan.toml").write_text(few + "[arms.one.forget]\npeople = 2\n[arms.many.forget]\npeople = 8\n")
     run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
     assert len(list((tmp_path / "out" / "models").glob("original-*.safetensors"))) == 1
-    asked = [
-        load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*")
-    ]
+    asked = [load_columns(Predictions, path) for path in (tmp_path / "out" / "predictions").glob("original-*")]
     assert sorted(len(np.unique(one.identity[one.split == "forget"])) for one in asked) == [2, 8]
 
 

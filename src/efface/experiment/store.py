@@ -52,6 +52,8 @@ class Stage:
     """The stage this one starts from; the original starts from none."""
     searched: bool = False
     """Whether its settings were searched; the record of that lies beside the models."""
+    teachers: tuple[Stage, ...] = ()
+    """Models that it learned from and that must be made before, beside those of its line."""
 
     @cached_property
     def signature(self) -> str:
