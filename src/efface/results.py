@@ -86,6 +86,11 @@ class Cost(Part):
     passes: float | None = None
     """Retained faces handed out, to be learned or only to be asked about, over how many there are: passes over the
     retained. Of the original and the reference: over all that each was trained on. None where nobody counted."""
+    folds_faces: int | None = None
+    """Faces handed out to train the models that never met the forgotten, which this row learned from; not in `faces`,
+    since they are made once and serve every later request. None where there are none."""
+    folds_of_retraining: float | None = None
+    """Share of the reference's faces that these are: what the first request pays on top of `faces_of_retraining`."""
 
 
 class Evaluation(Part):

@@ -321,7 +321,7 @@ def test_two_classes_confused_before_training_stay_confused_in_the_original_alon
     ]
     plan["forget"] = {"share": 0.3, "confuse": names}
     rows = {one.method: one.measures for one in run({"": parse_plan(plan, "plan")}, tmp_path / "out").evaluations}
-    held = {name: rows[key(name)][key("confusion/forget")].value for name in ("original", "reference")}
+    held = {name: rows[name][key("confusion/forget")].value for name in ("original", "reference")}
     assert held["original"] is not None
     assert held["reference"] is not None
     assert held["original"] > held["reference"]

@@ -34,6 +34,7 @@ BRIEFLY: dict[str, dict[str, Any]] = {
     "bad_teacher": {"epochs": 3},
     "dispersion": {"epochs": 3},
     "miu": {"epochs": 1, "tuning": 3},
+    "out_of_fold": {"steps": 4},
     **{name: {"epochs": 1} for name in ("salun", "l1_sparse", "sfr_on", "msg", "eu_k", "cf_k", "ct", "delete")},
 }
 LABEL_FREE = ("cure", "scrub", "bad_teacher", "unsir", "dampening", "jit", "laf", "dispersion")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,21 @@ def joined(parts: Sequence[Faces]) -> Faces:
 
 
 @dataclass(frozen=True)
+class TeacherModel:
+    """A network trained on a part of the people, or on others: what it says of those whom it never met is what a model
+    says that was retrained without them."""
+
+    people: frozenset[str]
+    """Everybody that it was trained on."""
+    load: Callable[[], nn.Module]
+    """A copy of it, frozen and in evaluation mode; read when it is asked for."""
+
+    def never_met(self, faces: Faces) -> NDArray[np.bool_]:
+        """(n,) whether a face is of nobody that it was trained on."""
+        return ~np.isin(faces.identities, list(self.people))
+
+
+@dataclass(frozen=True)
 class MethodData:
     """All that a method may see. Nothing an audit uses is in it."""
 
@@ -149,6 +164,8 @@ class MethodData:
     """The model before any stage, to learn from: a copy, in evaluation mode. None: the model that is handed over."""
     checkpoints: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
     """The original's weights after these epochs of its own training; none where nobody kept any."""
+    teachers: tuple[TeacherModel, ...] = ()
+    """Models that never met some of these people, for a method that learns from such."""
 
     @property
     def gone(self) -> Faces:

@@ -16,6 +16,7 @@ from efface.data.split import split_faces
 from efface.data.verification import Verification, verification_sets
 from efface.errors import InputError, nearest
 from efface.experiment.builder import ModelBuilder, reference, stages_of_seed
+from efface.experiment.folds import teachers_of
 from efface.experiment.loading import load_sources
 from efface.experiment.measurable import check_groups
 from efface.experiment.resolve import ResolvedPlan
@@ -49,6 +50,11 @@ class Arm:
     def stage(self, name: str, seed: int) -> Stage:
         """The model of this name and seed."""
         return next(stage for stage in self.stages if (stage.name, stage.seed) == (name, seed))
+
+    @property
+    def teachers(self) -> list[Stage]:
+        """Every model that a method learns from, once, to be made before the others."""
+        return list({one.signature: one for stage in self.stages for one in stage.teachers}.values())
 
     @property
     def models(self) -> list[Stage]:
@@ -87,12 +93,15 @@ def set_up(
     store = ModelStore(out, device, progress.tick)
     builder = ModelBuilder(resolved, loaded, store, machine)
     materials = in_turn(so_far)
+    teachers = {seed: teachers_of(builder, divided[-1], splits, len(names), seed) for seed in plan.seeds}
     stages = tuple(
-        stage for seed in plan.seeds for stage in stages_of_seed(builder, so_far, len(names), materials, seed)
+        stage
+        for seed in plan.seeds
+        for stage in stages_of_seed(builder, so_far, len(names), materials, seed, teachers[seed])
     )
     audited = len(plan.seeds) == 1 and (plan.audit is not None or plan.accept)
     extra_reference = reference(builder, splits, len(names), plan.seeds[0] + 1) if audited else None
-    shadows = shadows_of(builder, divided[-1], splits, len(names))
+    shadows = shadows_of(builder, divided[-1], splits, len(names), teachers[plan.seeds[0]])
     return Arm(
         name,
         resolved,

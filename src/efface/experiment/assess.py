@@ -210,6 +210,8 @@ def cost(arm: Arm, stage: Stage) -> Cost:
     seconds, faces = sum(bill["seconds"] for bill in paid), sum(bill["faces"] for bill in paid)
     retraining = arm.store.bill(stage if stage is arm.extra_reference else arm.stage(REFERENCE, stage.seed))
     is_original = stage.before is None and stage.name == ORIGINAL
+    teachers = {teacher.signature: teacher for one in stage.line for teacher in one.teachers}.values()
+    folds_faces = sum(arm.store.bill(one)["faces"] for one in teachers) if teachers else None
     return Cost(
         seconds=seconds,
         faces=faces,
@@ -219,4 +221,6 @@ def cost(arm: Arm, stage: Stage) -> Cost:
         faces_of_retraining=None if is_original else faces / retraining["faces"],
         steps=added([bill.get("steps") for bill in paid]),
         passes=added([bill.get("passes") for bill in paid]),
+        folds_faces=folds_faces,
+        folds_of_retraining=None if folds_faces is None else folds_faces / retraining["faces"],
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from efface.data.batches import BatchLoader
-from efface.data.faces import Faces, MethodData, Splits, together
+from efface.data.faces import Faces, MethodData, Splits, TeacherModel, together
 from efface.experiment.loading import LoadedFaces
 from efface.experiment.resolve import ResolvedMethod, ResolvedPlan, searching
 from efface.experiment.search import search
@@ -24,6 +25,14 @@ from efface.results import Environment
 from efface.training.reweight import reweighted
 from efface.training.train import place_head, train
 from efface.user_code import function_named
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model that methods may learn from, and everybody whom it met."""
+
+    stage: Stage
+    people: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -110,9 +119,11 @@ class ModelBuilder:
         before: Stage,
         data: MethodData,
         splits: Splits,
+        teachers: Sequence[Teacher],
         how: Any = None,
     ) -> Stage:
-        """What a method makes of an earlier stage's model; splits: as they are at this round; how: as above."""
+        """What a method makes of an earlier stage's model; splits: as they are at this round; teachers: the models that
+        it asks to learn from; how: as above."""
         if stage.public == "strangers":
             data = replace(data, public=splits.strangers)
         if stage.reweight:
@@ -120,10 +131,17 @@ class ModelBuilder:
         seen = [faces_digest(faces) for faces in (data.gone, data.forget, data.retain, data.public)]
         task, store = self.resolved.task, self.store
 
+        def frozen(one: Stage) -> nn.Module:
+            return store.model(one).requires_grad_(False).eval()
+
         def applied(loader: BatchLoader, settings: Mapping[str, Any]) -> nn.Module:
-            original = store.model(before.line[0]).requires_grad_(False).eval()
-            own = replace(data, original=original, checkpoints=store.checkpoints(before.line[0]))
-            return stage.method(store.model(before), task, own, loader, **settings)
+            handed = replace(
+                data,
+                original=frozen(before.line[0]),
+                checkpoints=store.checkpoints(before.line[0]),
+                teachers=tuple(TeacherModel(one.people, partial(frozen, one.stage)) for one in teachers),
+            )
+            return stage.method(store.model(before), task, handed, loader, **settings)
 
         def make(loader: BatchLoader, checkpoint: Path) -> nn.Module:
             loader.watch(data.retain)
@@ -141,6 +159,8 @@ class ModelBuilder:
             )
 
         made_of = [seen, stage.method.__name__, code_of(stage.method), *([how] if how else [])]
+        if teachers:
+            made_of.append([[one.stage.signature, sorted(one.people)] for one in teachers])
         if stage.tried:
             made_of += [
                 searching(stage),
@@ -151,7 +171,15 @@ class ModelBuilder:
         searched = stage.tried[0] if stage.tried else {}
         settings = {name: value for name, value in stage.settings.items() if name not in searched}
         made = Stage(
-            stage.name, before.seed, settings, made_of, before.network, make, before, searched=bool(stage.tried)
+            stage.name,
+            before.seed,
+            settings,
+            made_of,
+            before.network,
+            make,
+            before,
+            searched=bool(stage.tried),
+            teachers=tuple(one.stage for one in teachers),
         )
         return made
 
@@ -162,9 +190,10 @@ def stages_of_seed(
     classes: int,
     materials: Sequence[MethodData],
     seed: int,
+    teachers: Mapping[str, Sequence[Teacher]],
 ) -> list[Stage]:
     """The models of one seed: the original, the reference that never saw the forgotten, and one per method, which has
-    been through the data of each round in turn."""
+    been through the data of each round in turn; teachers: by what a method asks for."""
     model, resolved, network, splits = (
         builder.resolved.plan.model,
         builder.resolved,
@@ -184,7 +213,7 @@ def stages_of_seed(
     for data, now in zip(materials, rounds, strict=True):
         for stage in resolved.stages:
             begin = before[stage.name] if stage.after == "original" else made[stage.after]
-            made[stage.name] = builder.unlearned(stage, begin, data, now)
+            made[stage.name] = builder.unlearned(stage, begin, data, now, teachers.get(stage.teacher, ()))
         before = {stage.name: made[stage.name] for stage in resolved.stages}
     return list(made.values())
 

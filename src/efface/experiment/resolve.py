@@ -16,7 +16,7 @@ from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
 from efface.experiment.measurable import check_thresholds
-from efface.methods import METHODS, NEEDS_CHECKPOINTS, Method, tasks_of, works_on
+from efface.methods import METHODS, NEEDS_CHECKPOINTS, Method, tasks_of, teacher_of, works_on
 from efface.models import MODELS
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
@@ -42,6 +42,8 @@ class ResolvedMethod:
     """What distinguishes each candidate of a search; none where nothing is searched."""
     within: float
     """How far from one half the attack on a candidate that is kept may be."""
+    teacher: str
+    """Which models it is handed as `data.teachers`: "folds", "reference", or ("") none."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ResolvedPlan:
     train_settings: dict[str, Any]
     measure_settings: dict[str, Any]
     stages: tuple[ResolvedMethod, ...]
+    of_folds: ResolvedPlan | None = None
+    """The same plan as the models of its folds are made by; None where no method learns from such."""
 
     def filled(self) -> dict[str, Any]:
         """The plan as plain data, with every default filled in."""
@@ -62,6 +66,8 @@ class ResolvedPlan:
         plain["train"] = self.train_settings
         plain["measures"] = self.measure_settings
         plain["model"] |= self.model_settings
+        if self.of_folds:
+            plain["folds"] |= {"model": self.of_folds.model_settings, "train": self.of_folds.train_settings}
         plain["methods"] = {
             stage.name: {
                 "use": self.plan.methods[stage.name].use,
@@ -102,7 +108,7 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
     train_settings = validated(train, plan.train, f"{where}: train")
     _check_checkpoints(plan, train_settings, where)
     measure_settings = validated(task.more, plan.measures, f"{where}: measures")
-    return ResolvedPlan(
+    resolved = ResolvedPlan(
         plan=plan,
         task=replace(task, more=partial(task.more, **measure_settings)),
         build=build,
@@ -110,6 +116,27 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         train_settings=train_settings,
         measure_settings=measure_settings,
         stages=tuple(_resolved_method(name, plan, task, where) for name in plan.methods),
+    )
+    return replace(resolved, of_folds=_of_folds(resolved, where))
+
+
+def _of_folds(resolved: ResolvedPlan, where: str) -> ResolvedPlan | None:
+    plan, asking = resolved.plan, [stage.name for stage in resolved.stages if stage.teacher == "folds"]
+    if plan.folds is None:
+        if asking:
+            raise InputError(
+                f"{where}: methods.{asking[0]} learns from models of folds, and the plan has no [folds]: add it "
+                "(count = 2), or set teacher = 'public'"
+            )
+        return None
+    if not asking:
+        raise InputError(f"{where}: [folds] makes models that no method of this plan learns from: leave it out")
+    return replace(
+        resolved,
+        model_settings=validated(
+            resolved.build, resolved.model_settings | plan.folds.model, f"{where}: folds.model '{plan.model.name}'"
+        ),
+        train_settings=validated(train, resolved.train_settings | plan.folds.train, f"{where}: folds.train"),
     )
 
 
@@ -131,7 +158,10 @@ def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedM
         raise InputError(
             f"{where}: methods.{name}: {stage.use} works on {' and '.join(tasks_of(stage.use))}, not on '{task.name}'"
         )
+    teacher = teacher_of(method, settings)
     for setting in stage.search:
+        if setting == "teacher":
+            raise InputError(f"{where}: methods.{name}: teacher cannot be searched: give each a row of its own")
         if setting in stage.settings:
             raise InputError(f"{where}: methods.{name}: {setting} is both set and searched: leave out one")
     tried = tuple(dict(zip(stage.search, values, strict=True)) for values in itertools.product(*stage.search.values()))
@@ -146,6 +176,7 @@ def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedM
         stage.reweight,
         tried if stage.search else (),
         stage.search_within,
+        teacher,
     )
 
 

@@ -59,9 +59,9 @@ def run(
             return finished
 
         thresholds = preregistered(plans, out)
-        progress.expect(sum(len(arm.models) for arm in arms))
+        progress.expect(sum(len(arm.teachers) + len(arm.models) for arm in arms))
         for arm in arms:
-            for stage in arm.models:
+            for stage in [*arm.teachers, *arm.models]:
                 with progress.stage(arm.name, stage.name, stage.seed):
                     arm.store.make(stage)
         make_shadows(arms, plans, out, here, machine, progress)

@@ -11,7 +11,7 @@ strangers. Better shadows only make it stronger.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array, Faces, MethodData, Splits, together
 from efface.errors import InputError
-from efface.experiment.builder import ModelBuilder, chain_to
+from efface.experiment.builder import ModelBuilder, Teacher, chain_to
 from efface.experiment.store import Stage
 from efface.measures.predictions import Predictions
 from efface.tasks import Task
@@ -60,8 +60,15 @@ class Shadow:
     the forgotten."""
 
 
-def shadows_of(builder: ModelBuilder, raw: Splits, settled: Splits, classes: int) -> tuple[Shadow, ...]:
-    """The shadows a plan's audit asks for; raw: the splits before the task settled its targets."""
+def shadows_of(
+    builder: ModelBuilder,
+    raw: Splits,
+    settled: Splits,
+    classes: int,
+    teachers: Mapping[str, Sequence[Teacher]],
+) -> tuple[Shadow, ...]:
+    """The shadows a plan's audit asks for; raw: the splits before the task settled its targets; teachers: by what a
+    method asks for, the same that the rows learn from. They teach shadows, and are never asked as shadows."""
     audit, task, model = builder.resolved.plan.audit, builder.resolved.task, builder.resolved.plan.model
     if audit is None or not audit.shadows:
         return ()
@@ -83,7 +90,8 @@ def shadows_of(builder: ModelBuilder, raw: Splits, settled: Splits, classes: int
         for row in audit.unlearn:
             stage, line = trained, []
             for resolved in chain_to(builder.resolved.stages, row):
-                stage = builder.unlearned(resolved, stage, asked_to_forget(mine, gone), mine, how)
+                asked = asked_to_forget(mine, gone)
+                stage = builder.unlearned(resolved, stage, asked, mine, teachers.get(resolved.teacher, ()), how)
                 line.append(stage)
             unlearned[row] = tuple(line)
         shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), gone, unlearned))

@@ -55,6 +55,8 @@ class Stage:
     """Whether its settings were searched; the record of that lies beside the models."""
     keep: tuple[int, ...] = ()
     """Epochs of its training after which its weights are kept."""
+    teachers: tuple[Stage, ...] = ()
+    """Models that it learned from and that must be made before, beside those of its line."""
 
     @cached_property
     def signature(self) -> str:

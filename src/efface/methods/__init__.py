@@ -6,6 +6,7 @@ to change as it likes, sees nothing but its `MethodData`, and draws every face f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from torch import nn
@@ -32,6 +33,7 @@ from efface.methods.miu import miu
 from efface.methods.msg import msg
 from efface.methods.neggrad import neggrad
 from efface.methods.neggrad_plus import neggrad_plus
+from efface.methods.out_of_fold import out_of_fold
 from efface.methods.piu_fr import piu_fr
 from efface.methods.rebalance import rebalance
 from efface.methods.retrain import retrain
@@ -88,6 +90,7 @@ METHODS: dict[str, Method] = {
     "laf": laf,
     "dispersion": dispersion,
     "lookalikes": lookalikes,
+    "out_of_fold": out_of_fold,
 }
 
 NEEDS_LOGITS = ("amnesiac", "salun", "gli", "unsir_official", "unsir_benchmark", "piu_fr", "delete")
@@ -107,6 +110,11 @@ def works_on(method: str, task: Task) -> bool:
     if method in NEEDS_LOGITS:
         return task.outputs == "logits"
     return task.outputs == "embeddings" or method not in NEEDS_EMBEDDINGS
+
+
+def teacher_of(method: Method, settings: Mapping[str, Any]) -> str:
+    """Which models a method asks to be handed as `data.teachers`: "folds", "reference", or ("") none."""
+    return settings["teacher"] if method is out_of_fold and settings["teacher"] != "public" else ""
 
 
 def tasks_of(method: str) -> tuple[str, ...]:

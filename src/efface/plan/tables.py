@@ -262,6 +262,20 @@ class Stage(Named):
         return search
 
 
+class Folds(Strict):
+    """Models of folds, for methods that learn from models which never met the forgotten: the trained people are dealt
+    into folds, and on each fold alone one model is trained for each seed, once for all arms and requests."""
+
+    count: Annotated[Count, Field(ge=2)] = 2
+    """Into how many folds: each person is a stranger to the models of all others ..."""
+    repeats: Annotated[Count, Field(le=MOST)] = 1
+    """... and how many times they are dealt anew: `count` times so many models are trained."""
+    model: dict[str, Any] = {}
+    """Settings laid over those of `[model]`: a narrower network is cheaper."""
+    train: dict[str, Any] = {}
+    """Settings laid over `[train]`: fewer epochs are cheaper."""
+
+
 class Audit(Strict):
     """How hard the forgetting is tried. Without it a run attacks by one threshold alone."""
 
@@ -324,6 +338,7 @@ class Plan(Strict):
     model: Model
     train: dict[str, Any] = {}
     reference: Reference = Reference()
+    folds: Folds | None = None
     measures: dict[str, Any] = {}
     """Settings of the task's own measures: recognition has `ues_lambda` and `recall_threshold`."""
     methods: dict[Name, Stage] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from efface.data.batches import BatchLoader
-from efface.data.faces import FaceTable, Splits
+from efface.data.faces import FaceTable, MethodData, Splits, TeacherModel, together
 from efface.data.groups import grouped
 from efface.data.split import split_faces
 from efface.datasets import GENERATORS
@@ -20,6 +21,7 @@ from efface.errors import InputError
 from efface.experiment.loading import as_faces, selected
 from efface.methods import Method
 from efface.models import MODELS
+from efface.models.reset import reinitialise
 from efface.plan.tables import Forget, Source, Split
 from efface.settings import validated
 from efface.tasks import Task, task_named
@@ -41,19 +43,20 @@ def check_method(method: Method, task: str | Task = "eyes", **settings: Any) -> 
     _check_unknown_refused(method)
     task = task if isinstance(task, Task) else task_named(task)
     splits, original = tiny_problem(task)
+    data = with_teachers(splits, original, task)
     chosen = validated(method, settings, method.__name__)
     before = _bytes_of(splits)
     state = _global_state()
-    first, faces_used = _applied(method, original, task, splits, 1, chosen)
+    first, faces_used = _applied(method, original, task, data, 1, chosen)
     _require(_global_state() == state, method, "leaves random, gradient or determinism state of the process changed")
     _require(_bytes_of(splits) == before, method, "changes the faces it was given")
     _require(faces_used > 0, method, "takes no face from the loader, so its bill cannot be made")
     _require(all(torch.isfinite(value).all() for value in first.values()), method, "leaves weights that are not finite")
     moved = any((first[name] != value).any() for name, value in original.state_dict().items())
     _require(moved, method, "moves no weight")
-    again, _ = _applied(method, original, task, splits, 1, chosen)
+    again, _ = _applied(method, original, task, data, 1, chosen)
     _require(all(torch.equal(first[name], again[name]) for name in first), method, "is not repeatable under one seed")
-    other, _ = _applied(method, original, task, splits, 2, chosen)
+    other, _ = _applied(method, original, task, data, 2, chosen)
     _require(any((first[name] != other[name]).any() for name in first), method, "ignores the seed")
 
 
@@ -70,16 +73,37 @@ def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     return splits, model
 
 
+def with_teachers(splits: Splits, like: nn.Module, task: Task) -> MethodData:
+    """What a method is handed, with a model of each half of the trained people, trained for a moment when asked for."""
+    everyone = together(splits.forget, splits.retain)
+    names = np.unique(everyone.identities)
+
+    def teacher(half: int) -> TeacherModel:
+        mine = np.isin(everyone.identities, names[half::2])
+
+        @cache
+        def load() -> nn.Module:
+            with deterministic_torch(torch.device("cpu"), 1, half), torch.enable_grad():
+                fresh = reinitialise(copy.deepcopy(like).requires_grad_(True))
+                loader = BatchLoader(torch.device("cpu"), half)
+                trained = train(fresh, task, everyone[np.flatnonzero(mine)], loader, epochs=1)
+            return trained.requires_grad_(False).eval()
+
+        return TeacherModel(frozenset(names[half::2].tolist()), load)
+
+    return replace(splits.data, teachers=(teacher(0), teacher(1)))
+
+
 def _applied(
     method: Method,
     original: nn.Module,
     task: Task,
-    splits: Splits,
+    data: MethodData,
     seed: int,
     settings: dict[str, Any],
 ) -> tuple[dict[str, torch.Tensor], int]:
     loader = BatchLoader(torch.device("cpu"), seed)
-    data = replace(splits.data, checkpoints={1: copy.deepcopy(original.state_dict())})
+    data = replace(data, checkpoints={1: copy.deepcopy(original.state_dict())})
     with deterministic_torch(torch.device("cpu"), 1, seed):
         model = method(copy.deepcopy(original), task, data, loader, **settings)
     return model.state_dict(), loader.faces_used

@@ -1,0 +1,210 @@
+"""Out-of-fold targets: what a retrained model would say of the forgotten is what a model says that never met them.
+
+Our own method. Cross-fitting gives such models cheaply: the trained people are dealt into folds, one model is trained
+on each fold alone (`[folds]` in a plan), once for all requests, and each person is a stranger to every fold's model
+but one. The student learns what such models answer to the forgotten, and on the retained keeps to the original. No
+label of the forgotten or the retained is used, and nothing is maximised: every term is a distance to an answer that
+exists.
+
+Coordinates and logits: the mean answer of all models that never met the person. Embeddings: one model's, since a mean
+of directions is tighter than any of them, turned into the original's space by orthogonal Procrustes on public faces.
+An embedding's length betrays members as its direction does, so the logarithm of the length is a target too; the
+teacher's lengths are brought to the original's mean and spread on the same public faces, whom neither network was
+trained on.
+
+Nearest in print: datamodel matching (Georgiev et al., arXiv:2410.23232) predicts a retrained model's answers by a
+linear model of which faces were trained on, fitted on many trained models, and fine-tunes to match it; here the
+answers are those of a model, and one or two of them suffice. ReGUn (arXiv:2603.11210) takes as targets the original's
+answers to held-out faces of the same class; here they are another model's answers to the forgotten faces themselves.
+
+A fold's model was trained on other people who may be forgotten as well, and its answers may carry a trace of them; it
+must be made again, without them, before it serves a later request. `reference` learns from a retrained model of
+another seed: no way to forget, but an upper bound for tables, which tells a fault of the teaching from one of the
+targets.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import Array, Faces, MethodData, TeacherModel
+from efface.data.vectors import units
+from efface.errors import InputError
+from efface.methods.distillation import both
+from efface.models.recogniser import Recogniser
+from efface.models.reset import reinitialise
+from efface.settings import Count, Positive, Strength
+from efface.tasks import Task
+from efface.training.train import Optimiser, linear_decay, make_optimizer, train, training_step
+
+RATES = {"points": 1e-3, "logits": 5e-3, "embeddings": 8e-3}
+"""Learning rates by what a network answers with, where none is given."""
+
+
+def out_of_fold(
+    model: nn.Module,
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+    *,
+    teacher: Literal["folds", "public", "reference"] = "folds",
+    lr: Positive | None = None,
+    steps: Count = 160,
+    forget: Positive = 4.0,
+    length: Strength = 1.0,
+    batch_forget: Count = 32,
+    batch_retain: Count = 64,
+    optimiser: Optimiser = "adamw",
+    public_epochs: Count = 40,
+    public_lr: Positive = 0.05,
+    public_optimiser: Optimiser = "sgd",
+) -> nn.Module:
+    """Answer the forgotten as models do that never met them, and the retained as before. Needs: both, without labels;
+    models of folds (`[folds]`); for embeddings public faces.
+
+    teacher: the models of folds; or one trained here on the public faces and their labels, where no training data is
+    left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of an
+    embedding's log length beside its direction.
+    """
+    original = copy.deepcopy(model if data.original is None else data.original).requires_grad_(False).eval()
+    teachers = data.teachers
+    if teacher == "public":
+        trained = trained_on_public(
+            model, task, data.public, loader, epochs=public_epochs, lr=public_lr, optimiser=public_optimiser
+        )
+        teachers = (TeacherModel(frozenset(data.public.identities.tolist()), lambda: trained),)
+    if not teachers:
+        raise InputError(
+            "out_of_fold learns from models that never met the forgotten, and there are none: add [folds] to the plan, "
+            "or give teacher = 'public'"
+        )
+    targets = torch.from_numpy(targets_of(original, teachers, task, data, loader)).to(loader.device)
+    optimizer = make_optimizer(optimiser, model, lr or RATES[task.outputs], 0.0)
+    scheduler = linear_decay(optimizer, steps)
+    forgotten_faces = loader.endless(data.forget, batch=batch_forget)
+    retained_faces = loader.endless(data.retain, batch=batch_retain)
+
+    def apart(outputs: Tensor, others: Tensor) -> Tensor:
+        distance = task.divergence(outputs, others).mean()
+        return distance + length * log_length_error(outputs, others) if task.outputs == "embeddings" else distance
+
+    model.train()
+    for _ in range(steps):
+        forgotten, retained = next(forgotten_faces), next(retained_faces)
+        now, held = both(model, forgotten, retained)
+        with torch.no_grad():
+            before = original(retained.images)
+        training_step(optimizer, forget * apart(now, targets[forgotten.rows]) + apart(held, before))
+        scheduler.step()
+    return model
+
+
+def log_length_error(outputs: Tensor, others: Tensor) -> Tensor:
+    """Mean squared difference of the logarithms of two embeddings' lengths (b, d)."""
+    ours, theirs = (one.norm(dim=1).clamp_min(1e-6).log() for one in (outputs, others))
+    return functional.mse_loss(ours, theirs)
+
+
+def targets_of(
+    original: nn.Module,
+    teachers: Sequence[TeacherModel],
+    task: Task,
+    data: MethodData,
+    loader: BatchLoader,
+) -> Array:
+    """(n, ...) float32: what the student is to answer to each forgotten face. No teacher answers for whom it met.
+
+    Raises InputError for a face of somebody whom every teacher met, and for embeddings without public faces.
+    """
+    never_met = np.stack([one.never_met(data.forget) for one in teachers])
+    if not never_met.any(0).all():
+        who = data.forget.identities[~never_met.any(0)][0]
+        raise InputError(f"every model that out_of_fold could learn from was trained on '{who}': none can answer")
+    if task.outputs == "embeddings":
+        return embeddings_of(original, teachers, never_met, data, loader)
+    total: NDArray[np.float32] | None = None
+    for one, mine in zip(teachers, never_met, strict=True):
+        rows = np.flatnonzero(mine)
+        if len(rows):
+            answers = loader.outputs(one.load(), data.forget[rows])
+            total = np.zeros((len(data.forget), *answers.shape[1:]), np.float32) if total is None else total
+            total[rows] += answers
+    assert total is not None
+    mean: Array = total / never_met.sum(0, dtype=np.float32).reshape(-1, *[1] * (total.ndim - 1))
+    return mean
+
+
+def embeddings_of(
+    original: nn.Module,
+    teachers: Sequence[TeacherModel],
+    never_met: NDArray[np.bool_],
+    data: MethodData,
+    loader: BatchLoader,
+) -> Array:
+    """(n, d) the embedding of each forgotten face by the first teacher that never met it, in the original's space."""
+    public = data.public
+    if not len(public):
+        raise InputError("out_of_fold turns embeddings by public faces, and there are none: set split.public")
+    theirs = loader.outputs(original, public)
+    targets = np.zeros((len(data.forget), theirs.shape[1]), np.float32)
+    answering = never_met.argmax(0)
+    for place in np.unique(answering):
+        network, rows = teachers[place].load(), np.flatnonzero(answering == place)
+        on_public, answers = loader.outputs(network, public), loader.outputs(network, data.forget[rows])
+        direction = units(units(answers) @ rotation(units(on_public), units(theirs)))
+        targets[rows] = direction * calibrated(lengths(answers), lengths(on_public), lengths(theirs))[:, None]
+    return targets
+
+
+def rotation(of: Array, to: Array) -> NDArray[np.float32]:
+    """(d, e) with orthonormal rows or columns: the orthogonal Procrustes solution, `of` (n, d) times it is nearest to
+    `to` (n, e)."""
+    left, _, right = np.linalg.svd(np.asarray(of, np.float64).T @ np.asarray(to, np.float64), full_matrices=False)
+    turned: NDArray[np.float32] = (left @ right).astype(np.float32)
+    return turned
+
+
+def lengths(embeddings: Array) -> NDArray[np.float64]:
+    """(n,) Euclidean."""
+    norms: NDArray[np.float64] = np.linalg.norm(np.asarray(embeddings, np.float64), axis=1)
+    return np.maximum(norms, 1e-6)
+
+
+def calibrated(given: Array, of: Array, to: Array) -> Array:
+    """Lengths on another scale: the line between logarithms that gives `of` the mean and spread of `to`."""
+    logs, from_logs, to_logs = (np.log(one) for one in (given, of, to))
+    slope = to_logs.std() / max(from_logs.std(), 1e-6)
+    scaled: Array = np.exp(to_logs.mean() + slope * (logs - from_logs.mean()))
+    return scaled
+
+
+def trained_on_public(
+    model: nn.Module, task: Task, public: Faces, loader: BatchLoader, *, epochs: int, lr: float, optimiser: Optimiser
+) -> nn.Module:
+    """A network like the model, trained on public people alone. Of a recogniser's head, made for the trained people, it
+    uses as many directions as there are public people, or the other way round.
+
+    Raises InputError without public people.
+    """
+    fresh = reinitialise(copy.deepcopy(model).requires_grad_(True))
+    faces = public
+    if isinstance(fresh, Recogniser):
+        _, people = np.unique(public.identities, return_inverse=True)
+        known = people < len(fresh.head.weight)
+        faces = replace(public, targets=people.astype(np.int64))[np.flatnonzero(known)]
+    if len(np.unique(faces.identities)) < 2:
+        raise InputError("teacher = 'public' trains on public people, and there are fewer than two: set split.public")
+    own = BatchLoader(loader.device, derive(loader.seed, "public"), loader.tick)
+    train(fresh, task, faces, own, epochs=epochs, lr=lr, optimiser=optimiser)
+    loader.faces_used += own.faces_used
+    return fresh.requires_grad_(False).eval()
