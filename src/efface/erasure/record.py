@@ -1,0 +1,410 @@
+"""What was asked, done and measured when people were erased from a model: the predicate `erasure/v0.1`."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+
+from efface.errors import InputError, refusing
+from efface.files import create_private, read_bytes
+from efface.results import Environment, VerdictWord
+
+PREDICATE = "urn:efface:erasure/v0.1"
+"""The type of the predicate; its JSON Schema is `record_schema`."""
+
+NO_PROOF_OF_ORIGIN = "does not prove which data these weights came from"
+"""The limit that every record states."""
+
+OVERCLAIM = re.compile(r"\b(anonymous|compliant)\b", re.IGNORECASE)
+"""What no measurement of a model shows."""
+
+
+def _no_overclaim(text: str) -> str:
+    if found := OVERCLAIM.search(text):
+        raise ValueError(f"'{found[0]}' is more than a measurement shows: say what was measured")
+    return text
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_no_overclaim)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+
+Ground = Literal[
+    "no longer needed",
+    "consent withdrawn",
+    "objection",
+    "unlawful processing",
+    "legal obligation",
+    "collected from a child",
+    "other law",
+]
+IdentityCheck = Literal["account", "document", "in person", "representative", "other"]
+Status = Literal[
+    "RequestAccepted", "RequestRequiresAction", "RequestActionDelayed", "RequestFulfilled", "RequestUnfulfilled"
+]
+Store = Literal[
+    "photos",
+    "crops",
+    "caches",
+    "templates",
+    "gallery",
+    "backups",
+    "recipients",
+    "downstream models",
+    "block list",
+]
+State = Literal["deleted", "nothing found", "told", "expires", "to do", "kept"]
+Goal = Literal["influence removed", "unrecognisable", "removed from the gallery"]
+OutcomeWord = Literal["forgotten", "do not ship", "nothing to unlearn in the weights", "delete from gallery and block"]
+NextStep = Literal["train again without them", "try other methods", "withdraw the model", "block in the application"]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Controller(Part):
+    """Who answers: an organisation."""
+
+    name: Text
+    contact: Text
+    """Whom to ask: an address of the office, such as privacy@example.org."""
+    authority: Text | None = None
+    """The supervisory authority where a complaint can be lodged, with its address."""
+
+
+class Request(Part):
+    """What was asked, by whom and when."""
+
+    reference: Annotated[str, StringConstraints(pattern=r"^[\w./-]{1,40}$")]
+    """The number of the case; it names nobody."""
+    subjects: Annotated[list[Sha256], Field(min_length=1)]
+    """HMAC-SHA256 of each person's name, under a key of this request alone; once that key is destroyed, nobody can tell
+    whose they are."""
+    received: date
+    due: date
+    extended: date | None = None
+    """The later day, where the request could not be answered in time and the person was told why."""
+    answered: date
+    ground: Ground
+    """Why the data must go: Article 17(1) a to f of the GDPR in their order, or another law."""
+    identity_check: IdentityCheck
+    """How it was made sure that the request came from the person."""
+    status: Status
+    """Where the request stands, in the words of the Data Privacy Vocabulary (`dpv:RequestStatus`)."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.received <= min(self.due, self.answered):
+            raise ValueError("due and answered must not be before received")
+        if (self.status == "RequestActionDelayed") != (self.extended is not None):
+            raise ValueError("extended is the day of a request whose status is RequestActionDelayed, and of no other")
+        return self
+
+
+class Scope(Part):
+    """What the run was given of the people."""
+
+    people: Annotated[int, Field(ge=1)]
+    photos: Count
+    """Photos of them that were handed in or found."""
+    held_back: Count
+    """Of those, photos that no method saw and that everything was measured on."""
+
+
+class Deletion(Part):
+    """One place where data of the people lay, and what became of them."""
+
+    store: Store
+    where: Text
+    """The system or folder; never the name of a person."""
+    count: Count | None = None
+    """How many things were there; of recipients, how many were told."""
+    state: State
+    day: date | None = None
+    """When it was done; when backups expire; by when it will be done."""
+    why: Text | None = None
+    """Why something is kept."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.day is None) != (self.state in ("nothing found", "kept")):
+            raise ValueError(f"state '{self.state}' goes {'without a' if self.day else 'with a'} day")
+        if (self.why is None) == (self.state == "kept"):
+            raise ValueError("what is kept, and nothing else, has a why")
+        if self.state == "told" and self.store not in ("recipients", "downstream models"):
+            raise ValueError("only recipients and those who hold downstream models are told")
+        return self
+
+
+class ModelFile(Part):
+    """A file of weights."""
+
+    name: Text
+    """The file's own name, without its folder."""
+    sha256: Sha256
+    bytes: Count
+    architecture: Text
+    contract: dict[str, JsonValue] = {}
+    """What the network expects: size, template, mean, standard deviation, colour order."""
+
+
+class Estimate(Part):
+    """A number with its 95% interval over people."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Measurement(Part):
+    """A number of the model before and of the model after."""
+
+    name: Text
+    before: Estimate | None = None
+    after: Estimate | None = None
+    about: Text
+    smallest_effect: float | None = None
+    """The smallest difference that so many photos and people would have shown in four of five repetitions."""
+
+
+class GroupMeasurements(Part):
+    """What was measured of one group of people."""
+
+    group: Text
+    people: Count
+    measurements: list[Measurement]
+
+
+class Evidence(Part):
+    """Whether the people were in the training of the model before."""
+
+    conclusion: Literal["trained on", "no sign of training", "not enough data"]
+    about: Text
+    measurements: list[Measurement]
+    """Their held-back photos against strangers'."""
+
+
+class Tried(Part):
+    """A candidate."""
+
+    method: Text
+    settings: dict[str, JsonValue] = {}
+    passed: bool
+    why: Text
+    """What decided."""
+
+
+class Method(Part):
+    """How the weights were changed, and what else was tried."""
+
+    name: Text
+    settings: dict[str, JsonValue] = {}
+    tried: list[Tried] = []
+
+
+class Criterion(Part):
+    """What had to hold."""
+
+    measure: Text
+    asked: Text
+
+
+class Criteria(Part):
+    """What had to hold for the weights to be shipped, fixed before the run."""
+
+    fixed: AwareDatetime
+    """When, before the first model was made."""
+    asked: list[Criterion]
+    sha256: Sha256
+    """Of `asked` as canonical JSON (RFC 8785)."""
+
+
+class CriterionResult(Part):
+    """What came of one criterion."""
+
+    measure: Text
+    verdict: VerdictWord
+
+
+class Outcome(Part):
+    """The answer."""
+
+    verdict: OutcomeWord
+    reasons: Annotated[list[Text], Field(min_length=1)]
+    criteria: list[CriterionResult] = []
+    """What came of each criterion, in their order; empty where no weights were made."""
+    re_enrol: bool | None = None
+    """Whether the gallery must be enrolled again with the model after; nothing where there is none."""
+    in_use_since: date | None = None
+    """When the model after took the place of the one before; nothing where it has not."""
+    next_step: NextStep | None = None
+    """What is done instead, where the verdict is "do not ship" ..."""
+    next_step_by: date | None = None
+    """... and by when."""
+
+
+class Cost(Part):
+    """What the run took."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    faces: Count
+    """Faces handed out, counted each time."""
+    peak_memory_mib: Annotated[float, Field(ge=0)]
+
+
+class Signer(Part):
+    """The key that signed; that it stands here says nothing about whose it is."""
+
+    keyid: Sha256
+    """SHA-256 of the key as securesystemslib writes it down."""
+    scheme: Literal["ed25519"] = "ed25519"
+    public: Sha256
+    """The 32 bytes of the public key, in hexadecimal."""
+
+
+class Record(Part):
+    """A whole record."""
+
+    controller: Controller
+    request: Request
+    scope: Scope
+    deletions: list[Deletion]
+    before: ModelFile
+    """The model in use when the request came."""
+    after: ModelFile | None
+    """What was made of it; nothing where the weights were left as they are."""
+    evidence: Evidence
+    goal: Goal
+    method: Method | None
+    """Nothing where no method was run."""
+    criteria: Criteria | None
+    """Nothing where no weights were to be made."""
+    outcome: Outcome
+    measurements: list[Measurement]
+    groups: list[GroupMeasurements] = []
+    cost: Cost
+    limits: list[Text] = [NO_PROOF_OF_ORIGIN]
+    """What the record does not say; always that it does not prove which data these weights came from."""
+    tool: Text
+    """The name and version of what wrote it."""
+    machine: Environment
+    signer: Signer | None = None
+    """Filled in when the record is signed."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        complaints = [complaint for wrong, complaint in self._rules() if wrong]
+        if complaints:
+            raise ValueError(complaints[0])
+        return self
+
+    @property
+    def in_use(self) -> ModelFile:
+        """The model that the verdict leaves in use."""
+        return self.after if self.after is not None and self.outcome.verdict == "forgotten" else self.before
+
+    def _rules(self) -> Iterable[tuple[bool, str]]:
+        verdict, results = self.outcome.verdict, self.outcome.criteria
+        asked = [one.measure for one in self.criteria.asked] if self.criteria else []
+        stores = {one.store for one in self.deletions}
+        open_ones = any(one.state == "to do" for one in self.deletions)
+        fulfilled = self.request.status == "RequestFulfilled"
+        yield NO_PROOF_OF_ORIGIN not in self.limits, f"limits must say: {NO_PROOF_OF_ORIGIN}"
+        yield self.scope.people != len(self.request.subjects), "scope.people must be as many as request.subjects"
+        yield self.scope.held_back > self.scope.photos, "scope.held_back must not be more than scope.photos"
+        yield bool(results) and [one.measure for one in results] != asked, "outcome.criteria must be those of criteria"
+        yield fulfilled and open_ones, "RequestFulfilled, and something is to do"
+        yield fulfilled and verdict == "do not ship", "RequestFulfilled, and the verdict is 'do not ship'"
+        yield (verdict == "do not ship") != (self.outcome.next_step is not None), "next_step goes with 'do not ship'"
+        yield (self.outcome.next_step is None) != (self.outcome.next_step_by is None), "next_step goes with a day"
+        yield self.outcome.in_use_since is not None and verdict != "forgotten", "in_use_since goes with 'forgotten'"
+        if verdict == "forgotten":
+            yield self.after is None or self.method is None or not asked, "'forgotten' needs after, method and criteria"
+            yield self.after is not None and self.after.sha256 == self.before.sha256, "'forgotten', and after is before"
+            yield (
+                [one.verdict for one in results] != ["pass"] * len(asked),
+                "'forgotten', and not every criterion passed",
+            )
+        elif verdict != "do not ship":
+            yield self.after is not None, f"'{verdict}' leaves the weights as they are: after must be nothing"
+        if verdict == "nothing to unlearn in the weights":
+            yield self.evidence.conclusion == "trained on", "nothing to unlearn, and evidence says 'trained on'"
+        if verdict == "delete from gallery and block":
+            yield not {"gallery", "block list"} <= stores, "deletions must tell of the gallery and of the block list"
+
+
+def record_schema() -> dict[str, Any]:
+    """JSON Schema of the predicate."""
+    schema = Record.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": PREDICATE} | schema
+
+
+def fix_criteria(asked: list[Criterion], now: AwareDatetime) -> Criteria:
+    """Criteria as they stand now, with their digest; to be called before the run."""
+    return Criteria(fixed=now, asked=asked, sha256=criteria_sha256(asked))
+
+
+def criteria_sha256(asked: list[Criterion]) -> str:
+    """SHA-256 of criteria as canonical JSON."""
+    return hashlib.sha256(canonical_json([one.model_dump(mode="json") for one in asked])).hexdigest()
+
+
+def canonical_json(plain: Any) -> bytes:
+    """Plain data as canonical JSON (RFC 8785); InputError where it has none, or where efface[record] is missing."""
+    try:
+        import rfc8785
+    except ImportError:
+        raise InputError("records need two more packages: pip install 'efface[record]'") from None
+    with refusing("the record cannot be written as canonical JSON"):
+        return rfc8785.dumps(plain)
+
+
+def subject_hmac(name: str, key: Path) -> str:
+    """HMAC-SHA256 of a person's name under the key in a file, drawn on first use and readable by its owner alone.
+
+    One file for each request, outside of what is handed on: once it is deleted nobody can tell whose the HMAC is.
+    """
+    create_private(key, secrets.token_bytes(32))
+    secret = read_bytes(key, "subject key")
+    if len(secret) != 32:
+        raise InputError(f"subject key {key} has {len(secret)} bytes: expected 32; give the path of a new file")
+    return hmac.new(secret, name.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def check_no_name(record: Record, names: Collection[str]) -> None:
+    """Raise InputError where one of these names of people stands in what a record says of files and places; case and
+    punctuation aside, and names without a letter passed over."""
+    said = {
+        "before.name": record.before.name,
+        "after.name": record.after.name if record.after else "",
+        "request.reference": record.request.reference,
+        **{f"deletions[{place}].where": one.where for place, one in enumerate(record.deletions)},
+        **{f"deletions[{place}].why": one.why or "" for place, one in enumerate(record.deletions)},
+    }
+    known = {words for name in names if any(map(str.isalpha, words := _words(name)))}
+    for field, text in said.items():
+        if any(words in _words(text) for words in known):
+            raise InputError(f"the record's {field} names a person: describe the place otherwise")
+
+
+def _words(text: str) -> str:
+    words = re.sub(r"[\W_]+", " ", text.casefold()).strip()
+    return f" {words} "
