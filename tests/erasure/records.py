@@ -35,7 +35,7 @@ ASKED = [
 
 
 def model(name: str, content: bytes) -> ModelFile:
-    contract = {"size": [112, 96], "template": "sphereface", "mean": 127.5, "colour": "RGB"}
+    contract: dict[str, Any] = {"size": [112, 96], "template": "sphereface", "mean": 127.5, "colour": "RGB"}
     return ModelFile(
         name=name,
         sha256=sha256(content).hexdigest(),
@@ -48,7 +48,7 @@ def model(name: str, content: bytes) -> ModelFile:
 def record_of(verdict: str = "forgotten", **changed: Any) -> Record:
     """A record with this verdict; changed: parts of it to put in the place of others."""
     made = verdict in ("forgotten", "do not ship")
-    results = {"forgotten": ["pass", "pass"], "do not ship": ["fail", "not enough data"]}.get(verdict, [])
+    results: list[Any] = {"forgotten": ["pass", "pass"], "do not ship": ["fail", "not enough data"]}.get(verdict, [])
     deletions = [
         Deletion(store="photos", where="photo store", count=14, state="deleted", day=date(2026, 11, 20)),
         Deletion(store="crops", where="training crops", count=14, state="deleted", day=date(2026, 11, 20)),
@@ -115,7 +115,7 @@ def record_of(verdict: str = "forgotten", **changed: Any) -> Record:
             reasons=["on held-back photos"],
             criteria=[
                 CriterionResult(measure=one.measure, verdict=word) for one, word in zip(ASKED, results, strict=False)
-            ],  # type: ignore[arg-type]
+            ],
             re_enrol=True if verdict == "forgotten" else None,
             in_use_since=date(2026, 11, 22) if verdict == "forgotten" else None,
             next_step="train again without them" if verdict == "do not ship" else None,

@@ -70,7 +70,7 @@ def test_a_record_that_contradicts_itself_is_refused(
 
 def test_other_contradictions_are_refused() -> None:
     whole = record_of()
-    for changed, said in [
+    others: list[tuple[dict[str, Any], str]] = [
         ({"after": None}, "needs after"),
         ({"after": whole.before}, "after is before"),
         ({"limits": []}, "limits must say"),
@@ -79,7 +79,8 @@ def test_other_contradictions_are_refused() -> None:
             "something is to do",
         ),
         ({"unknown": 1}, "Extra inputs"),
-    ]:
+    ]
+    for changed, said in others:
         with pytest.raises(ValidationError, match=said):
             record_of(**changed)
     with pytest.raises(ValidationError, match="leaves the weights as they are"):

@@ -74,9 +74,11 @@ def test_every_verdict_is_signed_and_read_back(tmp_path: Path, verdict: str) -> 
 
 def test_it_is_an_in_toto_statement_in_a_dsse_envelope(signed: Path) -> None:
     """By hand: the pre-authentication encoding of DSSE, checked with the library below securesystemslib."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     public = load_pem_public_key((signed / "keys" / "key.pem.pub").read_bytes())
+    assert isinstance(public, Ed25519PublicKey)
     for name, predicate in [
         ("record.json", "urn:efface:erasure/v0.1"),
         ("test-result.json", "https://in-toto.io/attestation/test-result/v0.1"),
@@ -84,7 +86,7 @@ def test_it_is_an_in_toto_statement_in_a_dsse_envelope(signed: Path) -> None:
         envelope = json.loads((signed / "out" / name).read_bytes())
         payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"]
         pae = f"DSSEv1 {len(kind)} {kind} {len(payload)} ".encode() + payload
-        public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), pae)  # type: ignore[union-attr, call-arg, arg-type]
+        public.verify(base64.b64decode(envelope["signatures"][0]["sig"]), pae)
         statement = json.loads(payload)
         assert statement["_type"] == "https://in-toto.io/Statement/v1"
         assert statement["predicateType"] == predicate

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Collection, Iterable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +26,7 @@ from efface.errors import InputError, refusing
 from efface.files import create_private, read_bytes
 from efface.results import Environment, VerdictWord
 
-PREDICATE = "urn:efface:erasure/v0.1"
+PREDICATE: Final = "urn:efface:erasure/v0.1"
 """The type of the predicate; its JSON Schema is `record_schema`."""
 
 NO_PROOF_OF_ORIGIN = "does not prove which data these weights came from"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from securesystemslib.signer import CryptoSigner, SSlibKey
 
 RECORD, TEST_RESULT = "record.json", "test-result.json"
-STATEMENT = "https://in-toto.io/Statement/v1"
+STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD = "application/vnd.in-toto+json"
-TEST_RESULT_PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
+TEST_RESULT_PREDICATE: Final = "https://in-toto.io/attestation/test-result/v0.1"
 LARGEST_RECORD = 2**24
 """Bytes; a record with thousands of measurements has a tenth of it."""
 
