@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 import efface
 from efface.cli import app
+from efface.erasure.record import Record
 from efface.measure_key import FAMILIES, Family
 from efface.methods import METHODS, tasks_of
 from efface.models import MODELS
@@ -70,6 +71,7 @@ def printed(what: str, name: str) -> str:
         "verbs": lambda _: "\n\n".join(map(verb, commands())),
         "tables": lambda _: tables_of(Plan, "The whole plan"),
         "results": lambda _: tables_of(Results, "The whole file"),
+        "record": lambda _: tables_of(Record, "The whole record"),
         "networks": lambda _: "\n\n".join(map(network, MODELS)),
         "settings": lambda name: settings_of(SETTINGS[name]),
         "methods": lambda name: methods_at_a_glance() if name == "at a glance" else "\n\n".join(map(method, METHODS)),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from records import AFTER, BEFORE, VERDICTS, record_of
 
 from conftest import refusal
+from efface.cli import main
 from efface.erasure.record import Criteria, Deletion, Record
 from efface.erasure.signing import default_key, read_record, verify, write_record
 from efface.errors import InputError
@@ -214,3 +215,18 @@ def test_what_a_signed_record_says_cannot_write_to_the_terminal(tmp_path: Path) 
     lines = verify(write_record(record, tmp_path / "out", tmp_path / "key.pem", SUBJECTS))
     assert any(r"a\x1b[2J\nb" in line for line in lines)
     assert all(line.isprintable() for line in lines)
+
+
+def test_the_verb_says_it_in_lines_or_fails_with_one(
+    signed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for weights, code in (("after.pth", 0), ("before.pth", 2)):
+        monkeypatch.setattr(
+            "sys.argv", ["efface", "verify", str(signed / "out" / "record.json"), "--weights", str(signed / weights)]
+        )
+        with pytest.raises(SystemExit) as stop:
+            main()
+        said = capsys.readouterr()
+        assert (stop.value.code or 0) == code
+        assert ("verdict: forgotten" in said.out) == (code == 0)
+        assert said.err.count("\n") == code // 2

@@ -346,7 +346,8 @@ class Record(Part):
         elif verdict != "do not ship":
             yield self.after is not None, f"'{verdict}' leaves the weights as they are: after must be nothing"
         if verdict == "nothing to unlearn in the weights":
-            yield self.evidence.conclusion == "trained on", "nothing to unlearn, and evidence says 'trained on'"
+            no_sign = self.evidence.conclusion == "no sign of training"
+            yield not no_sign, f"nothing to unlearn, and the evidence says '{self.evidence.conclusion}'"
         if verdict == "delete from gallery and block":
             yield not {"gallery", "block list"} <= stores, "deletions must tell of the gallery and of the block list"
 
