@@ -94,8 +94,8 @@ def record_of(verdict: str = "forgotten", **changed: Any) -> Record:
         ),
         "scope": Scope(people=1, photos=14, held_back=4),
         "deletions": deletions,
-        "before": model("backbone.pth", BEFORE),
-        "after": model("backbone-after.pth", AFTER) if made else None,
+        "model_before": model("backbone.pth", BEFORE),
+        "model_after": model("backbone-after.pth", AFTER) if made else None,
         "evidence": Evidence(
             conclusion="no sign of training" if verdict.startswith("nothing") else "trained on",
             about="their held-back photos against those of 200 strangers",
@@ -113,7 +113,7 @@ def record_of(verdict: str = "forgotten", **changed: Any) -> Record:
         "outcome": Outcome(
             verdict=verdict,  # type: ignore[arg-type]
             reasons=["on held-back photos"],
-            criteria=[
+            results=[
                 CriterionResult(measure=one.measure, verdict=word) for one, word in zip(ASKED, results, strict=False)
             ],
             re_enrol=True if verdict == "forgotten" else None,

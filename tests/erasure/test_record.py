@@ -51,8 +51,10 @@ def part(record: Record, name: str, **changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("verdict", "name", "changed", "said"),
     [
-        ("forgotten", "outcome", {"criteria": []}, "not every criterion passed"),
-        ("forgotten", "outcome", {"in_use_since": None, "next_step": "withdraw the model"}, "next_step goes with"),
+        ("forgotten", "outcome", {"results": []}, "not every criterion passed"),
+        ("forgotten", "outcome", {"next_step": "withdraw the model"}, "next_step goes with"),
+        ("forgotten", "outcome", {"in_use_since": None}, "model_after is not in use"),
+        (VERDICTS[2], "evidence", {"conclusion": "not enough data"}, "nothing to unlearn"),
         ("do not ship", "outcome", {"next_step": None, "next_step_by": None}, "next_step goes with"),
         ("do not ship", "outcome", {"in_use_since": date(2026, 12, 1)}, "in_use_since goes with 'forgotten'"),
         ("do not ship", "request", {"status": "RequestFulfilled"}, "RequestFulfilled"),
@@ -71,8 +73,8 @@ def test_a_record_that_contradicts_itself_is_refused(
 def test_other_contradictions_are_refused() -> None:
     whole = record_of()
     others: list[tuple[dict[str, Any], str]] = [
-        ({"after": None}, "needs after"),
-        ({"after": whole.before}, "after is before"),
+        ({"model_after": None}, "needs model_after"),
+        ({"model_after": whole.model_before}, "model_after is model_before"),
         ({"limits": []}, "limits must say"),
         (
             {"deletions": [Deletion(store="photos", where="x", state="to do", day=date(2027, 1, 1))]},
@@ -84,7 +86,7 @@ def test_other_contradictions_are_refused() -> None:
         with pytest.raises(ValidationError, match=said):
             record_of(**changed)
     with pytest.raises(ValidationError, match="leaves the weights as they are"):
-        record_of(VERDICTS[2], after=whole.after)
+        record_of(VERDICTS[2], model_after=whole.model_after)
     with pytest.raises(ValidationError, match="block list"):
         record_of(VERDICTS[3], deletions=[])
 
@@ -149,5 +151,5 @@ def test_a_subject_is_an_hmac_under_a_key_of_its_own(tmp_path: Path) -> None:
 
 
 def test_the_criteria_of_the_example_are_its_outcome() -> None:
-    assert [one.measure for one in record_of().outcome.criteria] == [one.measure for one in ASKED]
+    assert [one.measure for one in record_of().outcome.results] == [one.measure for one in ASKED]
     assert Request is type(record_of().request)

@@ -161,9 +161,11 @@ def verify(
     """
     opened = _opened(read_bytes(path, "record", most=LARGEST_RECORD), path, key)
     record = opened.record
-    for file, model in ((weights, record.in_use), (before, record.before)):
+    for file, model in ((weights, record.in_use), (before, record.model_before)):
         if file is not None and (digest := sha256_of(file)) != model.sha256:
-            kept_back = record.after is not None and digest == record.after.sha256 and record.after != model
+            kept_back = (
+                record.model_after is not None and digest == record.model_after.sha256 and record.model_after != model
+            )
             is_other = "is the model after, which is not to be used" if kept_back else f"has SHA-256 {digest}"
             raise InputError(f"{file} {is_other}: the record expects {model.name}, SHA-256 {model.sha256}")
     tested = _verified_test_result(path.with_name(TEST_RESULT), opened)
@@ -183,11 +185,11 @@ def verify(
         f"goal: {record.goal}; method: {record.method.name if record.method else 'none'}",
         f"evidence that they were trained on: {record.evidence.conclusion}; {record.evidence.about}",
         *([f"criteria fixed {record.criteria.fixed.isoformat()}, as they stand"] if record.criteria else []),
-        *(f"  {one.measure}: {one.verdict}" for one in outcome.criteria),
+        *(f"  {one.measure}: {one.verdict}" for one in outcome.results),
         *map(_deletion_line, record.deletions),
-        f"model before: {record.before.name}, SHA-256 {record.before.sha256}{_fits(before)}",
-        f"model after: {record.after.name}, SHA-256 {record.after.sha256}"
-        if record.after
+        f"model before: {record.model_before.name}, SHA-256 {record.model_before.sha256}{_fits(before)}",
+        f"model after: {record.model_after.name}, SHA-256 {record.model_after.sha256}"
+        if record.model_after
         else "model after: none, the weights were left as they are",
         f"model to be in use: {record.in_use.name}{_fits(weights)}",
         tested,
@@ -318,7 +320,7 @@ def _opened(content: bytes, path: Path, trusted: Path | None) -> Opened:
 
 def _check_digests(record: Record, subjects: Mapping[str, str]) -> None:
     """The models are among the subjects, and the criteria those that were fixed."""
-    for model in (record.before, record.after):
+    for model in (record.model_before, record.model_after):
         if model is not None and model.sha256 not in subjects.values():
             raise InputError(f"the record's model {model.name} is none of the files it is about: name it as a subject")
     if record.criteria is not None and record.criteria.sha256 != criteria_sha256(record.criteria.asked):
@@ -327,7 +329,7 @@ def _check_digests(record: Record, subjects: Mapping[str, str]) -> None:
 
 def _test_result(record: Record, sha256: str) -> TestResult:
     by = {
-        word: [one.measure for one in record.outcome.criteria if one.verdict == word]
+        word: [one.measure for one in record.outcome.results if one.verdict == word]
         for word in ("pass", "not enough data", "fail")
     }
     failed = bool(by["fail"]) or record.outcome.verdict == "do not ship"
