@@ -14,6 +14,7 @@ from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import (
+    CONSTANT,
     ORIGINAL,
     REFERENCE,
     SECOND_REFERENCE,
@@ -88,7 +89,7 @@ def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
     rows = [(row, [cell(key, row, summaries) for key, _ in known]) for row in summaries]
     head = []
     for place, (_, title) in enumerate(known):
-        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, SECOND_REFERENCE)]
+        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, SECOND_REFERENCE, CONSTANT)]
         said = [one for one in told if one is not None]
         head.append((title, f"{sum(said)} of {len(said)} differ" if said else ""))
     return Matrix(head, rows)
