@@ -301,6 +301,10 @@ class Results(Part):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    def headroom_of(self, arm: str) -> dict[MeasureKey, float | None]:
+        """The headroom of each distance and attack of an arm."""
+        return {one.measure: one.value for one in self.headroom if one.arm == arm}
+
     @model_validator(mode="before")
     @classmethod
     def _keys_from_their_parts(cls, raw: Any) -> Any:

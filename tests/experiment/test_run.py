@@ -61,7 +61,8 @@ def test_the_noise_floor_is_the_other_seeds_reference_beside_this_seeds_own(fini
     assert rows["second reference", 1].measures[wasserstein].value != 0
     gap = floor.differences[error].value
     ours, theirs = (rows["reference", seed].measures[error].value for seed in (1, 0))
-    assert ours is not None and theirs is not None
+    assert ours is not None
+    assert theirs is not None
     assert gap == pytest.approx(ours - theirs)
     assert gap != 0
     assert "one pair of retrained models" in floor.measures[wasserstein].about

@@ -45,7 +45,7 @@ def not_better_than_constant(
         return []
     ours, theirs = (over_seeds([one.measures[key] for one in rows]).value for rows in (original, constant))
     return [
-        f"The original is not better than a constant prediction ({error.replace('_', ' ')} on test faces {ours:.3g}, of "
-        f"the constant {theirs:.3g}; difference {gap[0]:.3g} [{gap[1]:.3g}, {gap[2]:.3g}]): nothing that follows says "
-        "anything about forgetting."
+        f"The original is not better than a constant prediction ({error.replace('_', ' ')} on test faces {ours:.3g}, "
+        f"of the constant {theirs:.3g}; difference {gap[0]:.3g} [{gap[1]:.3g}, {gap[2]:.3g}]): nothing that follows "
+        "says anything about forgetting."
     ]

@@ -213,14 +213,14 @@ def distances(
     predictions, other = model.predictions, reference.predictions
     rows = {split: predictions.rows(split) for split in ("forget", "test")}
     found: dict[MeasureKey, Measure] = {}
-    for name, difference in task.differences.items():
+    for name, compared in task.differences.items():
         aim: Aim = "high" if name in ("agreement", "neighbours") else "low"
-        values = difference.of(predictions, other)
+        values = compared.of(predictions, other)
         found |= {
             MeasureKey("distance", name, split=split): measure(
                 bootstrap.means(values, some),
                 aim,
-                f"{difference.about}; model and retrained reference, on {split} faces",
+                f"{compared.about}; model and retrained reference, on {split} faces",
             )
             for split, some in rows.items()
             if np.isfinite(values[some]).any()

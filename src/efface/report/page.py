@@ -181,7 +181,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         if task.outputs == "points"
         else [],
         styles=pictures.styles(evidence, faces[0], ORIGINAL) if task.outputs == "points" else [],
-        matrix=audit.matrix(summaries),
+        matrix=audit.matrix(summaries, results.headroom_of(request.arm)),
         verdict_rows=audit.verdict_rows(results, request.arm),
         doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
         models=evidence.models.tolist(),
