@@ -101,9 +101,9 @@ GONE = ["P3", f"P{PEOPLE - 1}"]
 def test_both_files_are_those_of_a_fit_without_them(
     kind: str, keep: bool, weights: Path, photos: Path, tmp_path: Path
 ) -> None:
-    settings = {**KINDS[kind], "model": weights, "arch": ARCH, "size": (16, 20), "keep_features": keep}
+    settings: dict[str, Any] = {**KINDS[kind], "model": weights, "arch": ARCH, "size": (16, 20), "keep_features": keep}
     fit_head(photos, tmp_path / "all", **settings)
-    given = {} if keep else {"photos": photos, "model": weights, "arch": ARCH, "size": (16, 20)}
+    given: dict[str, Any] = {} if keep else {"photos": photos, "model": weights, "arch": ARCH, "size": (16, 20)}
     take_out(tmp_path / "all", GONE[:1], **given)
     done = take_out(tmp_path / "all", GONE[1:], **given)
     assert "identical to retraining the head" in str(done)
@@ -179,7 +179,7 @@ def test_eyes_on_the_features_of_an_own_run(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_used_is_one_line(weights: Path, photos: Path, tmp_path: Path) -> None:
-    good = {"model": weights, "arch": ARCH, "size": (16, 20)}
+    good: dict[str, Any] = {"model": weights, "arch": ARCH, "size": (16, 20)}
     out = tmp_path / "head"
     assert "takes one --label" in refusal(fit_head, photos, out, task="classes", **good)
     assert "takes no --label" in refusal(fit_head, photos, out, task="recognition", labels=["age"], **good)

@@ -68,7 +68,7 @@ def test_where_the_equations_are_near_singular_the_factor_is_computed_anew() -> 
 def test_a_downdate_is_the_factor_of_the_difference_or_none() -> None:
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(30, 6))
-    factor = np.linalg.cholesky(rows.T @ rows).T
+    factor = np.asarray(np.linalg.cholesky(rows.T @ rows).T, np.float64)
     for some in (rows[:1], rows[:9]):
         found = downdated(factor, some)
         assert found is not None

@@ -250,8 +250,8 @@ def _check_people(source: Photos) -> None:
 def _targets(table: pd.DataFrame, kind: Kind, labels: Sequence[str]) -> tuple[Array, list[str]]:
     """What each photo's answer should be, (n, t) or the number of its class (n, 1), and what each output is called."""
     if kind == "recognition":
-        names, numbers = np.unique(table["person"].astype(str), return_inverse=True)
-        return numbers.astype(np.int64)[:, None], names.tolist()
+        people, numbers = np.unique(table["person"].astype(str), return_inverse=True)
+        return numbers.astype(np.int64)[:, None], people.tolist()
     columns = EYES if kind == "eyes" else list(labels)
     if missing := [name for name in columns if name not in table]:
         raise InputError(f"the photos have no column '{missing[0]}'{nearest(missing[0], map(str, table.columns))}")
@@ -330,8 +330,8 @@ def _of_photos(
     if missing := [one for one in asked if one not in place]:
         unreadable = f"; {len(bad)} cannot be read: {some(bad)}" if bad else ""
         raise InputError(
-            f"{len(missing):,} of the {len(asked):,} photos of {some(sorted(wanted))} that are in the head are not among "
-            f"those in {photos}, pixel by pixel: give those it was fitted with{unreadable}"
+            f"{len(missing):,} of the {len(asked):,} photos of {some(sorted(wanted))} in the head are not among those in "
+            f"{photos}, pixel by pixel: give those it was fitted with{unreadable}"
         )
     chosen = features[[place[one] for one in asked]]
     return units(chosen) if json.loads(str(made.about))["kind"] == "recognition" else chosen
