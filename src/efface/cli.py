@@ -202,6 +202,42 @@ def quality(
     typer.echo(score(photos, out, weights=weights, by=by, pairs=pairs, arch=arch, skip_unreadable=skip_unreadable))
 
 
+@app.command()
+def find(
+    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Where to look: a folder, deeper ones included.")],
+    model: Annotated[Path, typer.Option(help="A recogniser's weights.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for candidates.csv and candidates.png.")] = Path(
+        "candidates"
+    ),
+    arch: Annotated[
+        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
+    ] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
+    ] = None,
+    others: Annotated[Path | None, typer.Option(help="Photos of other people: what a stranger's score can be.")] = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Find every photo of a person among many: scores and suggestions in a table, for a human to accept."""
+    from efface.erasure.find import find as search
+    from efface.progress import show_progress
+
+    with show_progress() as progress:
+        done = search(
+            examples,
+            photos,
+            out,
+            model=model,
+            arch=arch,
+            size=size,
+            others=others,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    typer.echo(done)
+
+
 @app.command("fit-head")
 def fit_head(
     out: Annotated[Path, typer.Option("--out", help="Folder of the head: head.safetensors and sums.npz.")],

@@ -40,7 +40,7 @@ class Embedder:
 
     @torch.no_grad()
     def features(self, images: Array) -> NDArray[np.float32]:
-        """(b, d) of images (b, c, h, w) uint8, each answered alone: a face gives the same bits whatever is beside it."""
+        """(b, d) of images (b, c, h, w) uint8, each answered alone: its bits do not hang on what is beside it."""
         batch = as_input(images, torch.device("cpu"))
         return np.concatenate([self.network(one[None]).float().numpy() for one in batch])
 

@@ -330,8 +330,8 @@ def _of_photos(
     if missing := [one for one in asked if one not in place]:
         unreadable = f"; {len(bad)} cannot be read: {some(bad)}" if bad else ""
         raise InputError(
-            f"{len(missing):,} of the {len(asked):,} photos of {some(sorted(wanted))} in the head are not among those in "
-            f"{photos}, pixel by pixel: give those it was fitted with{unreadable}"
+            f"{len(missing):,} of the {len(asked):,} photos of {some(sorted(wanted))} in the head are not among "
+            f"those in {photos}, pixel by pixel: give those it was fitted with{unreadable}"
         )
     chosen = features[[place[one] for one in asked]]
     return units(chosen) if json.loads(str(made.about))["kind"] == "recognition" else chosen
