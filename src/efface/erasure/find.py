@@ -51,7 +51,7 @@ BLOCK = 64
 """Photos in memory at a time."""
 FAISS_FROM = 100_000
 """Photos from which on the nearest example is searched by faiss, where that is installed."""
-BITS, COPY = 8, 0.9
+BITS, COPY = 4, 0.9
 """A near duplicate of an example: bits of 64 in which their difference hashes may differ, and the least score."""
 SAME = 0.02
 """How far the scores of photos with one difference hash may be apart that are copies of each other."""
@@ -119,7 +119,7 @@ class Found:
     """Photos by suggestion."""
     thresholds: Thresholds
     odd: Sequence[str] = ()
-    """Examples that are no more like the others than strangers are."""
+    """Examples that score no higher among the others than strangers do, up to a standard deviation above their mean."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -177,13 +177,12 @@ def find(
         signature = _signature(embedder, [chosen[place] for place in shown])
         watch = progress or Progress()
         found = _all_scored(paths, measure, out / UNFINISHED, signature, watch)
-        bad |= {one.path: one.reason for one in found if one.reason}
+        blocks = watch.track(_blocks(strangers), -(-len(strangers) // BLOCK), "scoring others")
+        apart = [one for block in blocks for one in measure(block)]
+        bad |= {one.path: one.reason for one in [*found, *apart] if one.reason}
         usable = [one for one in found if not one.reason]
         if bad and not (skip_unreadable and usable):
-            refuse_unusable(bad, len(chosen) + len(paths), WAY_OUT.replace("written", "suggested"))
-        apart = [
-            one for block in watch.track(_blocks(strangers), -(-len(strangers) // BLOCK)) for one in measure(block)
-        ]
+            refuse_unusable(bad, len(chosen) + len(paths) + len(strangers), WAY_OUT)
         own = _against_each_other(vectors, looks)
         limits = thresholds(
             own,
@@ -197,8 +196,8 @@ def find(
             contact_sheet(table, names).save(part, "PNG")
         (out / UNFINISHED).unlink(missing_ok=True)
     counts = {str(name): int(count) for name, count in table["suggested"].value_counts().items()}
-    unlike = limits.others is not None and len(own) > 2
-    odd = [names[place] for place, score in enumerate(own) if unlike and score < limits.no]
+    usual = sum(limits.others) if limits.others is not None and len(own) > 2 else -np.inf
+    odd = [names[place] for place, score in enumerate(own) if score < usual]
     return Found(out / TABLE, out / SHEET, len(table), counts, limits, odd, bad, left_out)
 
 
