@@ -352,7 +352,8 @@ def _of_examples(
 
 def _mean(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """(d,) the direction of the mean."""
-    return units(vectors.mean(0, keepdims=True))[0]
+    mean: NDArray[np.float32] = units(vectors.mean(0, keepdims=True))[0]
+    return mean
 
 
 Search = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.int64]]]
