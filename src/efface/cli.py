@@ -73,7 +73,7 @@ def check(
         bool, typer.Option("--trust", help="Import the modules that the plan names: it runs them.")
     ] = False,
 ) -> None:
-    """Check every name and setting of a plan without doing any work."""
+    """Check every name, setting and path of a plan without doing any work."""
     from efface.plan.file import read_plan
     from efface.plan.tables import user_code
 
@@ -84,10 +84,12 @@ def check(
             f"plan {plan} names code of its own, {', '.join(named)}: checking it would import and run that; if you "
             "trust whoever wrote it, check it with --trust"
         )
+    from efface.experiment.loading import check_paths
     from efface.experiment.resolve import resolve
 
     for name, arm in plans.items():
         resolved = resolve(arm, f"arm '{name}'" if name else f"plan {plan}")
+        check_paths(arm)
         rows = ", ".join(["original", "reference", *(stage.name for stage in resolved.stages)])
         typer.echo(f"{name or 'plan'}: {len(arm.seeds)} seed(s) x {rows}")
 
