@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -432,7 +432,7 @@ def _all_scored(
     """Every photo's scores, in order; each block is written down when it is done, so that a killed run goes on."""
     known = _resumed(journal, signature)
     old = {path: known.get(str(path)) for path in paths}
-    here = {path: one for path, one in old.items() if one is not None and one.stamp == _stamp(path) and not one.reason}
+    here = {path: one for path, one in old.items() if one is not None and one.stamp == _stamp(path)}
     fresh = [path for path in paths if path not in here]
     if here:
         progress.say(f"{len(here):,} photos were scored before")
@@ -448,16 +448,20 @@ def _all_scored(
 
 
 def _resumed(journal: Path, signature: str) -> dict[str, Scored]:
-    """What an earlier run with the same model and examples wrote down, by path; up to a line that is not whole."""
+    """What an earlier run with the same model and examples wrote down of readable photos, by path; up to a line that
+    is not whole."""
     if not journal.is_file():
         return {}
     known: dict[str, Scored] = {}
-    with suppress(ValueError, TypeError), journal.open(encoding="utf-8") as file:
+    with suppress(ValueError, TypeError, AttributeError, LookupError), journal.open(encoding="utf-8") as file:
         if json.loads(file.readline()) != signature:
             return {}
         for line in file:
-            one: dict[str, Any] = json.loads(line)
-            known[one["path"]] = Scored(**{**one, "looks": tuple(one["looks"])})
+            path, stamp, reason, score, mean, nearest, looks = json.loads(line).values()
+            if not reason:
+                known[str(path)] = Scored(
+                    str(path), str(stamp), "", float(score), float(mean), int(nearest), (int(looks[0]), int(looks[1]))
+                )
     return known
 
 

@@ -388,21 +388,23 @@ def _read(out: Path) -> tuple[Sums, str]:
         made = load_columns(Sums, path)
         about: dict[str, Any] = json.loads(str(made.about))
         kind = str(about["kind"])
-        count, outputs, features = len(made.people), len(made.names), made.gram.shape[1]
-        one_number = kind in ("classes", "recognition")
-        ridge_size = () if kind == "recognition" else (features, features)
+        ridge_head, one_number = kind != "recognition", kind in ("classes", "recognition")
+        count, outputs, size = len(made.people), len(made.names), made.gram.shape[1]
         shapes = {
             "pictures": (count, 16),
             "targets": (count, 1 if one_number else outputs),
-            "gram": (outputs, features) if kind == "recognition" else ridge_size,
-            "cross": (outputs,) if kind == "recognition" else (features, outputs),
+            "gram": (size, size) if ridge_head else (outputs, size),
+            "cross": (size, outputs) if ridge_head else (outputs,),
+            "factor": (size, size) if ridge_head else (0,),
+            "penalty": () if ridge_head else (0,),
+            "features": (len(made.features), size - ridge_head),
         }
-        if kind not in get_args(Kind) or any(getattr(made, name).shape != shape for name, shape in shapes.items()):
-            raise ValueError("its columns do not fit together")
-        if len(made.features) not in (0, count) or (one_number and not _are_below(made.targets, outputs)):
+        whole = kind in get_args(Kind) and all(getattr(made, name).shape == shape for name, shape in shapes.items())
+        for column in (made.gram, made.cross, made.factor, made.penalty, made.targets, made.features):
+            whole = whole and column.dtype.kind in "if" and bool(np.isfinite(column).all())
+        if one_number:
+            whole = whole and made.targets.dtype.kind == "i" and bool((made.targets.ravel() < outputs).all())
+            whole = whole and bool((made.targets >= 0).all())
+        if not whole or len(made.features) not in (0, count) or not isinstance(about["model"], str):
             raise ValueError("its columns do not fit together")
     return made, kind
-
-
-def _are_below(numbers: Array, count: int) -> bool:
-    return numbers.dtype.kind == "i" and bool(((numbers >= 0) & (numbers < count)).all())
