@@ -196,7 +196,8 @@ def test_what_cannot_be_used_is_one_line(weights: Path, photos: Path, tmp_path: 
     fit_head(photos, out, task="recognition", **good)
     assert "holds a head already" in refusal(fit_head, photos, out, task="recognition", **good)
     before = (out / SUMS).read_bytes()
-    assert "nobody called 'Zoe'" in refusal(take_out, out, ["P3", "Zoe"])
+    assert refusal(take_out, out, ["P3", "Zoe"]).endswith("give names as in the manifest")
+    assert "did you mean 'P3'?" in refusal(take_out, out, ["P33"])
     assert "keeps no features" in refusal(take_out, out, ["P3"])
     other = tmp_path / "other.safetensors"
     save_file({name: one + 1 for name, one in Net().state_dict().items()}, other)

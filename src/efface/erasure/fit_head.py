@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -54,8 +55,8 @@ Kind = Literal["eyes", "classes", "attributes", "regression", "recognition"]
 HEAD, SUMS = "head.safetensors", "sums.npz"
 EXACT = "identical to retraining the head without the people who were taken out"
 LIMITS = (
-    "The network below the head is as it was: if these people were among its training photos, nothing was forgotten "
-    "there."
+    "the network below the head is as it was: if these people were among its training photos, nothing was forgotten "
+    "there"
 )
 BUSY = "another `efface fit-head` is at work in {out}: wait for it"
 PENALTY = 1.0
@@ -110,7 +111,7 @@ class Fitted:
                 f"{some(self.taken_out)} taken out ({self.photos_out:,} photos, {self.milliseconds:.1f} ms): "
                 f"{self.out / HEAD} is {EXACT}, for {self.photos:,} photos of {self.people:,} people",
                 f"every copy of {SUMS} and {HEAD} from before still holds them",
-                LIMITS.removesuffix("."),
+                LIMITS,
             ]
         if self.condition > 1:
             parts.append(f"condition number {self.condition:.1e}")
@@ -207,7 +208,9 @@ def take_out(
         find = among(set(made.people.tolist()))
         named = {name: find(name) for name in people}
         if unknown := [name for name, known in named.items() if known is None]:
-            raise InputError(f"nobody called '{unknown[0]}' is in {out / SUMS}{nearest(unknown[0], set(made.people))}")
+            close = get_close_matches(unknown[0][:100], sorted(set(made.people.tolist())), n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "give names as in the manifest"
+            raise InputError(f"nobody called '{unknown[0]}' is in {out / SUMS}; {hint}")
         gone = np.isin(made.people, [str(known) for known in named.values()])
         features = made.features[gone] if len(made.features) else _of_photos(made, gone, photos, model, arch, size, out)
         start = time.perf_counter()
