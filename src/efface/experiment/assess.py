@@ -158,8 +158,7 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         strongest_attacks,
         key_of(out),
     )
-    save_columns(evidence, evidence_path(out, arm.name))
-    evidence_path(out, arm.name).chmod(0o600)
+    save_columns(evidence, evidence_path(out, arm.name), private=True)
     write_group_tables(arm, scored, out)
     return Assessed(rows, controls, not_better_than_constant(advantages, originals, constants, task.error))
 
