@@ -101,14 +101,15 @@ def test_processes_that_train_shadow_models_never_look_into_the_working_folder(
     assert "" not in workers.importable()
     assert str(folder) not in workers.importable()
     order = {"path": workers.importable(), "device": "no such device"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", workers.START],
-        input=json.dumps(order) + "\n",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "no such device" in done.stderr, "everything was imported, and the order begun"
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", workers.START], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(order) + "\n")  # and stays open: a process ends at once when it closes
+        process.stdin.flush()
+        said_last = process.stderr.read()
+    assert "no such device" in said_last, "everything was imported, and the order begun"
     assert ran(folder) == set()
 
 

@@ -56,7 +56,7 @@ def run(plan: Path | str | Mapping[str, Any], out: Path | str, *, device: str = 
     >>> with tempfile.TemporaryDirectory() as out:
     ...     results = efface.run(plan, out)
     >>> [row.method for row in results.summaries]
-    ['original', 'reference', 'finetune']
+    ['original', 'reference', 'finetune', 'constant prediction']
     """
     from efface.experiment.run import run as run_arms
     from efface.plan.file import parse_plan, read_plan

@@ -212,7 +212,7 @@ def results(audited: Path) -> Results:
 
 def test_every_attack_is_made_on_every_row_and_on_the_reference(results: Results) -> None:
     attacks = {"loss", "worse eye", "eye distance", "logistic", "forest", "rmia", "lira"}
-    for one in results.summaries:
+    for one in (row for row in results.summaries if row.method != "constant prediction"):
         for name in attacks:
             for question in ("auc", "balanced_accuracy", "tpr_at_1%_fpr", "tpr_at_0.1%_fpr", "auc/against reference"):
                 for level in ("photo", "person"):

@@ -308,7 +308,7 @@ def make_lfw(folder: Path) -> None:
 def make_head_sums(folder: Path) -> None:
     rng = np.random.default_rng(0)
     features, targets = rng.normal(size=(6, 2)).astype(np.float32), rng.normal(size=(6, 1))
-    about = np.array(json.dumps({"kind": "regression", "model": "0" * 64}))
+    about = np.array(json.dumps({"kind": "numbers", "model": "0" * 64}))
     pictures, people = np.zeros((6, 16), np.uint8), np.array(list("aabbcc"))
     summed = ridge_sums(features, targets, 1.0)
     made = Sums(about, np.array(["age"]), people, pictures, targets, features, **vars(summed))

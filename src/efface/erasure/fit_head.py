@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -49,8 +49,16 @@ from efface.tasks.attributes import in_order
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["eyes", "classes", "attributes", "regression", "recognition"]
+Kind = Literal["points", "one class", "labels", "numbers", "people"]
 """What a head answers: where the eyes are, one class of several, several yes or no, numbers, or who it is."""
+KINDS: Mapping[str, Kind] = {
+    "eyes": "points",
+    "classes": "one class",
+    "attributes": "labels",
+    "regression": "numbers",
+    "recognition": "people",
+}
+"""By the task that is asked for."""
 
 HEAD, SUMS = "head.safetensors", "sums.npz"
 EXACT = "identical to retraining the head without the people who were taken out"
@@ -146,7 +154,7 @@ def fit_head(
     if (out / SUMS).exists():
         raise InputError(f"{out} holds a head already: give another --out, or take people out of it with --forget")
     embedder = load_embedder(model, arch, size)
-    if kind == "eyes" and not (photos / MANIFEST).is_file():
+    if kind == "points" and not (photos / MANIFEST).is_file():
         raise InputError(f"{photos} is no packed folder: eyes move as photos are cropped; run `efface prepare` first")
     source = opened(photos, embedder.shape)
     if source.table is None:
@@ -159,10 +167,10 @@ def fit_head(
         refuse_unusable(bad, len(source.keys), WAY_OUT)
     targets, names = _targets(source.table.iloc[rows], kind, labels)
     about = {"kind": kind, "model": embedder.sha256, "shape": list(embedder.shape), "efface": __version__}
-    if kind == "recognition":
+    if kind == "people":
         features = units(features)
     summed: RidgeSums | ClassSums
-    if kind == "recognition":
+    if kind == "people":
         summed = class_sums(features, targets[:, 0], len(names))
     else:
         summed = ridge_sums(features, _one_hot(targets, kind, len(names)), penalty)
@@ -219,7 +227,7 @@ def take_out(
             ridge(summed)
         took = 1e3 * (time.perf_counter() - start)
         targets = made.targets[~gone]
-        if kind in ("classes", "recognition"):  # numbers of the classes that are left
+        if kind in ("one class", "people"):  # numbers of the classes that are left
             targets = (np.cumsum(kept) - 1)[targets]
         left = replace(
             made,
@@ -235,14 +243,13 @@ def take_out(
 
 
 def _kind(task: str, labels: Sequence[str]) -> Kind:
-    kinds: tuple[Kind, ...] = get_args(Kind)
-    for kind in kinds:
-        if kind == task:
-            wanted = {"classes": "one", "attributes": "one or more", "regression": "one or more"}.get(kind, "no")
-            if (wanted == "no") != (not labels) or (wanted == "one" and len(labels) > 1):
-                raise InputError(f"task '{kind}' takes {wanted} --label, the column to answer: {len(labels)} given")
-            return kind
-    raise InputError(f"task '{task}' is unknown{nearest(task, kinds)}")
+    if task not in KINDS:
+        raise InputError(f"task '{task}' is unknown{nearest(task, tuple(KINDS))}")
+    kind = KINDS[task]
+    wanted = {"one class": "one", "labels": "one or more", "numbers": "one or more"}.get(kind, "no")
+    if (wanted == "no") != (not labels) or (wanted == "one" and len(labels) > 1):
+        raise InputError(f"task '{task}' takes {wanted} --label, the column to answer: {len(labels)} given")
+    return kind
 
 
 def _check_people(source: Photos) -> None:
@@ -252,20 +259,20 @@ def _check_people(source: Photos) -> None:
 
 def _targets(table: pd.DataFrame, kind: Kind, labels: Sequence[str]) -> tuple[Array, list[str]]:
     """What each photo's answer should be, (n, t) or the number of its class (n, 1), and what each output is called."""
-    if kind == "recognition":
+    if kind == "people":
         people, numbers = np.unique(table["person"].astype(str), return_inverse=True)
         return numbers.astype(np.int64)[:, None], people.tolist()
-    columns = EYES if kind == "eyes" else list(labels)
+    columns = EYES if kind == "points" else list(labels)
     if missing := [name for name in columns if name not in table]:
         raise InputError(f"the photos have no column '{missing[0]}'{nearest(missing[0], map(str, table.columns))}")
-    if kind == "classes":
+    if kind == "one class":
         words = TASKS["classes"].targets(table, columns)
         names = in_order(sorted(set(words.tolist())))
         if len(names) < 2:
             raise InputError(f"every photo has the {columns[0]} '{names[0]}': there is nothing to tell apart")
         number = {name: place for place, name in enumerate(names)}
         return np.array([[number[word]] for word in words.tolist()], np.int64), names
-    if kind == "attributes":
+    if kind == "labels":
         return TASKS["attributes"].targets(table, columns).astype(np.float64), columns
     return np.column_stack([_numbers(table, name) for name in columns]), columns
 
@@ -337,7 +344,7 @@ def _of_photos(
             f"those in {photos}, pixel by pixel: give those it was fitted with{unreadable}"
         )
     chosen = features[[place[one] for one in asked]]
-    return units(chosen) if json.loads(str(made.about))["kind"] == "recognition" else chosen
+    return units(chosen) if json.loads(str(made.about))["kind"] == "people" else chosen
 
 
 def _less(
@@ -345,18 +352,18 @@ def _less(
 ) -> tuple[RidgeSums | ClassSums, NDArray[np.bool_]]:
     """The sums without these photos, and which outputs (t,) are left."""
     targets = made.targets[gone]
-    if kind == "recognition":
+    if kind == "people":
         return classes_without(ClassSums(made.gram, made.cross), features, targets[:, 0])
     before = RidgeSums(made.gram, made.cross, made.factor, made.penalty)
     left, _ = ridge_without(before, features, _one_hot(targets, kind, len(made.names)))
     kept = np.ones(len(made.names), bool)
-    if kind == "classes":  # one that nobody is left of would not be known to a refit
+    if kind == "one class":  # one that nobody is left of would not be known to a refit
         kept = np.bincount(made.targets[~gone, 0], minlength=len(kept)) > 0
     return only_targets(left, kept), kept
 
 
 def _one_hot(targets: Array, kind: str, outputs: int) -> Array:
-    return np.eye(outputs)[targets[:, 0]] if kind == "classes" else targets
+    return np.eye(outputs)[targets[:, 0]] if kind == "one class" else targets
 
 
 def _columns(summed: RidgeSums | ClassSums) -> dict[str, Array]:
@@ -391,7 +398,7 @@ def _read(out: Path) -> tuple[Sums, str]:
         made = load_columns(Sums, path)
         about: dict[str, Any] = json.loads(str(made.about))
         kind = str(about["kind"])
-        ridge_head, one_number = kind != "recognition", kind in ("classes", "recognition")
+        ridge_head, one_number = kind != "people", kind in ("one class", "people")
         count, outputs, size = len(made.people), len(made.names), made.gram.shape[1]
         shapes = {
             "pictures": (count, 16),
