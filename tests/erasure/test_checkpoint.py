@@ -217,6 +217,18 @@ def test_the_archive_is_whole_and_its_pickle_untouched(tmp_path: Path) -> None:
         assert after.read("net/data.pkl") == before.read("net/data.pkl")
 
 
+def test_an_archive_without_checksums_is_written_without_them(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(GOOD, tmp_path / "net.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    found = open_checkpoint(tmp_path / "net.pth", network(1))
+    assert write_checkpoint(found, found.weights, tmp_path / "same.pth") == found.digest
+    write_checkpoint(found, new := changed(found.weights), tmp_path / "out.pth")
+    assert all(torch.equal(one, new[name]) for name, one in torch.load(tmp_path / "out.pth").items())
+
+
 def test_what_stands_beside_a_network_is_named(tmp_path: Path) -> None:
     torch.save(lightning(), tmp_path / "net.ckpt")
     found = open_checkpoint(tmp_path / "net.ckpt", network())

@@ -132,14 +132,16 @@ def overwrite(path: Path, layout: Layout, values: Sequence[tuple[Stored, Tensor]
         for key in {stored.storage: None for stored, _ in values}:
             place = layout.storages[key]
             storage = _read(file, place)
+            before = struct.pack("<I", zlib.crc32(storage))
             for stored, value in values:
                 if stored.storage == key and value.numel():
                     _view(storage, stored).copy_(value)
             file.seek(place.start)
             file.write(storage)
             for sum_at in layout.sums.get(key, ()):
-                file.seek(sum_at)
-                file.write(struct.pack("<I", zlib.crc32(storage)))
+                if _read(file, range(sum_at, sum_at + 4)) == before:  # torch can be told to write none
+                    file.seek(sum_at)
+                    file.write(struct.pack("<I", zlib.crc32(storage)))
 
 
 def touched(layout: Layout, values: Sequence[Stored]) -> list[range]:
@@ -228,22 +230,20 @@ def _archive(file: IO[bytes]) -> Layout:
         roots = [name.removesuffix("data.pkl") for name in names if name.rpartition("/")[2] == "data.pkl"]
         if len(roots) != 1 or len(set(names)) < len(names):
             raise ValueError("it is no archive of torch.save")
-        if f"{roots[0]}byteorder" in names and archive.read(f"{roots[0]}byteorder") != b"little":
-            raise ValueError("its numbers are big-endian: save it on a little-endian machine")
-        content = _Reader(io.BytesIO(archive.read(f"{roots[0]}data.pkl"))).load()
         entries = _entries(file, archive.start_dir, len(members))
-    storages, sums = {}, {}
+    root, places, sums = roots[0], {}, {}
     for member, entry in zip(members, entries, strict=True):
-        if not member.filename.startswith(f"{roots[0]}data/"):
-            continue
         if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
             raise ValueError("it is compressed or encrypted")
-        file.seek(member.header_offset)
-        local = file.read(30)
+        local = _read(file, range(member.header_offset, member.header_offset + 30))
         start = member.header_offset + 30 + sum(struct.unpack("<HH", local[26:30]))
-        key = member.filename.removeprefix(f"{roots[0]}data/")
-        storages[key] = range(start, start + member.file_size)
-        sums[key] = (entry + 16, _sum_beside(file, member, start))
+        name = member.filename.removeprefix(root)
+        places[name] = range(start, start + member.file_size)
+        sums[name.removeprefix("data/")] = (entry + 16, _sum_beside(file, member, start))
+    if "byteorder" in places and _read(file, places["byteorder"]) != b"little":
+        raise ValueError("its numbers are big-endian: save it on a little-endian machine")
+    content = _Reader(io.BytesIO(_read(file, places["data.pkl"]))).load()
+    storages = {name.removeprefix("data/"): place for name, place in places.items() if name.startswith("data/")}
     return Layout("torch", content, storages, sums)
 
 
