@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from conftest import refusal
-from efface.erasure.checkpoint import network_of, open_checkpoint, recognised, write_checkpoint
+from efface.erasure.checkpoint import architecture, network_of, open_checkpoint, recognised, write_checkpoint
 from efface.models import MODELS
 from efface.models.load import save_weights
 from efface.models.recogniser import Recogniser
@@ -428,7 +428,9 @@ def test_backbone_pth_of_arcface_torch_is_recognised_with_its_published_sizes(tm
     }
     torch.save(weights, tmp_path / "backbone.pth")
     name, settings = recognised(tmp_path / "backbone.pth")
-    assert (name, settings) == ("iresnet", {"depth": 18, "width": 64, "dimensions": 512})
+    assert name == "iresnet"
+    assert (settings["depth"], settings["width"], settings["dimensions"]) == (18, 64, 512)
+    assert architecture(tmp_path / "backbone.pth").shape == (3, 112, 112)
 
 
 def test_the_record_of_a_run_says_which_network_it_is(tmp_path: Path) -> None:
@@ -439,6 +441,13 @@ def test_the_record_of_a_run_says_which_network_it_is(tmp_path: Path) -> None:
     assert (name, settings["width"], settings["head"]) == ("mobilefacenet", 8, "cosface")
     save_weights(model, tmp_path / "own.safetensors", {"model": "own_backbone"})
     assert "--arch" in refusal(recognised, tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize("name", ["iresnet", "mobilefacenet"])
+def test_the_size_of_picture_follows_from_the_weights(tmp_path: Path, name: str) -> None:
+    settings = {"iresnet": {"depth": 10}, "mobilefacenet": {}}[name]
+    torch.save(ours(name, (3, 112, 96), width=8, dimensions=8, **settings).state_dict(), tmp_path / "net.pth")
+    assert architecture(tmp_path / "net.pth").shape == (3, 112, 96)
 
 
 @pytest.mark.parametrize(

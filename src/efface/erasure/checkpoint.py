@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from efface.erasure.stored import (
     same_outside,
     touched,
 )
-from efface.errors import InputError, nearest
+from efface.errors import InputError, nearest, refusing
 from efface.files import replacing
 from efface.models import MODELS
 from efface.models.iresnet import BLOCKS
@@ -396,14 +396,22 @@ def _count(found: object, depth: int = 0) -> int:
 # Which network it is
 
 
-def recognised(path: Path) -> tuple[str, dict[str, Any]]:
-    """The network of this package that a file is of, and the settings of its builder: by the record that efface left,
-    or by the names and shapes of its weights.
+@dataclass(frozen=True)
+class Architecture:
+    """A network of this package as its builder makes it."""
 
-    Raises InputError that asks for --arch where it is of no such network, or of several.
-    """
-    name, settings, _ = _recognised(path)
-    return name, settings
+    name: str
+    settings: dict[str, Any]
+    classes: int
+    """Of a classifier; 0: it is none."""
+    shape: tuple[int, int, int] | None
+    """(c, h, w) of the images it was trained on; None where its weights fit any."""
+
+
+def recognised(path: Path) -> tuple[str, dict[str, Any]]:
+    """The network of this package that a file is of, and the settings of its builder, as `architecture`."""
+    found = architecture(path)
+    return found.name, found.settings
 
 
 def network_of(path: Path, arch: str | None, shape: tuple[int, int, int]) -> nn.Module:
@@ -416,12 +424,11 @@ def network_of(path: Path, arch: str | None, shape: tuple[int, int, int]) -> nn.
         network = _made(arch, shape)
         who = f"--arch '{arch}' gives a network that"
     else:
-        name, settings, classes = _recognised(path)
-        made = MODELS[name](shape, classes, **validated(MODELS[name], settings, f"{path}: model '{name}'"))
-        network, who = (
-            made.backbone if isinstance(made, Recogniser) else made,
-            f"{path} is of the model '{name}', which",
-        )
+        found = architecture(path)
+        with refusing(f"{path} is of the model '{found.name}', which does not take images of shape {shape}"):
+            made = MODELS[found.name](shape, found.classes, **found.settings)
+        network = made.backbone if isinstance(made, Recogniser) else made
+        who = f"{path} is of the model '{found.name}', which"
     try:
         answer = untrained_answer(network, shape)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -453,17 +460,22 @@ _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def _recognised(path: Path) -> tuple[str, dict[str, Any], int]:
-    """The name of a network, its builder's settings, and the classes of a classifier (0: it is none)."""
+def architecture(path: Path) -> Architecture:
+    """The network of this package that a file is of: by the record that efface left, or by the names and shapes of its
+    weights.
+
+    Raises InputError that asks for --arch where it is of no such network, or of several.
+    """
     held, record = state_dicts(path), read_record(path)
     recorded, settings = record.get("model"), record.get("model_settings", {})
     if isinstance(recorded, str) and recorded in MODELS and isinstance(settings, dict):
         if MODELS[recorded] is own_backbone:
             raise InputError(f"{path} is of a network of somebody's own: {GIVE_ARCH}")
+        checked = validated(MODELS[recorded], settings, f"{path}: model '{recorded}'")
         classes = record.get("classes")
-        many = classes if recorded == "resnet18" and type(classes) is int and 0 < classes < 2**31 else 0
-        return recorded, validated(MODELS[recorded], settings, f"{path}: model '{recorded}'"), many
-    found: dict[str, tuple[str, dict[str, Any], int]] = {}
+        many = classes if recorded == "resnet18" and isinstance(classes, int) and _is_count(classes) else 0
+        return Architecture(recorded, checked, many, recorded_shape(path))
+    found: dict[str, Architecture] = {}
     for weights in held.values():
         shapes = {unwrapped(name): tuple(tensor.shape) for name, tensor in weights.items()}
         if sum(map(math.prod, shapes.values())) > path.stat().st_size:
@@ -474,18 +486,32 @@ def _recognised(path: Path) -> tuple[str, dict[str, Any], int]:
                 if (guess := _guess(name, part, settings_of)) is not None:
                     found[repr(guess)] = guess
     if len(found) != 1:
-        networks = ", ".join(sorted({name for name, _, _ in found.values()}))
+        networks = ", ".join(sorted({one.name for one in found.values()}))
         what = f"could be of several networks ({networks})" if found else "is of no network of this package"
         raise InputError(f"{path} {what}: {GIVE_ARCH}")
     return next(iter(found.values()))
 
 
-def _guess(name: str, part: Shapes, settings_of: Callable[[Shapes], Any]) -> tuple[str, dict[str, Any], int] | None:
-    """The settings of a network under which it has these names and shapes, if there are any."""
+def recorded_shape(path: Path) -> tuple[int, int, int] | None:
+    """(c, h, w) of the images that a network was trained on, where efface's record in its file says so."""
+    shape = read_record(path).get("shape")
+    if not isinstance(shape, list) or len(shape) != 3 or not all(_is_count(side, LARGEST_SIDE) for side in shape):
+        return None
+    return shape[0], shape[1], shape[2]
+
+
+def _is_count(number: object, most: int = 2**31) -> bool:
+    return type(number) is int and 0 < number <= most
+
+
+def _guess(name: str, part: Shapes, settings_of: Callable[[Shapes], Architecture]) -> Architecture | None:
+    """The network that has these names and shapes, if one has."""
     try:
-        shape, classes, settings = settings_of(part)
+        found = settings_of(part)
+        if found.shape is not None and max(found.shape) > LARGEST_SIDE:
+            return None
         with torch.device("meta"):
-            made = MODELS[name](shape, classes, **settings)
+            made = MODELS[name](found.shape or (part[KNOWN[name][0]][1], 64, 64), found.classes, **found.settings)
     except (KeyError, IndexError, StopIteration, ValueError, RuntimeError, TypeError):
         return None
     network = made.backbone if isinstance(made, Recogniser) else made
@@ -494,10 +520,10 @@ def _guess(name: str, part: Shapes, settings_of: Callable[[Shapes], Any]) -> tup
     own = {one: given for one, given in part.items() if one.partition(".")[0] in inside}
     counters = {one for one in wanted if one.endswith(COUNTER)}
     fits = own.keys() <= wanted.keys() <= own.keys() | counters and all(wanted[one] == own[one] for one in own)
-    return (name, settings, classes) if fits else None
+    return replace(found, settings=validated(MODELS[name], found.settings, name)) if fits else None
 
 
-def _iresnet(part: Shapes) -> tuple[tuple[int, int, int], int, dict[str, Any]]:
+def _iresnet(part: Shapes) -> Architecture:
     width, channels = part["conv1.weight"][:2]
     blocks = tuple(
         len({found[1] for one in part if (found := re.match(rf"layer{stage}\.(\d+)\.", one))}) for stage in range(1, 5)
@@ -505,37 +531,33 @@ def _iresnet(part: Shapes) -> tuple[tuple[int, int, int], int, dict[str, Any]]:
     depth = next(depth for depth, known in BLOCKS.items() if known == blocks)
     dimensions, inputs = part["fc.weight"]
     cells = inputs // (8 * width)
-    high = next(side for side in range(math.isqrt(cells), 0, -1) if cells % side == 0)
-    shape = (channels, 16 * high, 16 * (cells // high))
-    return _bounded(shape), 0, {"depth": depth, "width": width, "dimensions": dimensions}
+    across = next(side for side in range(math.isqrt(cells), 0, -1) if cells % side == 0)
+    shape = (channels, 16 * (cells // across), 16 * across)
+    return Architecture("iresnet", {"depth": depth, "width": width, "dimensions": dimensions}, 0, shape)
 
 
-def _mobilefacenet(part: Shapes) -> tuple[tuple[int, int, int], int, dict[str, Any]]:
+def _mobilefacenet(part: Shapes) -> Architecture:
     width, channels = part["layers.0.0.weight"][:2]
     high, across = part["pool.0.weight"][2:]
-    return _bounded((channels, 16 * high, 16 * across)), 0, {"width": width, "dimensions": part["fc.weight"][0]}
+    settings = {"width": width, "dimensions": part["fc.weight"][0]}
+    return Architecture("mobilefacenet", settings, 0, (channels, 16 * high, 16 * across))
 
 
-def _resnet18(part: Shapes) -> tuple[tuple[int, int, int], int, dict[str, Any]]:
-    width, channels, kernel = part["conv1.weight"][:3]
-    return (channels, 64, 64), part["fc.weight"][0], {"width": width, "stem": {7: "imagenet", 3: "small"}[kernel]}
+def _resnet18(part: Shapes) -> Architecture:
+    width, _, kernel = part["conv1.weight"][:3]
+    stem = {7: "imagenet", 3: "small"}[kernel]
+    return Architecture("resnet18", {"width": width, "stem": stem}, part["fc.weight"][0], None)
 
 
-def _eyenet(part: Shapes) -> tuple[tuple[int, int, int], int, dict[str, Any]]:
+def _eyenet(part: Shapes) -> Architecture:
     widths = tuple(part[f"features.{place}.weight"][0] for place in (0, 3, 6))
-    return (part["features.0.weight"][1], 64, 64), 0, {"widths": widths, "hidden": part["head.1.weight"][0]}
+    return Architecture("eyenet", {"widths": widths, "hidden": part["head.1.weight"][0]}, 0, None)
 
 
-def _bounded(shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    if max(shape) > LARGEST_SIDE:
-        raise ValueError("no picture is so large")
-    return shape
-
-
-KNOWN: dict[str, tuple[str, Callable[[Shapes], Any]]] = {
+KNOWN: dict[str, tuple[str, Callable[[Shapes], Architecture]]] = {
     "eyenet": ("features.0.weight", _eyenet),
     "iresnet": ("conv1.weight", _iresnet),
     "mobilefacenet": ("layers.0.0.weight", _mobilefacenet),
     "resnet18": ("conv1.weight", _resnet18),
 }
-"""Of each network one of its weights, and what reads its settings off the shapes of all."""
+"""Of each network its first weight, and what reads its settings off the shapes of all."""
