@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,7 +65,11 @@ def inspect(
     dimensions = answer.shape[1] if isinstance(answer, Tensor) and answer.ndim == 2 else None
     checkpoint = open_checkpoint(model, network, dimensions=dimensions)
     network.load_state_dict(checkpoint.weights)
-    for line in (*lines_of_file(checkpoint, network, arch), f"input contract: {in_words(contract)}"):
+    guessed = (
+        "size" not in (given or {}) and contract.size not in ((112, 112), (96, 112)) and recorded_shape(model) is None
+    )
+    doubt = "; by its weights up to 15 pixels less fit too: give --size if it is another" if guessed else ""
+    for line in (*lines_of_file(checkpoint, network, arch), f"input contract: {in_words(contract)}{doubt}"):
         say(one_line(line))
     compared = opened_pairs(pairs, photos, people, detector, skip_unreadable)
     checked = None
@@ -162,6 +167,7 @@ def lines_of_check(checked: Checked, pairs: PhotoPairs) -> list[str]:
         gain = one.better_by
         difference = "" if gain.value is None else f"; {gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]"
         lines.append(f"  with {one.name}: {worded(one.accuracy)}{difference}")
+    lines.append(f"  by pixels alone: {worded(checked.by_pixels)}")
     lines += [f"  with {name}: not tried ({why})" for name, why in checked.untried.items()]
     return lines
 
@@ -178,10 +184,10 @@ def as_toml(contract: InputContract, checkpoint: Checkpoint, checked: Checked | 
         }
         tables["measured.neighbours"] = {
             one.name: {"accuracy": spans(one.accuracy), "better_by": spans(one.better_by)} for one in checked.neighbours
-        } | {"pairs": checked.tried, "accuracy of the contract": spans(checked.accuracy)}
+        } | {"pairs": checked.tried, "contract": spans(checked.accuracy), "pixels": spans(checked.by_pixels)}
     head = "# What a network was trained to be shown, by efface inspect. Shares are value, low, high (95% interval).\n"
     return head + "".join(
-        f"\n[{name}]\n" + "".join(f"{json.dumps(key)} = {inline(value)}\n" for key, value in table.items())
+        f"\n[{name}]\n" + "".join(f"{named(key)} = {inline(value)}\n" for key, value in table.items())
         for name, table in tables.items()
     )
 
@@ -194,8 +200,13 @@ def spans(measure: Measure) -> list[float | None]:
 def inline(value: Any) -> str:
     """A value in TOML."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(name)} = {inline(one)}" for name, one in value.items()) + " }"
+        return "{ " + ", ".join(f"{named(name)} = {inline(one)}" for name, one in value.items()) + " }"
     return json.dumps(value)
+
+
+def named(key: str) -> str:
+    """A key in TOML."""
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
 
 
 def read_contract(path: Path, digest: str) -> tuple[InputContract, bool]:
