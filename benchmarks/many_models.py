@@ -145,7 +145,9 @@ def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, t
             for stage in arm.models
         }
         original = scored[arm.stage(ORIGINAL, 0)]
-        membership_score = attack_model(original, knowledge(arm, scored, 0), arm.resolved.task).attacks["lira"][1]
+        membership_score = attack_model(
+            original, knowledge(arm, scored)(0, arm.other_seed(0)), arm.resolved.task
+        ).attacks["lira"][1]
         membership_scores = membership_scores_of(
             original.predictions, membership_score, Bootstrap(original.predictions, 1), people=False
         )

@@ -27,12 +27,12 @@ def printed(what: str, name: str) -> str:
 
 
 def limits(file: str, results: dict[str, Any]) -> str:
-    """A box that opens a page: where its numbers are from, and what was wrong with the instrument that made them."""
+    """A box that opens a page: where its numbers are from, and what limits them."""
     made = f"commit `{results['commit'][:7]}`, {results['machine']}"
     lines = [
         f"Printed from `results/{file}.json`: {made}. {results['note']}",
         "",
-        "A later review found these limits of the instrument that made them:",
+        results.get("known", "A later review found these limits of the instrument that made them:"),
         "",
         *(f"* {limit}" for limit in results["limits"]),
     ]

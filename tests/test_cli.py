@@ -58,6 +58,29 @@ def test_check_names_the_rows(done: Path) -> None:
     assert "original, reference, finetune, ascent, ascent, rebalanced" in said("check", str(done / "plan.toml"))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("people = 60", "people = -60"), "greater than 0"),
+        (("epochs = 3 }", "epochs = 3, lr = inf }"), "finite number"),
+        (("epochs = 3 }", "epochs = true }"), "train: epochs"),
+        (("[methods.finetune]", "[folds]\ncount = 1000000000\n[methods.finetune]"), "less than or equal to 1000"),
+        (("data = {", 'data = { group_file = "nowhere.csv",'), "group_file nowhere.csv does not exist"),
+        (("hidden = 16 }", 'hidden = 16, weights = "nowhere.pt" }'), "model.weights nowhere.pt does not exist"),
+    ],
+)
+def test_check_refuses_what_cannot_run(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    change: tuple[str, str],
+    says: str,
+) -> None:
+    assert change[0] in TINY
+    (tmp_path / "plan.toml").write_text(TINY.replace(*change))
+    assert says in refused(capsys, monkeypatch, "check", str(tmp_path / "plan.toml"))
+
+
 @pytest.mark.parametrize("what", ["", "methods", "tasks", "datasets", "measures", "neggrad", "bioid", "eyes"])
 def test_list(what: str) -> None:
     assert len(said("list", *([what] if what else [])).splitlines()) > 2

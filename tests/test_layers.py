@@ -23,7 +23,7 @@ LAYERS = [
     {"evaluation", "reference"},
     {"audit"},
     {"report"},
-    {"experiment", "erasure"},
+    {"erasure", "experiment"},
     {"library", "testing", "cli"},
     {"__init__", "__main__"},
 ]

@@ -73,7 +73,7 @@ def check(
         bool, typer.Option("--trust", help="Import the modules that the plan names: it runs them.")
     ] = False,
 ) -> None:
-    """Check every name and setting of a plan without doing any work."""
+    """Check every name, setting and path of a plan without doing any work."""
     from efface.plan.file import read_plan
     from efface.plan.tables import user_code
 
@@ -84,10 +84,12 @@ def check(
             f"plan {plan} names code of its own, {', '.join(named)}: checking it would import and run that; if you "
             "trust whoever wrote it, check it with --trust"
         )
+    from efface.experiment.loading import check_paths
     from efface.experiment.resolve import resolve
 
     for name, arm in plans.items():
         resolved = resolve(arm, f"arm '{name}'" if name else f"plan {plan}")
+        check_paths(arm)
         rows = ", ".join(["original", "reference", *(stage.name for stage in resolved.stages)])
         typer.echo(f"{name or 'plan'}: {len(arm.seeds)} seed(s) x {rows}")
 
@@ -261,6 +263,95 @@ def numbers(words: str | None, option: str) -> list[float] | None:
         return [float(word) for word in words.split(",")]
     except ValueError:
         raise InputError(f"{option} '{words}': expected a number, or several with commas between: 127.5") from None
+
+
+@app.command()
+def find(
+    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")],
+    photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Where to look: a folder, deeper ones included.")],
+    model: Annotated[Path, typer.Option(help="A recogniser's weights.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for candidates.csv and candidates.png.")] = Path(
+        "candidates"
+    ),
+    arch: Annotated[
+        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
+    ] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
+    ] = None,
+    others: Annotated[Path | None, typer.Option(help="Photos of other people: what a stranger's score can be.")] = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Find every photo of a person among many: scores and suggestions in a table, for a human to accept."""
+    from efface.erasure.find import find as search
+    from efface.progress import show_progress
+
+    with show_progress() as progress:
+        done = search(
+            examples,
+            photos,
+            out,
+            model=model,
+            arch=arch,
+            size=size,
+            others=others,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    typer.echo(done)
+
+
+@app.command("fit-head")
+def fit_head(
+    out: Annotated[Path, typer.Option("--out", help="Folder of the head: head.safetensors and sums.npz.")],
+    photos: Annotated[
+        Path | None, typer.Argument(metavar="PHOTOS", help="Manifest, one folder per person, or packed faces.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Weights of the network, which stays as it is.")] = None,
+    task: Annotated[
+        str, typer.Option(help="eyes, classes, attributes, regression (a number, age say) or recognition.")
+    ] = "",
+    label: Annotated[list[str] | None, typer.Option(help="Column of the manifest to answer; several times.")] = None,
+    penalty: Annotated[float, typer.Option(help="Of the ridge regression, above 0.")] = 1.0,
+    arch: Annotated[
+        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
+    ] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
+    ] = None,
+    keep_features: Annotated[
+        bool, typer.Option("--keep-features", help="Keep every photo's features: people leave without their photos.")
+    ] = False,
+    forget: Annotated[
+        list[str] | None, typer.Option(help="A person to take out of the head in --out, exactly; several times.")
+    ] = None,
+    skip_unreadable: Skip = False,
+) -> None:
+    """Fit a head on a network of your own from which people can be taken out again, exactly; or take them out."""
+    from efface.erasure.fit_head import fit_head as fit
+    from efface.erasure.fit_head import take_out
+    from efface.progress import show_progress
+
+    if forget:
+        typer.echo(take_out(out, forget, photos=photos, model=model, arch=arch, size=size))
+        return
+    if photos is None or model is None or not task:
+        raise InputError("a head is fitted with PHOTOS, --model and --task, and people leave it with --forget PERSON")
+    with show_progress() as progress:
+        done = fit(
+            photos,
+            out,
+            model=model,
+            task=task,
+            labels=label or [],
+            penalty=penalty,
+            arch=arch,
+            size=size,
+            keep_features=keep_features,
+            skip_unreadable=skip_unreadable,
+            progress=progress,
+        )
+    typer.echo(done)
 
 
 @app.command()

@@ -145,15 +145,18 @@ def _kind_of(mode: int) -> str:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
     """A path to write to beside `path`, which it takes the place of at the end; nothing is left after an error.
 
-    Raises InputError where the disk does not take it.
+    private: readable by its owner only, from the first byte on. Raises InputError where the disk does not take it.
     """
     short = path.name if len(os.fsencode(path.name)) <= 250 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
     part = path.with_name(short + ".part")
     try:
         with disk_errors(path, part):
+            if private:
+                part.unlink(missing_ok=True)
+                part.touch(mode=0o600)
             yield part
             sync(part)
             os.replace(part, path)
@@ -223,9 +226,9 @@ def exclusive(lock: Path, complaint: str) -> Iterator[None]:
         held.release()
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> Path:
-    """Write a file."""
-    with replacing(path) as part:
+def write_bytes(path: Path, content: bytes | memoryview, *, private: bool = False) -> Path:
+    """Write a file; private: as `replacing` has it."""
+    with replacing(path, private=private) as part:
         part.write_bytes(content)
     return path
 
@@ -235,9 +238,10 @@ def write_text(path: Path, text: str) -> Path:
     return write_bytes(path, text.encode("utf-8"))
 
 
-def write_csv(path: Path, table: pd.DataFrame) -> Path:
-    """Write a table as CSV in which no cell is a formula."""
-    return write_text(path, inert_cells(table).to_csv(index=False, lineterminator="\n"))
+def write_csv(path: Path, table: pd.DataFrame, *, private: bool = False) -> Path:
+    """Write a table as CSV in which no cell is a formula; private: as `replacing` has it."""
+    text = inert_cells(table).to_csv(index=False, lineterminator="\n")
+    return write_bytes(path, text.encode("utf-8"), private=private)
 
 
 def inert_cells(table: pd.DataFrame) -> pd.DataFrame:
@@ -267,10 +271,10 @@ def _mapped(table: pd.DataFrame, change: Any) -> pd.DataFrame:
     return table.assign(**changed).rename(columns=change)
 
 
-def save_columns(columns: Any, path: Path) -> None:
-    """Write a dataclass of arrays as .npz; the same arrays give the same bytes."""
+def save_columns(columns: Any, path: Path, *, private: bool = False) -> None:
+    """Write a dataclass of arrays as .npz; the same arrays give the same bytes. private: as `replacing` has it."""
     make_folder(path.parent)
-    with replacing(path) as part, part.open("wb") as file:
+    with replacing(path, private=private) as part, part.open("wb") as file:
         np.savez_compressed(file, **{field.name: getattr(columns, field.name) for field in fields(columns)})
 
 

@@ -26,6 +26,8 @@ ORIGINAL, REFERENCE, SECOND_REFERENCE, NONMEMBERS, CONSTANT = (
 RESERVED = (ORIGINAL, REFERENCE, SECOND_REFERENCE, NONMEMBERS, CONSTANT)
 """Rows that every report has of its own. The last three are controls: another retrained model (the noise floor),
 strangers in the place of the forgotten, and the best prediction that does not look at the picture."""
+LEAST_HEADROOM = 3.0
+"""Standard errors between the original and retrained models, below which a measure cannot separate methods."""
 RENAMED_ROWS = {
     "reference, other seed": SECOND_REFERENCE,
     "nobody was trained on these": NONMEMBERS,
@@ -106,6 +108,9 @@ class Evaluation(Part):
     measures: dict[MeasureKey, MeasureRecord]
     diverged: bool = False
     """Whether the model answers with what is no number; then nothing was measured."""
+    reference_seed: int | None = None
+    """Of a second retrained model (`seed` is its own): the seed of the original and the reference it is compared with.
+    """
 
 
 class Summary(Part):
@@ -118,7 +123,20 @@ class Summary(Part):
     """Seeds in which the row diverged; with any, it has no measures: a mean of the others would flatter it."""
     measures: dict[MeasureKey, MeasureRecord]
     """Mean over seeds. The interval joins, in quadrature, the interval over people (the same in every seed) and,
-    with two seeds or more, Student's 95% interval over seeds."""
+    with two seeds or more, Student's 95% interval over seeds. Of the second retrained model: mean over all pairs of
+    retrained models, with a jackknife over models."""
+    differences: dict[MeasureKey, MeasureRecord] = {}
+    """Of the second retrained model: the mean over pairs of its measure less its reference's."""
+
+
+class Headroom(Part):
+    """How far the original lies from retrained models, in standard errors of that difference: a distance from the noise
+    floor, an attack from the same attack on the reference."""
+
+    arm: str
+    measure: MeasureKey
+    value: float | None
+    """None where there is no standard error."""
 
 
 class Candidate(Part):
@@ -269,6 +287,8 @@ class Results(Part):
     requests: list[Request]
     evaluations: list[Evaluation]
     summaries: list[Summary]
+    headroom: list[Headroom] = []
+    """Of every distance and attack: below `LEAST_HEADROOM` it cannot separate methods."""
     searches: list[Search] = []
     """What was tried for rows whose settings were searched."""
     verdicts: list[Verdict] = []
@@ -280,6 +300,10 @@ class Results(Part):
     """SHA-256 of all the rest as canonical JSON: what is read back is checked against it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def headroom_of(self, arm: str) -> dict[MeasureKey, float | None]:
+        """The headroom of each distance and attack of an arm."""
+        return {one.measure: one.value for one in self.headroom if one.arm == arm}
 
     @model_validator(mode="before")
     @classmethod
@@ -298,10 +322,13 @@ class Results(Part):
 
 
 def _with_keys(row: Any, keys: Mapping[str, MeasureKey]) -> Any:
-    measures = row.get("measures") if isinstance(row, dict) else None
-    if not isinstance(measures, dict):
+    if not isinstance(row, dict):
         return row
-    return row | {"measures": {keys.get(name, name): record for name, record in measures.items()}}
+    return row | {
+        name: {keys.get(key, key): record for key, record in row[name].items()}
+        for name in ("measures", "differences")
+        if isinstance(row.get(name), dict)
+    }
 
 
 def write_results(results: Results, folder: Path) -> Path:

@@ -244,24 +244,31 @@ def test_the_matrix_says_what_can_be_told_apart() -> None:
         measures = {"attack/loss/auc/photo": record(attack, 0.02), "distance/tow": record(distance, 0.02)}
         return Summary(arm="", method=name, seeds=[0], measures=measures)
 
-    found = matrix(
-        {
-            one.method: one
-            for one in (
-                row("original", 0.8, 0.5),
-                row("reference", 0.5, 1.0),
-                row("mine", 0.51, 0.92),
-                row("second reference", 0.5, 0.93),
-            )
-        }
-    )
+    summaries = {
+        one.method: one
+        for one in (
+            row("original", 0.8, 0.5),
+            row("reference", 0.5, 1.0),
+            row("mine", 0.51, 0.92),
+            row("second reference", 0.5, 0.93),
+        )
+    }
+    found = matrix(summaries, {})
     assert found is not None
     cells = dict(found.rows)
     assert [cell.told for cell in cells["original"]] == [True, True]
     assert [cell.told for cell in cells["mine"]] == [False, False]
     assert cells["reference"][1].value == "–", "its distance to itself says nothing"
     assert found.head == [("loss", "1 of 2 differ"), ("ToW", "1 of 2 differ")]
-    assert matrix({"original": Summary(arm="", method="original", seeds=[0], measures={})}) is None
+    assert matrix({"original": Summary(arm="", method="original", seeds=[0], measures={})}, {}) is None
+
+    without = matrix(summaries, {key("attack/loss/auc/photo"): 8.0, key("distance/tow"): 2.9})
+    assert without is not None
+    assert dict(without.rows)["original"][1].told is False, "by so little headroom nothing can be told apart"
+    assert without.head == [
+        ("loss", "headroom 8.0; 1 of 2 differ"),
+        ("ToW", "headroom 2.9: this measure cannot separate methods here"),
+    ]
 
 
 # What a plan may ask

@@ -119,6 +119,12 @@ def test_closeness_is_measured_on_the_same_people_where_it_can_be() -> None:
     assert joined.high == pytest.approx(0.1 + np.hypot(0.02, 0.02))
 
 
+def test_the_second_retrained_model_is_judged_by_the_mean_over_pairs_of_retrained_models() -> None:
+    floor = row(SECOND_REFERENCE, 0.0).model_copy(update={"differences": {AUC: record(0.2)}})
+    rows = [floor if one.method == SECOND_REFERENCE else one for one in CONTROLS]
+    assert said(*rows)[SECOND_REFERENCE] == "fail"
+
+
 def test_no_thresholds_no_verdicts() -> None:
     assert verdicts([*CONTROLS], {}) == []
 

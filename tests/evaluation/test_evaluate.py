@@ -15,19 +15,29 @@ from torch import nn
 from conftest import answered, key, predictions_of
 from efface.data.batches import Batch
 from efface.data.faces import Array
+from efface.evaluation.constant import advantage_over_constant, constant_prediction, not_better_than_constant
 from efface.evaluation.evaluate import (
     Scored,
-    constant_prediction,
     evaluate,
+    over_pairs,
     over_seeds,
     records,
     score_faces,
     summarise,
 )
+from efface.evaluation.headroom import headrooms
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
 from efface.measures.predictions import Predictions
-from efface.results import Cost, Evaluation, MeasureRecord
+from efface.results import (
+    CONSTANT,
+    ORIGINAL,
+    REFERENCE,
+    SECOND_REFERENCE,
+    Cost,
+    Evaluation,
+    MeasureRecord,
+)
 from efface.tasks import TASKS
 from efface.tasks.eyes import (
     eye_targets,
@@ -192,6 +202,20 @@ def test_a_value_is_undefined_where_it_is_for_one_seed() -> None:
     assert over_seeds([record(1), record(None), record(2)]) == record(None)
 
 
+def test_pairs_of_three_models_leave_out_each_model_in_turn() -> None:
+    # Without model 0 the mean is 6, without 1 it is 2, without 2 it is 1: their variance 14/3, times n - 1 = 2.
+    models = 4.30265 * math.sqrt(2 * 14 / 3)
+    found = over_pairs([record(value, 2, 3) for value in (1, 2, 6)], [(0, 1), (0, 2), (1, 2)])
+    assert spans(found) == pytest.approx((3, 3 - math.hypot(2, models), 3 + math.hypot(3, models)), abs=1e-4)
+    assert "one pair" not in found.about
+
+
+def test_one_pair_of_models_has_an_interval_over_people_alone_and_says_so() -> None:
+    found = over_pairs([record(5, 2, 3)], [(0, 1)])
+    assert spans(found) == pytest.approx((5, 3, 8))
+    assert "one pair of retrained models: no interval over models" in found.about
+
+
 def row(method: str, seed: int, value: float, arm: str = "") -> Evaluation:
     """One model's row with one measure."""
     cost = Cost(seconds=1, faces=1, peak_memory_mib=1, seconds_of_retraining=1, faces_of_retraining=1)
@@ -210,6 +234,72 @@ def test_each_method_of_each_arm_is_summarised_over_its_seeds() -> None:
     rows = [row("original", 0, 1), row("finetune", 0, 4), row("original", 7, 3), row("original", 0, 9, arm="other")]
     found = [(one.arm, one.method, one.seeds, one.measures[key("mse/test/all")].value) for one in summarise(rows)]
     assert found == [("", "original", [0, 7], 2), ("", "finetune", [0], 4), ("other", "original", [0], 9)]
+
+
+def measured(method: str, seed: int, measures: dict[str, MeasureRecord], against: int | None = None) -> Evaluation:
+    """One model's row; against: the seed of the reference that a second retrained model is compared with."""
+    found = {key(name): one for name, one in measures.items()}
+    return row(method, seed, 0).model_copy(update={"measures": found, "reference_seed": against})
+
+
+@pytest.mark.parametrize(("values", "gap"), [((1.0, 1.0, 1.0), 0.0), ((1.0, 2.0, 4.0), 2.0)])
+def test_the_floor_is_a_control_that_can_fail(values: tuple[float, ...], gap: float) -> None:
+    # Pairs (0, 1), (0, 2), (1, 2) differ by 1, 3 and 2 where the three models have 1, 2 and 4.
+    rows = [measured(REFERENCE, seed, {"mse/test/all": record(value)}) for seed, value in enumerate(values)]
+    rows += [
+        measured(SECOND_REFERENCE, other, {"mse/test/all": record(values[other])}, seed)
+        for seed, other in ((0, 1), (0, 2), (1, 2))
+    ]
+    floor = summarise(rows)[-1]
+    assert floor.differences[key("mse/test/all")].value == pytest.approx(gap)
+    assert floor.seeds == [0, 1, 2]
+
+
+def test_headroom_is_the_distance_of_the_original_from_the_floor_in_standard_errors() -> None:
+    # Half an interval of 1.96 is a standard error of 1 over people; the seeds and pairs agree.
+    attack, distance = "membership/auc/photo", "distance/wasserstein/signal"
+    rows = [
+        measured(name, seed, {distance: record(far, 1.96, 1.96), attack: record(auc, 1.96, 1.96)}, against)
+        for name, far, auc, pairs in (
+            (ORIGINAL, 9.0, 5.0, [(0, None), (1, None)]),
+            (REFERENCE, 0.0, 2.0, [(0, None), (1, None)]),
+            (SECOND_REFERENCE, 2.0, 2.0, [(1, 0)]),
+        )
+        for seed, against in pairs
+    ]
+    found = {one.measure: one.value for one in headrooms(rows)}
+    assert found[key(distance)] == pytest.approx((9 - 2) / math.hypot(1, 1), abs=1e-3)
+    assert found[key(attack)] == pytest.approx((5 - 2) / math.hypot(1, 1), abs=1e-3)
+
+
+def test_a_similarity_has_headroom_where_the_original_is_below_the_floor_and_none_without_an_error() -> None:
+    high = record(0.5, 0.196, 0.196).model_copy(update={"aim": "high"})
+    sure = MeasureRecord(value=1, low=1, high=1, aim="low", about="")
+    rows = [
+        measured(name, seed, {"distance/tow": high.model_copy(update=told), "distance/js/forget": sure}, against)
+        for name, seed, against, told in (
+            (ORIGINAL, 0, None, {}),
+            (REFERENCE, 0, None, {}),
+            (SECOND_REFERENCE, 1, 0, {"value": 0.9, "low": 0.704, "high": 1.096}),
+        )
+    ]
+    found = {one.measure: one.value for one in headrooms(rows)}
+    assert found[key("distance/tow")] == pytest.approx(0.4 / math.hypot(0.1, 0.1), abs=1e-3)
+    assert found[key("distance/js/forget")] is None
+
+
+@pytest.mark.parametrize(("factor", "better"), [(0.1, True), (100.0, False)])
+def test_an_original_that_is_no_better_than_a_constant_is_warned_of(factor: float, better: bool) -> None:
+    original = off_by(factor)
+    blind = constant_prediction(original, TASK)
+    bootstrap = Bootstrap(PREDICTIONS, 100)
+    rows = {
+        name: [measured(name, 0, {"normalised_error/test/all": record(float(np.mean(one.scores["normalised_error"])))})]
+        for name, one in ((ORIGINAL, original), (CONSTANT, blind))
+    }
+    gap = advantage_over_constant(original, blind, TASK, bootstrap)
+    warnings = not_better_than_constant([gap], rows[ORIGINAL], rows[CONSTANT], "normalised_error")
+    assert bool(warnings) != better
 
 
 # Eyes

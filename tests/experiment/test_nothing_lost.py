@@ -215,4 +215,4 @@ def test_a_request_for_one_photo_runs(tmp_path: Path, method: str) -> None:
     epochs = 1
     """
     results = run(read_plan(plan_in(tmp_path, text)), tmp_path / "out")
-    assert {one.method for one in results.summaries} == {"original", "reference", method}
+    assert {one.method for one in results.summaries} == {"original", "reference", method, "constant prediction"}

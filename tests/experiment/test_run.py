@@ -47,8 +47,33 @@ def test_results_follow_the_published_schema(finished: Path) -> None:
 
 def test_every_row_stands_for_every_seed(finished: Path) -> None:
     rows = [(row.method, row.seed) for row in read_results(finished / "out").evaluations]
-    names = ["original", "reference", "finetune", "ascent", "ascent, rebalanced", "second reference"]
-    assert sorted(rows) == sorted((name, seed) for name in names for seed in (0, 1))
+    names = ["original", "reference", "finetune", "ascent", "ascent, rebalanced", "constant prediction"]
+    assert sorted(rows) == sorted([*((name, seed) for name in names for seed in (0, 1)), ("second reference", 1)])
+
+
+def test_the_noise_floor_is_the_other_seeds_reference_beside_this_seeds_own(finished: Path) -> None:
+    results = read_results(finished / "out")
+    rows = {(row.method, row.seed): row for row in results.evaluations}
+    floor = next(one for one in results.summaries if one.method == "second reference")
+    error, wasserstein = key("mse/test/all"), key("distance/wasserstein/signal")
+    assert rows["second reference", 1].reference_seed == 0
+    assert rows["second reference", 1].measures[error] == rows["reference", 1].measures[error]
+    assert rows["second reference", 1].measures[wasserstein].value != 0
+    gap = floor.differences[error].value
+    ours, theirs = (rows["reference", seed].measures[error].value for seed in (1, 0))
+    assert ours is not None
+    assert theirs is not None
+    assert gap == pytest.approx(ours - theirs)
+    assert gap != 0
+    assert "one pair of retrained models" in floor.measures[wasserstein].about
+
+
+def test_a_constant_prediction_is_a_row_of_its_own_that_no_attack_is_made_on(finished: Path) -> None:
+    results = read_results(finished / "out")
+    blind = next(row for row in results.evaluations if row.method == "constant prediction")
+    assert blind.cost.faces == 0
+    assert key("mse/test/all") in blind.measures
+    assert not {one.family for one in blind.measures} & {"membership", "attack", "forgotten"}
 
 
 def test_arms_that_share_a_model_ask_it_about_their_own_people(tmp_path: Path) -> None:

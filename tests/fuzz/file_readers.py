@@ -31,9 +31,14 @@ from efface.data.split import listed
 from efface.datasets import READERS as DATASETS
 from efface.datasets import lfw
 from efface.erasure.checkpoint import network_of, open_checkpoint, write_checkpoint
+from efface.erasure.find import read_accepted
+from efface.erasure.fit_head import Sums
+from efface.erasure.fit_head import _read as read_sums
 from efface.errors import InputError
 from efface.experiment.resolve import resolve
 from efface.experiment.search import read_search
+from efface.files import save_columns
+from efface.methods.exact_head import ridge_sums
 from efface.models import MODELS
 from efface.models.load import load_weights, recorded_network, save_weights, start_from
 from efface.plan.file import read_plan
@@ -311,6 +316,16 @@ def make_lfw(folder: Path) -> None:
     words("lfw_attributes.txt", f"# lfw_attributes.txt\n#\tperson\timagenum\tMale\tSoft Light\n{rows}")(folder)
 
 
+def make_head_sums(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(6, 2)).astype(np.float32), rng.normal(size=(6, 1))
+    about = np.array(json.dumps({"kind": "regression", "model": "0" * 64}))
+    pictures, people = np.zeros((6, 16), np.uint8), np.array(list("aabbcc"))
+    summed = ridge_sums(features, targets, 1.0)
+    made = Sums(about, np.array(["age"]), people, pictures, targets, features, **vars(summed))
+    save_columns(made, folder / "sums.npz")
+
+
 def make_bioid(folder: Path) -> None:
     photos(folder, "BioID_0000.pgm", "BioID_0001.pgm")
     for number in (0, 1):
@@ -423,6 +438,13 @@ READERS = {
             lambda folder: read_scores(folder / "quality.csv", "score"),
             ("quality.csv",),
         ),
+        Reader(
+            "candidates",
+            words("candidates.csv", "row,path,score,accept\n2,/photos/a.jpg,0.9,yes\n3,/photos/b.jpg,0.1,no\n"),
+            lambda folder: read_accepted(folder / "candidates.csv"),
+            ("candidates.csv",),
+        ),
+        Reader("head", make_head_sums, lambda folder: read_sums(folder)[1], ("sums.npz",), "binary"),
         Reader("bioid", make_bioid, dataset("bioid"), ("*.eye",)),
         Reader("celeba", make_celeba, dataset("celeba"), ("*.txt",)),
         Reader("celeba_hq", make_celeba_hq, dataset("celeba_hq"), ("*.txt",)),

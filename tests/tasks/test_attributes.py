@@ -17,7 +17,8 @@ from conftest import answered, faces_of, refusal
 from efface.data.augment import augmented
 from efface.data.batches import Batch, BatchLoader
 from efface.data.faces import Faces, Splits
-from efface.evaluation.evaluate import constant_prediction, score_faces
+from efface.evaluation.constant import constant_prediction
+from efface.evaluation.evaluate import score_faces
 from efface.evaluation.evidence import in_words
 from efface.experiment.resolve import resolve
 from efface.models.load import save_weights, start_from

@@ -21,7 +21,6 @@ from efface.measures.attacks import (
     attack_measures,
     auc,
     membership_scores_of,
-    population_attacks,
 )
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.epsilon import challenge_score, epsilons, largest_epsilon
@@ -71,7 +70,7 @@ def attack_model(model: Scored, known: Knowledge, task: Task) -> AttackedModel:
         name: (f"somebody who sees the {abouts[name]}", -np.asarray(signal, np.float64))
         for name, signal in model.signals.items()
     }
-    for name, membership_score in population_attacks(model.signals, model.predictions).items():
+    for name, membership_score in model.population_attacks.items():
         kind = "logistic regression" if name == "logistic" else "random forest"
         found[name] = (f"a {kind} on all signals, fitted on other people,", membership_score)
     if len(known.without):

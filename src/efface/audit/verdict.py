@@ -8,11 +8,11 @@ asked for everybody else.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 
 from scipy import stats
 
+from efface.evaluation.differences import difference
 from efface.measure_key import ALL, MeasureKey
 from efface.plan.tables import Criterion
 from efface.results import (
@@ -46,13 +46,14 @@ def verdicts(
     partial: rows that were handed the strangers that the attack is scored with."""
     if not accept or not rows:
         return []
-    by_name = {one.method: one for one in rows}
+    for_others = any(key.concerns_others for key in accept)
+    by_name = {one.method: one for one in rows if one.method != CONSTANT or for_others}
     found = {name: verdict_of(one, by_name[REFERENCE], accept) for name, one in by_name.items() if name != REFERENCE}
     wrong = {name: found[name].verdict for name, must in MUST.items() if name in found and found[name].verdict != must}
     if under_trained(by_name, error):
         wrong[REFERENCE] = "fail"
     doubts = [DOUBT[name][word] for name, word in wrong.items()]
-    if not any(key.concerns_others for key in accept):
+    if not for_others:
         doubts.append("no threshold concerns utility for anybody else, so an untrained network would pass")
     return [
         given_controls(
@@ -135,7 +136,8 @@ def criterion_met(key: MeasureKey, criterion: Criterion, row: Summary, reference
             why="not measured" if record is None else record.about,
         )
     value, low, high = record.span
-    if low == high and len(row.seeds) == 1 and without_people(key):
+    alone = len(row.seeds) <= (2 if row.method == SECOND_REFERENCE else 1)
+    if low == high and alone and without_people(key):
         return CriterionMet(
             measure=key,
             asked=asked,
@@ -144,7 +146,9 @@ def criterion_met(key: MeasureKey, criterion: Criterion, row: Summary, reference
             high=None,
             verdict="not enough data",
             detectable=None,
-            why="one seed leaves no interval",
+            why="one pair of retrained models leaves no interval"
+            if row.method == SECOND_REFERENCE
+            else "one seed leaves no interval",
         )
     least, most = allowed(criterion)
     word: VerdictWord = (
@@ -163,26 +167,8 @@ def criterion_met(key: MeasureKey, criterion: Criterion, row: Summary, reference
 
 
 def difference_to_reference(key: MeasureKey, row: Summary, reference: Summary) -> MeasureRecord | None:
-    """A measure less the reference's: on the same people in every draw where that was measured, else with the two
-    intervals joined as if they were independent, which is wider."""
-    if key.family == "attack" and not key.against:
-        paired = row.measures.get(MeasureKey("attack", key.metric, against="reference", level=key.level))
-        if paired:
-            return paired
-    ours, theirs = row.measures.get(key), reference.measures.get(key)
-    if ours is None or theirs is None:
-        return None
-    if ours.span is None or theirs.span is None:
-        return theirs if ours.span else ours
-    (value, low, high), (other, other_low, other_high) = ours.span, theirs.span
-    gap = value - other
-    return MeasureRecord(
-        value=gap,
-        low=gap - math.hypot(value - low, other_high - other),
-        high=gap + math.hypot(high - value, other - other_low),
-        aim="as retrained",
-        about=f"{ours.about}, minus the retrained reference's",
-    )
+    """A measure less the reference's; of the second retrained model the mean over all pairs of them."""
+    return row.differences.get(key) or difference(key, row.measures, reference.measures)
 
 
 def allowed(criterion: Criterion) -> tuple[float, float]:

@@ -247,7 +247,8 @@ def coarse(images: Array) -> NDArray[np.float32]:
     """(n, d) what pixels alone say of images (n, c, h, w): means over a raster of cells, less each photo's own."""
     cells = [functional.adaptive_avg_pool2d(torch.from_numpy(np.array(one)).float(), SIDE).numpy() for one in images]
     seen: NDArray[np.float32] = np.reshape(cells, (len(images), -1))
-    return seen - seen.mean(1, keepdims=True)
+    seen -= seen.mean(1, keepdims=True)
+    return seen
 
 
 def similarities(unit: Array, numbers: Array, pairs: PhotoPairs) -> NDArray[np.float64]:

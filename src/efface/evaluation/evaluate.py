@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from efface.data.faces import Array
+from efface.evaluation.differences import difference
 from efface.measure_key import MeasureKey
-from efface.measures.attacks import auc, membership_scores_of
+from efface.measures.attacks import auc, membership_scores_of, population_attacks
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, Vector, measure
 from efface.measures.distances import REPLICATES, average_gap, cka, equalised_odds, nearer, tow, wasserstein
 from efface.measures.fairness import (
@@ -26,7 +29,7 @@ from efface.measures.intersections import intersections
 from efface.measures.membership import forgetting, membership
 from efface.measures.predictions import Predictions
 from efface.measures.utility import utility
-from efface.results import Evaluation, MeasureRecord, Summary
+from efface.results import REFERENCE, Evaluation, MeasureRecord, Summary
 from efface.tasks import Task
 
 MOST_ALIGNED, TIMES_ALIGNED = 500, 101
@@ -45,6 +48,11 @@ class Scored:
     """That, under its name, and everything else an attacker may look at."""
     likelihood: Array
 
+    @cached_property
+    def population_attacks(self) -> Mapping[str, NDArray[np.float64]]:
+        """Membership scores of the attacks that are fitted on other people: (n,) each, by name."""
+        return population_attacks(self.signals, self.predictions)
+
 
 def score_faces(predictions: Predictions, task: Task) -> Scored:
     """Every score of the task, and what betrays a member, for every face."""
@@ -61,14 +69,6 @@ def score_faces(predictions: Predictions, task: Task) -> Scored:
 def diverged(predictions: Predictions) -> bool:
     """Whether a model answers any face with what is no number."""
     return not (np.isfinite(predictions.outputs).all() and np.isfinite(predictions.centres).all())
-
-
-def constant_prediction(scored: Scored, task: Task) -> Scored:
-    """The control of what is asked for those who stay: everybody gets the one answer that serves the retained best."""
-    assert task.constant is not None
-    predictions = scored.predictions
-    outputs = np.broadcast_to(task.constant(predictions), predictions.outputs.shape).astype(np.float32)
-    return score_faces(replace(predictions, outputs=outputs), task)
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,9 @@ def evaluate(
     bootstrap: Bootstrap,
     before: Scored | None = None,
     harmed: str | None = None,
+    less: Collection[str] = (),
 ) -> Measures:
-    """All measures of one model, from every entry of `MEASURES`.
+    """All measures of one model, from every entry of `MEASURES` but those of `less`.
 
     reference: retrained without the forgotten; what only such a model can tell is left out where there is none.
     before: the stage it was made from, where that is not the original. harmed: the group that asks to be forgotten
@@ -113,8 +114,8 @@ def evaluate(
     harmed = harmed_group(model.predictions) if harmed is None else harmed
     compared = Comparison(model, original, reference, before, task, bootstrap, harmed)
     found: Measures = {}
-    for measured in MEASURES.values():
-        found |= measured(compared)
+    for name, measured in MEASURES.items():
+        found |= {} if name in less else measured(compared)
     return found
 
 
@@ -212,14 +213,14 @@ def distances(
     predictions, other = model.predictions, reference.predictions
     rows = {split: predictions.rows(split) for split in ("forget", "test")}
     found: dict[MeasureKey, Measure] = {}
-    for name, difference in task.differences.items():
+    for name, compared in task.differences.items():
         aim: Aim = "high" if name in ("agreement", "neighbours") else "low"
-        values = difference.of(predictions, other)
+        values = compared.of(predictions, other)
         found |= {
             MeasureKey("distance", name, split=split): measure(
                 bootstrap.means(values, some),
                 aim,
-                f"{difference.about}; model and retrained reference, on {split} faces",
+                f"{compared.about}; model and retrained reference, on {split} faces",
             )
             for split, some in rows.items()
             if np.isfinite(values[some]).any()
@@ -301,12 +302,14 @@ def accuracies(scored: Scored, task: Task, bootstrap: Bootstrap, harmed: str) ->
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
-    """Each row over its seeds: the mean, with people and seeds in the interval."""
+    """Each row over its seeds: the mean, with people and seeds in the interval; the noise floor over its pairs."""
     rows: dict[tuple[str, str], list[Evaluation]] = {}
     for evaluation in evaluations:
         rows.setdefault((evaluation.arm, evaluation.method), []).append(evaluation)
     return [
-        Summary(
+        summary_of_pairs(same, rows.get((arm, REFERENCE), []))
+        if all(one.reference_seed is not None for one in same)
+        else Summary(
             arm=arm,
             method=method,
             seeds=[one.seed for one in same],
@@ -319,10 +322,72 @@ def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
     ]
 
 
-def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
-    """Mean over seeds; undefined where any seed is.
+def summary_of_pairs(pairs: Sequence[Evaluation], references: Sequence[Evaluation]) -> Summary:
+    """The noise floor: the mean over all pairs of retrained models, and that of each pair's difference."""
+    by_seed = {one.seed: one.measures for one in references}
+    of = pairs_of(pairs)
+    gaps = [
+        {key: difference(key, one.measures, by_seed.get(first, {})) for key in one.measures}
+        for one, (first, _) in zip(pairs, of, strict=True)
+    ]
+    differences = {key: [found for gap in gaps if (found := gap.get(key)) is not None] for key in pairs[0].measures}
+    return Summary(
+        arm=pairs[0].arm,
+        method=pairs[0].method,
+        seeds=sorted({seed for pair in of for seed in pair}),
+        measures={
+            key: over_pairs([one.measures[key] for one in pairs], of)
+            for key in pairs[0].measures
+            if all(key in one.measures for one in pairs)
+        },
+        differences={key: over_pairs(found, of) for key, found in differences.items() if len(found) == len(pairs)},
+    )
 
-    The people are the same in every seed, so their part of the interval is averaged, not divided by the seeds.
+
+def pairs_of(evaluations: Sequence[Evaluation]) -> list[tuple[int, int]]:
+    """(seed of the reference, seed of the model) of each row of the noise floor."""
+    return [(one.reference_seed, one.seed) for one in evaluations if one.reference_seed is not None]
+
+
+def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
+    """Mean over seeds, with Student's interval over seeds joined to the one over people; undefined where any seed
+    is."""
+    return joined(records, seed_error, len(records))
+
+
+def over_pairs(records: Sequence[MeasureRecord], pairs: Sequence[tuple[int, int]]) -> MeasureRecord:
+    """Mean over pairs of models, with an interval over models, not pairs: those that share a model are not
+    independent, so each model is left out in turn with all its pairs (the jackknife), and Student's t has a degree of
+    freedom less than there are models."""
+    models = len({model for pair in pairs for model in pair})
+    found = joined(records, lambda values: jackknife_error(values, pairs), models)
+    return found.model_copy(update={"about": f"{found.about} {ONE_PAIR}"}) if models == 2 and found.span else found
+
+
+ONE_PAIR = "(one pair of retrained models: no interval over models)"
+
+
+def seed_error(values: Vector) -> float:
+    """Standard error (s,) of a mean over seeds; 0 of one seed."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def jackknife_error(values: Vector, pairs: Sequence[tuple[int, int]]) -> float:
+    """Standard error of a mean (p,) over pairs of models, by leaving out each model with all its pairs; 0 of one
+    pair."""
+    of = np.array(pairs)
+    models = np.unique(of)
+    if len(models) < 3:
+        return 0.0
+    without = np.array([values[(of != model).all(1)].mean() for model in models])
+    return float(np.sqrt((len(models) - 1) * without.var()))
+
+
+def joined(records: Sequence[MeasureRecord], error: Callable[[Vector], float], models: int) -> MeasureRecord:
+    """Mean of records of the same people; its interval joins, in quadrature, that over people and Student's over
+    models, whose standard error is `error` of the values. Undefined where any record is.
+
+    The people are the same in every record, so their part of the interval is averaged, not divided by the models.
     """
     first = records[0]
     spans = [(one.value, one.low, one.high) for one in records]
@@ -333,13 +398,13 @@ def over_seeds(records: Sequence[MeasureRecord]) -> MeasureRecord:
             update={"value": float(np.mean([one.value for one in records])), "low": None, "high": None}
         )
     values, lows, highs = np.array(spans, dtype=np.float64).T
-    count, mean = len(values), values.mean()
-    seeds = stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / np.sqrt(count) if count > 1 else 0.0
-    about = first.about.replace("(intervals", "(over people, intervals") if count > 1 else first.about
+    mean = values.mean()
+    reach = stats.t.ppf(0.975, models - 1) * error(values) if models > 1 else 0.0
+    about = first.about.replace("(intervals", "(over people, intervals") if len(values) > 1 else first.about
     return MeasureRecord(
         value=float(mean),
-        low=float(mean - np.hypot((values - lows).mean(), seeds)),
-        high=float(mean + np.hypot((highs - values).mean(), seeds)),
+        low=float(mean - np.hypot((values - lows).mean(), reach)),
+        high=float(mean + np.hypot((highs - values).mean(), reach)),
         aim=first.aim,
         about=about,
     )

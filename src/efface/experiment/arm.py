@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,9 @@ from efface.experiment.shadows import Shadow, shadows_of
 from efface.experiment.store import ModelStore, Stage
 from efface.progress import Progress
 from efface.results import REFERENCE, Environment
+
+MOST_REFERENCES = 10
+"""Retrained models that the noise floor compares, all with all: 45 pairs."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,28 @@ class Arm:
         """Every model that is looked at, shadows aside."""
         return [*self.stages, *([self.extra_reference] if self.extra_reference else [])]
 
-    def second_reference(self, seed: int) -> Stage | None:
-        """A reference of another seed than this one, if there is any."""
-        seeds = self.resolved.plan.seeds
-        after = seeds[(seeds.index(seed) + 1) % len(seeds)]
-        return self.extra_reference if after == seed else self.stage(REFERENCE, after)
+    def reference(self, seed: int) -> Stage:
+        """The retrained model of this seed."""
+        if self.extra_reference and self.extra_reference.seed == seed:
+            return self.extra_reference
+        return self.stage(REFERENCE, seed)
+
+    @property
+    def reference_seeds(self) -> list[int]:
+        """Seeds of all retrained models, in order."""
+        return sorted([*self.resolved.plan.seeds, *([self.extra_reference.seed] if self.extra_reference else [])])
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Pairs of seeds of the noise floor, the smaller first: the second one's retrained model is measured as if it
+        were a method's, beside the first one's original and reference."""
+        return list(combinations(self.reference_seeds[:MOST_REFERENCES], 2))
+
+    def other_seed(self, seed: int) -> int:
+        """The seed whose retrained model the attacks on this seed's rows know nothing of: so they know as many as the
+        attacks on a pair of retrained models do."""
+        seeds = self.reference_seeds
+        return seeds[(seeds.index(seed) + 1) % len(seeds)]
 
 
 def set_up(

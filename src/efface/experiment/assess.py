@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from efface.audit.assess import assess
-from efface.audit.attacks import attack_model, audit, nonmember_control, strongest
+from efface.audit.attacks import AttackedModel, Knowledge, attack_model, audit, nonmember_control, strongest
 from efface.data.batches import BatchLoader
 from efface.errors import InputError
-from efface.evaluation.evaluate import Scored, constant_prediction, diverged, evaluate, records, score_faces
+from efface.evaluation.constant import (
+    ATTACKS,
+    advantage_over_constant,
+    constant_prediction,
+    not_better_than_constant,
+)
+from efface.evaluation.evaluate import Scored, diverged, evaluate, records, score_faces
 from efface.evaluation.evidence import collect, evidence_path
 from efface.evaluation.memorisation import memorisation
 from efface.evaluation.pseudonyms import key_of
@@ -40,7 +46,9 @@ class Assessed:
 
     rows: list[Evaluation]
     controls: list[Evaluation]
-    """Attacks on people nobody was trained on, and one answer for everybody: rows of no model."""
+    """Attacks on people nobody was trained on: rows of no model."""
+    warnings: list[str]
+    """What must be known before these rows are believed."""
 
 
 def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
@@ -62,64 +70,83 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         stage: score_faces(predictions[stage], task) for stage in progress.track(made, len(made), "scoring predictions")
     }
     bootstrap = Bootstrap(predictions[arm.stages[0]])
-    known = {seed: knowledge(arm, scored, seed) for seed in plan.seeds} if plan.audit else {}
+    known = knowledge(arm, scored) if plan.audit else None
 
-    attacked = {seed: cache(partial(attack_model, known=what, task=task)) for seed, what in known.items()}
+    @cache
+    def attacker(seed: int, other: int) -> tuple[Knowledge, Callable[[Scored], AttackedModel]]:
+        """What attacks on the rows of a seed know, and what they make of a model."""
+        assert known is not None
+        what = known(seed, other)
+        return what, cache(partial(attack_model, known=what, task=task))
 
-    def measured(one: Scored, seed: int, name: str, before: Scored | None = None) -> dict[MeasureKey, Measure]:
-        return assess(
-            one,
+    @cache
+    def memorised(stage: Stage) -> dict[MeasureKey, Measure]:
+        return memorisation(arm.store.model(stage), arm.splits, task, BatchLoader(arm.store.device, stage.seed))
+
+    def of_stage(stage: Stage, seed: int, name: str, other: int | None = None) -> dict[MeasureKey, Measure]:
+        """All measures of a model beside the original and the reference of a seed; other: the seed of which its attacks
+        know nothing."""
+        knows, attacked = attacker(seed, arm.other_seed(seed) if other is None else other) if known else (None, None)
+        found = assess(
+            scored[stage],
             scored[arm.stage(ORIGINAL, seed)],
             scored[arm.stage(REFERENCE, seed)],
             task,
             bootstrap=bootstrap,
-            before=before,
+            before=scored.get(stage.before) if stage.before and stage.before.before else None,
             harmed=plan.forget.group,
-            known=known.get(seed),
+            known=knows,
             row=name,
-            attacked=attacked.get(seed),
+            attacked=attacked,
         )
-
-    def of_stage(stage: Stage, seed: int, name: str) -> dict[MeasureKey, Measure]:
-        before = scored.get(stage.before) if stage.before and stage.before.before else None
-        found = measured(scored[stage], seed, name, before) | moved(arm, stage)
+        found |= weights_moved(arm.store.weights(arm.stage(ORIGINAL, seed)), arm.store.weights(stage))
         if plan.forget.confuse:
-            one, other = (arm.names.index(name) for name in plan.forget.confuse)
-            found |= interclass_confusion(scored[stage].predictions, (one, other), bootstrap)
+            one, other_class = (arm.names.index(name) for name in plan.forget.confuse)
+            found |= interclass_confusion(scored[stage].predictions, (one, other_class), bootstrap)
         if stage.name in (ORIGINAL, REFERENCE) and any(one.use == "lookalikes" for one in plan.methods.values()):
-            model = arm.store.model(stage)
-            found |= memorisation(model, arm.splits, task, BatchLoader(arm.store.device, seed))
+            found |= memorised(stage)
         if plan.audit and plan.audit.relearn:
             found |= relearned(arm, stage, seed)
         return found
 
     def on_nonmembers(original: Stage, reference: Stage, seed: int) -> dict[MeasureKey, Measure]:
         """Every attack with half of the strangers in the place of the forgotten."""
-        nobody, unseen = (attacked[seed](nonmember_control(scored[one])) for one in (original, reference))
+        knows, attacked = attacker(seed, arm.other_seed(seed))
+        nobody, unseen = (attacked(nonmember_control(scored[one])) for one in (original, reference))
         found = membership(nobody.scored.predictions, nobody.scored.signal, bootstrap, task.signal.about)
-        return found | audit(nobody, unseen, known[seed], bootstrap, NONMEMBERS)
+        return found | audit(nobody, unseen, knows, bootstrap, NONMEMBERS)
 
     rows = [
         row(arm, stage, stage.seed, {} if stage in lost else of_stage(stage, stage.seed, stage.name))
         for stage in progress.track(arm.stages, len(arm.stages), "measuring")
     ]
-    controls = []
+    for seed, other in arm.pairs:
+        if (second := arm.reference(other)) not in lost:
+            found = of_stage(second, seed, SECOND_REFERENCE, other)
+            rows.append(row(arm, second, other, found, SECOND_REFERENCE, reference_seed=seed))
+    controls, advantages = [], []
     for seed in plan.seeds:
         original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
-        if (other := arm.second_reference(seed)) and other not in lost:
-            rows.append(row(arm, other, seed, of_stage(other, seed, SECOND_REFERENCE), name=SECOND_REFERENCE))
         if plan.audit:
-            controls.append(row(arm, original, seed, on_nonmembers(original, reference, seed), name=NONMEMBERS))
-        if task.constant is not None and any(key.concerns_others for key in plan.accept):
+            controls.append(row(arm, original, seed, on_nonmembers(original, reference, seed), NONMEMBERS))
+        if task.constant is not None and len(arm.splits.test):
             blind = constant_prediction(scored[reference], task)
-            found = evaluate(blind, scored[original], scored[reference], task, bootstrap, harmed=plan.forget.group)
-            controls.append(row(arm, original, seed, found, name=CONSTANT))
+            found = evaluate(
+                blind,
+                scored[original],
+                scored[reference],
+                task,
+                bootstrap,
+                harmed=plan.forget.group,
+                less=ATTACKS,
+            )
+            rows.append(of_no_model(arm, seed, found))
+            advantages.append(advantage_over_constant(scored[original], blind, task, bootstrap))
+    originals, constants = ([one for one in rows if one.method == name] for name in (ORIGINAL, CONSTANT))
     first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0] and stage not in lost}
-    first_seed = plan.seeds[0]
+    knows, attacked = attacker(plan.seeds[0], arm.other_seed(plan.seeds[0])) if known else (None, None)
     strongest_attacks = {
-        name: strongest(attacked[first_seed](scored[stage]), known[first_seed], name)
-        if plan.audit
-        else ("loss", -scored[stage].signal)
+        name: strongest(attacked(scored[stage]), knows, name) if knows and attacked else ("loss", -scored[stage].signal)
         for name, stage in first.items()
     }
     evidence = collect(
@@ -131,10 +158,9 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         strongest_attacks,
         key_of(out),
     )
-    save_columns(evidence, evidence_path(out, arm.name))
-    evidence_path(out, arm.name).chmod(0o600)
+    save_columns(evidence, evidence_path(out, arm.name), private=True)
     write_group_tables(arm, scored, out)
-    return Assessed(rows, controls)
+    return Assessed(rows, controls, not_better_than_constant(advantages, originals, constants, task.error))
 
 
 def searched(arm: Arm) -> list[Search]:
@@ -178,13 +204,14 @@ def questions(arm: Arm) -> str:
     return signature_of([columns, [one.digest for one in arm.sets], code_of_packages(*PREDICTING)])
 
 
-def moved(arm: Arm, stage: Stage) -> dict[MeasureKey, Measure]:
-    """How far a stage's weights are from the original's of the same seed."""
-    original = arm.stage(ORIGINAL, arm.resolved.plan.seeds[0] if stage is arm.extra_reference else stage.seed)
-    return weights_moved(arm.store.weights(original), arm.store.weights(stage))
-
-
-def row(arm: Arm, stage: Stage, seed: int, measures: dict[MeasureKey, Measure], name: str | None = None) -> Evaluation:
+def row(
+    arm: Arm,
+    stage: Stage,
+    seed: int,
+    measures: dict[MeasureKey, Measure],
+    name: str | None = None,
+    reference_seed: int | None = None,
+) -> Evaluation:
     """What stands in the results for one model."""
     return Evaluation(
         arm=arm.name,
@@ -195,6 +222,15 @@ def row(arm: Arm, stage: Stage, seed: int, measures: dict[MeasureKey, Measure], 
         cost=cost(arm, stage),
         measures=records(measures),
         diverged=not measures,
+        reference_seed=reference_seed,
+    )
+
+
+def of_no_model(arm: Arm, seed: int, measures: dict[MeasureKey, Measure]) -> Evaluation:
+    """What stands in the results for the constant prediction, which nothing was trained for."""
+    nothing = Cost(seconds=0, faces=0, peak_memory_mib=0, seconds_of_retraining=None, faces_of_retraining=None)
+    return Evaluation(
+        arm=arm.name, method=CONSTANT, stages=[], seed=seed, settings={}, cost=nothing, measures=records(measures)
     )
 
 
@@ -208,7 +244,7 @@ def cost(arm: Arm, stage: Stage) -> Cost:
     """What a stage and the stages before it took, the original's training aside, beside the reference's retraining."""
     paid = [arm.store.bill(one) for one in stage.line if one.name != ORIGINAL or one is stage]
     seconds, faces = sum(bill["seconds"] for bill in paid), sum(bill["faces"] for bill in paid)
-    retraining = arm.store.bill(stage if stage is arm.extra_reference else arm.stage(REFERENCE, stage.seed))
+    retraining = arm.store.bill(arm.reference(stage.seed))
     is_original = stage.before is None and stage.name == ORIGINAL
     teachers = {teacher.signature: teacher for one in stage.line for teacher in one.teachers}.values()
     folds_faces = sum(arm.store.bill(one)["faces"] for one in teachers) if teachers else None

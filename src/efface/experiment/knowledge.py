@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -25,8 +26,9 @@ from efface.measures.likelihood_ratios import ShadowSignals
 from efface.results import ORIGINAL, REFERENCE
 
 
-def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
-    """What attacks on this seed's rows know: retrained models of other seeds, and shadows."""
+def knowledge(arm: Arm, scored: Mapping[Stage, Scored]) -> Callable[[int, int], Knowledge]:
+    """(a seed, another) to what attacks on the rows of that seed know: shadows, and retrained models of all seeds but
+    these two, of which the second may be the model attacked."""
     plan, store, task = arm.resolved.plan.audit, arm.store, arm.resolved.task
     assert plan is not None
     predictions = scored[arm.stages[0]].predictions
@@ -51,13 +53,13 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
             wide[:, rows] = np.stack(columns)
         return wide
 
-    others = [
-        scored[stage].likelihood
-        for stage in arm.models
-        if stage.name == REFERENCE and stage.seed != seed and stage is not arm.second_reference(seed)
-    ]
+    def others(seed: int, other: int) -> list[Array]:
+        unknown = (arm.reference(seed), arm.reference(other))
+        stages = [stage for stage in arm.models if stage.name == REFERENCE and stage not in unknown]
+        return [scored[stage].likelihood for stage in stages]
+
     if not arm.shadows:
-        return Knowledge(first_known(np.array(others), plan.rmia), None)
+        return cache(lambda seed, other: Knowledge(first_known(np.array(others(seed, other)), plan.rmia), None))
     included = membership_mask([shadow.included for shadow in arm.shadows], predictions)
     gone = membership_mask([shadow.gone for shadow in arm.shadows], predictions)
     trained = sighted([shadow.stage for shadow in arm.shadows])
@@ -74,11 +76,14 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored], seed: int) -> Knowledge:
         )
         for name in plan.unlearn
     }
-    return Knowledge(
-        first_known(np.concatenate([*(one[None] for one in others), likelihoods]), plan.rmia),
-        ShadowSignals(included, spread([one.signal for one in trained])),
-        unlearned,
-        plan.density,
+    shadows = ShadowSignals(included, spread([one.signal for one in trained]))
+    return cache(
+        lambda seed, other: Knowledge(
+            first_known(np.concatenate([*(one[None] for one in others(seed, other)), likelihoods]), plan.rmia),
+            shadows,
+            unlearned,
+            plan.density,
+        )
     )
 
 

@@ -124,7 +124,11 @@ def check_paths(plan: Plan) -> None:
         for one in plan.verify
         for what in ("pairs", "bin", "quality", "quality_of_trained")
     ]
-    named += [("forget.quality", plan.forget.quality), ("model.pretrained", plan.model.pretrained)]
+    named += [
+        ("forget.quality", plan.forget.quality),
+        ("model.pretrained", plan.model.pretrained),
+        ("model.weights", plan.model.weights),
+    ]
     for what, path in named:
         if path is not None and not Path(path).exists():
             raise InputError(f"{what} {path} does not exist (paths are from where you stand)")

@@ -13,7 +13,7 @@ from efface.data.names import spelt_alike
 from efface.datasets import GENERATORS, READERS
 from efface.evaluation.pseudonyms import pseudonym
 from efface.experiment.arm import Arm
-from efface.files import inert_cells, replacing
+from efface.files import write_csv
 from efface.measures.fairness import main_group
 from efface.plan.tables import Plan, Source
 from efface.preparation.packed import read_manifest
@@ -139,6 +139,4 @@ def write_pseudonyms(arms: Sequence[Arm], out: Path, key: bytes) -> None:
 
     people = sorted({name for arm in arms for _, faces in arm.splits.items() for name in faces.identities.tolist()})
     table = pd.DataFrame({"pseudonym": [pseudonym(name, key) for name in people], "person": people})
-    with replacing(out / "pseudonyms.csv") as part:
-        part.touch(mode=0o600)
-        inert_cells(table).to_csv(part, index=False)
+    write_csv(out / "pseudonyms.csv", table, private=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from efface import report
 from efface.audit.verdict import verdicts
 from efface.errors import InputError
 from efface.evaluation.evaluate import summarise
+from efface.evaluation.headroom import headrooms
 from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import set_up
 from efface.experiment.assess import assess_arm, searched
@@ -24,7 +25,7 @@ from efface.experiment.workers import make_shadows
 from efface.files import write_text
 from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
-from efface.results import Results, Thresholds, read_results, sealed, write_results
+from efface.results import Request, Results, Thresholds, read_results, sealed, write_results
 from efface.training.environment import check_threads, deterministic_torch, device_named, environment
 
 
@@ -73,9 +74,10 @@ def run(
                 signature=signature,
                 plan=without_names(filled, key_of(out)),
                 environment=machine,
-                requests=[describe(arm) for arm in arms],
+                requests=[warned(describe(arm), assessed[arm.name].warnings) for arm in arms],
                 evaluations=evaluations,
                 summaries=summarise(evaluations),
+                headroom=headrooms(evaluations),
                 searches=[search for arm in arms for search in searched(arm)],
                 verdicts=[
                     verdict
@@ -94,6 +96,11 @@ def run(
         write_results(results, out)
         report.write(out, with_faces=with_faces)
     return results
+
+
+def warned(request: Request, warnings: Sequence[str]) -> Request:
+    """A request that opens with what measuring found wrong."""
+    return request.model_copy(update={"warnings": [*warnings, *request.warnings]})
 
 
 @contextmanager

@@ -266,7 +266,7 @@ class Folds(Strict):
     """Models of folds, for methods that learn from models which never met the forgotten: the trained people are dealt
     into folds, and on each fold alone one model is trained for each seed, once for all arms and requests."""
 
-    count: Annotated[Count, Field(ge=2)] = 2
+    count: Annotated[Count, Field(ge=2, le=MOST)] = 2
     """Into how many folds: each person is a stranger to the models of all others ..."""
     repeats: Annotated[Count, Field(le=MOST)] = 1
     """... and how many times they are dealt anew: `count` times so many models are trained."""

@@ -207,6 +207,8 @@ class Photos:
     shape: tuple[int, int, int]
     read: Callable[[int], Array]
     """A row to its image (c, h, w) uint8. Raises `Unusable`."""
+    table: pd.DataFrame | None = None
+    """A row of labels for each, where the photos come with any."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     pairs: tuple[Array, Array, Array] | None = None
     """Rows of both photos of each pair, and whether they show one person, where the photos come as pairs."""
@@ -254,6 +256,7 @@ def opened(folder: Path, shape: tuple[int, int, int] | None) -> Photos:
             table["person"].tolist(),
             wanted,
             lambda row: decoded(paths[row], wanted),
+            table,
             table.attrs["left_out"],
         )
     face_table = open_packed(folder)
@@ -264,7 +267,8 @@ def opened(folder: Path, shape: tuple[int, int, int] | None) -> Photos:
             "prepare them alike"
         )
     people = face_table.table["person"].astype(str).tolist()
-    return Photos(face_table.table["key"].tolist(), people, found, lambda row: np.array(face_table.images[row]))
+    keys = face_table.table["key"].tolist()
+    return Photos(keys, people, found, lambda row: np.array(face_table.images[row]), face_table.table)
 
 
 def decoded(path: str, shape: tuple[int, int, int]) -> Array:

@@ -14,6 +14,8 @@ from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.pictures import Picture, caption_of, drawn
 from efface.results import (
+    CONSTANT,
+    LEAST_HEADROOM,
     ORIGINAL,
     REFERENCE,
     SECOND_REFERENCE,
@@ -73,35 +75,41 @@ class Matrix:
     """Models by measures."""
 
     head: list[tuple[str, str]]
-    """(name, how many models can be told from the reference by it)"""
+    """(name, how many models differ by it from retrained models, and its headroom)"""
     rows: list[tuple[str, list[Cell]]]
 
 
-def matrix(summaries: Mapping[str, Summary]) -> Matrix | None:
-    """Every model beside every attack and distance that was measured; None without any."""
+def matrix(summaries: Mapping[str, Summary], headroom: Mapping[MeasureKey, float | None]) -> Matrix | None:
+    """Every model beside every attack and distance that was measured; None without any.
+
+    headroom: of each measure; where it is too small, nothing differs: the measure cannot separate methods here.
+    """
     columns = COLUMNS
     if not any(ATTACK in one.measures for one in summaries.values()):
         columns = ((wording.ATTACK_AUC, "loss"), *COLUMNS)
     known = [(key, title) for key, title in columns if any(key in one.measures for one in summaries.values())]
     if not known:
         return None
-    rows = [(row, [cell(key, row, summaries) for key, _ in known]) for row in summaries]
+    rows = [(row, [cell(key, row, summaries, headroom.get(key)) for key, _ in known]) for row in summaries]
     head = []
-    for place, (_, title) in enumerate(known):
-        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, SECOND_REFERENCE)]
+    for place, (key, title) in enumerate(known):
+        told = [cells[place].told for row, cells in rows if row not in (REFERENCE, SECOND_REFERENCE, CONSTANT)]
         said = [one for one in told if one is not None]
-        head.append((title, f"{sum(said)} of {len(said)} differ" if said else ""))
+        head.append((title, wording.headroom(headroom.get(key), f"{sum(said)} of {len(said)} differ" if said else "")))
     return Matrix(head, rows)
 
 
-def cell(key: MeasureKey, row: str, summaries: Mapping[str, Summary]) -> Cell:
-    """One measure of one model. Attacks are compared with the same on the reference, distances with their floor."""
+def cell(key: MeasureKey, row: str, summaries: Mapping[str, Summary], headroom: float | None) -> Cell:
+    """One measure of one model. Attacks are compared with the same on the reference, distances with their floor;
+    nothing differs where the measure has no headroom."""
     record = summaries[row].measures.get(key)
     value, span = wording.value_and_span(record)
     if row == REFERENCE and key.family == "distance":
         return Cell("–", "", None)
     if record is None or record.span is None or row == REFERENCE or record.low == record.high:
         return Cell(value, span, None)
+    if headroom is not None and headroom < LEAST_HEADROOM:
+        return Cell(value, span, False)
     floor = summaries.get(SECOND_REFERENCE)
     if key.family != "distance":
         gap = difference_to_reference(key, summaries[row], summaries[REFERENCE])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from efface.measure_key import MeasureKey
 from efface.report import plots, wording
-from efface.results import REFERENCE, SECOND_REFERENCE, Request, Results, Summary, TaskCard
+from efface.results import CONSTANT, REFERENCE, SECOND_REFERENCE, Request, Results, Summary, TaskCard
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def curves(results: Results, requests: list[Request]) -> list[tuple[str, str]]:
     rows = {
         request.arm: {one.method: one for one in results.summaries if one.arm == request.arm} for request in requests
     }
-    models = [name for name in rows[requests[0].arm] if name not in ("original", SECOND_REFERENCE)]
+    models = [name for name in rows[requests[0].arm] if name not in ("original", SECOND_REFERENCE, CONSTANT)]
     methods = {name: stage["use"] for name, stage in results.plan[requests[0].arm]["methods"].items()}
     group = requests[-1].forgotten_group
 

@@ -67,8 +67,9 @@ def markdown(results: Results) -> str:
             ]
             parts.append("\n".join(table))
         summaries = {one.method: one for one in results.summaries if one.arm == request.arm}
-        if found := audit.matrix(summaries):
-            table = [_row(["model", *(title for title, _ in found.head)]), _row(["---"] * (len(found.head) + 1))]
+        if found := audit.matrix(summaries, results.headroom_of(request.arm)):
+            head = [f"{title} ({about})" if about else title for title, about in found.head]
+            table = [_row(["model", *head]), _row(["---"] * (len(head) + 1))]
             parts.append(
                 "\n".join(
                     [*table, *(_row([wording.row_title(name), *map(_cell, cells)]) for name, cells in found.rows)]

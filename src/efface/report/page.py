@@ -17,10 +17,20 @@ from efface.measure_key import ALL, MeasureKey
 from efface.report import audit, fairness, pictures, plots, wording
 from efface.report.saved import read_evidence
 from efface.report.strips import COLOURS, Axis, IntervalMark, strip
-from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Evaluation, HeadlineColumn, Request, Results, Summary
+from efface.results import (
+    CONSTANT,
+    ORIGINAL,
+    REFERENCE,
+    RESERVED,
+    SECOND_REFERENCE,
+    Evaluation,
+    HeadlineColumn,
+    Request,
+    Results,
+    Summary,
+)
 
 FORGOTTEN = Axis(-40, 160, ((0, "origin"), (100, "goal")))
-OTHERS = (ORIGINAL, REFERENCE, SECOND_REFERENCE)
 OVERLAY = {"original": "#56b4e9", "unlearned": "#e69f00", "refined": "#00e08a"}
 
 
@@ -171,7 +181,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         if task.outputs == "points"
         else [],
         styles=pictures.styles(evidence, faces[0], ORIGINAL) if task.outputs == "points" else [],
-        matrix=audit.matrix(summaries),
+        matrix=audit.matrix(summaries, results.headroom_of(request.arm)),
         verdict_rows=audit.verdict_rows(results, request.arm),
         doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
         models=evidence.models.tolist(),
@@ -224,7 +234,7 @@ def drift(results: Results, requests: Sequence[Request]) -> str:
     rows = {
         request.arm: {one.method: one for one in results.summaries if one.arm == request.arm} for request in requests
     }
-    models = [name for name in rows[requests[0].arm] if name != SECOND_REFERENCE]
+    models = [name for name in rows[requests[0].arm] if name not in (SECOND_REFERENCE, CONSTANT)]
 
     def value(arm: str, model: str, measure: MeasureKey) -> float | None:
         record = rows[arm][model].measures.get(measure)
@@ -294,7 +304,7 @@ def findings(summaries: Mapping[str, Summary], score: str, request: Request, gro
 
 def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
     """Which methods forgot, and which fell short of the retrained reference or went beyond it."""
-    status = {name: wording.forgetting_status(one) for name, one in summaries.items() if name not in OTHERS}
+    status = {name: wording.forgetting_status(one) for name, one in summaries.items() if name not in RESERVED}
     sentences: dict[wording.ForgettingStatus, str] = {
         "diverged": "Diverged, predictions are not finite: {}.",
         "remembered": "Incomplete forgetting: {}. Their low cost to others is no merit.",
@@ -312,7 +322,7 @@ def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
 def disparity_sentences(summaries: Mapping[str, Summary], score: str, group: str) -> list[str]:
     """The method with the largest disparity at the cost of the forgotten's group, if any is beyond its interval."""
     name = MeasureKey("disparity_points", score, against="original")
-    gaps = {row: one.measures[name] for row, one in summaries.items() if row not in OTHERS and name in one.measures}
+    gaps = {row: one.measures[name] for row, one in summaries.items() if row not in RESERVED and name in one.measures}
     sure = {row: gap for row, gap in gaps.items() if gap.low is not None and gap.low > 0}
     if not sure:
         return []
@@ -375,14 +385,14 @@ def overview_row(
             )
         harm.append((group, colour, wording.interval(change, percent=True)))
     cost = made[one.method].cost
-    depth = 0 if one.method in OTHERS else len({*made[one.method].stages} - {one.method}) - 1
+    depth = 0 if one.method in RESERVED else len({*made[one.method].stages} - {one.method}) - 1
     drawn = ""
     if way is not None and way.span is not None:
         drawn = strip([IntervalMark(*way.span, "currentColor")], FORGOTTEN)
     return Row(
         name=one.method,
         title=wording.row_title(title(made[one.method])),
-        control=one.method in OTHERS,
+        control=one.method in RESERVED,
         depth=depth,
         status=wording.forgetting_status(one),
         forgotten="–" if way is None or way.value is None else f"{way.value:.0f}%",
@@ -402,7 +412,7 @@ def title(one: Evaluation) -> str:
 
 def chain_of(made: Sequence[Evaluation]) -> list[str]:
     """First and last stage of the longest line of methods, or the first method alone."""
-    longest = max((one for one in made if one.method not in OTHERS), key=lambda one: len(one.stages), default=None)
+    longest = max((one for one in made if one.method not in RESERVED), key=lambda one: len(one.stages), default=None)
     if longest is None:
         return [REFERENCE]
     line = [*longest.stages[1:], longest.method]

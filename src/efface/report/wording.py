@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Literal
 
 from efface.measure_key import MeasureKey
-from efface.results import CONSTANT, NONMEMBERS, REFERENCE, SECOND_REFERENCE, MeasureRecord, Summary
+from efface.results import (
+    CONSTANT,
+    LEAST_HEADROOM,
+    NONMEMBERS,
+    REFERENCE,
+    SECOND_REFERENCE,
+    MeasureRecord,
+    Summary,
+)
 
 ForgettingStatus = Literal["diverged", "remembered", "as retrained", "overshot", "unknown"]
 
@@ -25,6 +33,17 @@ SIGNAL_TO_REFERENCE = MeasureKey("forgotten", "signal_to_reference")
 AS_RETRAINED = (75.0, 125.0)
 """Percent of the way within which the whole interval must lie to be called as retrained: that an interval touches the
 reference is no evidence of equality when it also touches the original."""
+
+
+def headroom(value: float | None, differing: str) -> str:
+    """What stands under the name of a measure: how far the original is from retrained models, in standard errors, and
+    how many models differ from these; or that it cannot tell."""
+    if value is None:
+        return differing
+    said = f"headroom {value:.1f}"
+    if value < LEAST_HEADROOM:
+        return f"{said}: this measure cannot separate methods here"
+    return f"{said}; {differing}" if differing else said
 
 
 def forgetting_status(row: Summary) -> ForgettingStatus:

@@ -1,0 +1,119 @@
+"""A model of somebody's own as a function from photos to embeddings or features."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from efface.data.batches import as_input
+from efface.data.faces import Array
+from efface.data.vectors import units
+from efface.errors import InputError
+from efface.models.load import load_weights, outputs_of, read_record, recorded_network
+from efface.models.recogniser import Recogniser, first_line, untrained_answer
+from efface.quality.network import inputs_of
+from efface.user_code import function_named
+
+SIZE = (112, 112)
+"""Width and height of faces where neither the file nor the user says another: what most recognisers take."""
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A network in evaluation mode, and what it is to be shown."""
+
+    network: nn.Module
+    """Images (b, c, h, w) in [-1, 1] to (b, d)."""
+    shape: tuple[int, int, int]
+    """(channels, height, width) of a face."""
+    recognises: bool
+    """Whether its answers are embeddings, by whose angles people are told apart."""
+    sha256: str
+    """Of the file of weights."""
+
+    @torch.no_grad()
+    def features(self, images: Array) -> NDArray[np.float32]:
+        """(b, d) of images (b, c, h, w) uint8, each answered alone: its bits do not hang on what is beside it."""
+        batch = as_input(images, torch.device("cpu"))
+        return np.concatenate([self.network(one[None]).float().numpy() for one in batch])
+
+    @torch.no_grad()
+    def embeddings(self, images: Array) -> NDArray[np.float32]:
+        """(b, d) of length one, each photo's and its mirror image's summed."""
+        batch = as_input(images, torch.device("cpu"))
+        return units((self.network(batch) + self.network(batch.flip(3))).float().numpy())
+
+
+def load_embedder(weights: Path, arch: str | None = None, size: tuple[int, int] | None = None) -> Embedder:
+    """The embedder of a file of weights.
+
+    Of a recogniser that a run trained it is the backbone; of a run's other networks, what enters their last linear
+    layer. arch: "module:function" that makes the network of any other file, called with the shape (c, h, w) of an
+    image. size: width and height of its faces, where no record says them.
+    """
+    record = read_record(weights)
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if "model" in record:
+        network = recorded_network(weights, arch)
+        shape = tuple(record["shape"])
+        if size is not None and (shape[2], shape[1]) != size:
+            raise InputError(f"{weights} is of faces of {shape[2]}x{shape[1]}: leave out --size {size[0]} {size[1]}")
+        recognises = outputs_of(record) == "embeddings"
+        network = network.backbone if isinstance(network, Recogniser) else LastFeatures(network)
+    elif arch is None:
+        raise InputError(
+            f"{weights} does not say which network it is of: name what makes it, if you trust that: --arch "
+            "module:function"
+        )
+    else:
+        width, height = size or SIZE
+        shape, recognises = (3, height, width), True
+        network = _own_network(arch, shape)
+        load_weights(network, weights)
+    return Embedder(network.eval().requires_grad_(False), shape, recognises, digest)
+
+
+class LastFeatures(nn.Module):
+    """Of a network whose answer is a linear layer's: images (b, c, h, w) to what enters that layer, (b, d)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise InputError(f"{type(network).__name__} has no linear layer to take features before")
+        self.network, self.layers = network, layers[-1:]
+
+    def forward(self, images: Tensor) -> Tensor:
+        with inputs_of(self.network, self.layers) as seen:
+            self.network(images)
+        return seen[0][1].flatten(1)
+
+
+def _own_network(arch: str, shape: tuple[int, int, int]) -> nn.Module:
+    """What "module:function" makes, which must answer two images with (2, d)."""
+    build = function_named(arch, "--arch")
+    try:
+        network: Any = build(shape)
+    except TypeError as error:
+        raise InputError(f"--arch '{arch}' cannot be called with the shape {shape}: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"--arch '{arch}' gives a {type(network).__name__}: expected a torch.nn.Module")
+    try:
+        answer = untrained_answer(network, shape)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"--arch '{arch}' gives a network that cannot take faces of {shape[2]}x{shape[1]} ({first_line(error)}): "
+            "say their --size"
+        ) from error
+    if not isinstance(answer, Tensor) or answer.ndim != 2:
+        what = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise InputError(f"--arch '{arch}' answers two images with {what}: expected (2, d), a vector each")
+    return network
