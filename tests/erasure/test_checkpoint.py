@@ -22,7 +22,10 @@ from torch import Tensor, nn
 
 from conftest import refusal
 from efface.erasure.checkpoint import architecture, network_of, open_checkpoint, recognised, write_checkpoint
+from efface.erasure.contract import ContractedNetwork, InputContract
+from efface.library import forget
 from efface.models import MODELS
+from efface.models.heads import make_head
 from efface.models.load import save_weights
 from efface.models.recogniser import Recogniser
 
@@ -508,3 +511,20 @@ def test_the_user_names_what_makes_a_network(tmp_path: Path) -> None:
         ("test_checkpoint:absent", (3, 16, 16), "--arch 'test_checkpoint:absent' cannot be used"),
     ):
         assert words in refusal(network_of, file, arch, shape)
+
+
+def test_a_method_works_on_a_contracted_network_and_its_weights_go_back(tmp_path: Path) -> None:
+    torch.save({"state_dict": named("module.")}, tmp_path / "net.pth")
+    found = open_checkpoint(tmp_path / "net.pth", inside := network(1))
+    inside.load_state_dict(found.weights)
+    contract = InputContract((16, 16), mean=(0.0,), std=(255.0,), channels="bgr", flip=True)
+    model = Recogniser(ContractedNetwork(inside, contract), make_head("arcface", 4, 8, None, 16.0))
+    rng = np.random.default_rng(0)
+    faces = [(rng.integers(0, 256, (3, 16, 16), dtype=np.uint8), row // 3, f"person {row // 3}") for row in range(12)]
+    after = forget(model, task="recognition", forget=faces[:3], retain=faces[3:], method="finetune", epochs=1)
+    assert isinstance(after, Recogniser)
+    learnt = after.get_submodule("backbone.network").state_dict()
+    write_checkpoint(found, learnt, tmp_path / "out.pth")
+    again = open_checkpoint(tmp_path / "out.pth", network(1)).weights
+    assert all(torch.equal(again[name], tensor) for name, tensor in learnt.items())
+    assert not torch.equal(again["conv.weight"], GOOD["conv.weight"])
