@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 import efface
 from efface.cli import app
+from efface.erasure.record import Record
 from efface.measure_key import FAMILIES, Family
 from efface.methods import METHODS, tasks_of
 from efface.models import MODELS
@@ -34,6 +35,7 @@ from printing import DOCS, print_pages, table
 SETTINGS: dict[str, Callable[..., Any]] = {"train": train, "prepare": prepare}
 PASSED_BY_CODE = ("card", "progress", "renew")
 KINDS = {"number": "number", "integer": "whole number", "boolean": "true or false", "string": "text"}
+FORMATS = {"path": "path", "date": "day", "date-time": "time"}
 UNTOLD = {
     "Plan.task": "What the model answers: a name of [tasks](tasks.md).",
     "Plan.goal": "What is promised: nothing betrays that they were trained on, or nobody can match them any more.",
@@ -70,6 +72,7 @@ def printed(what: str, name: str) -> str:
         "verbs": lambda _: "\n\n".join(map(verb, commands())),
         "tables": lambda _: tables_of(Plan, "The whole plan"),
         "results": lambda _: tables_of(Results, "The whole file"),
+        "record": lambda _: tables_of(Record, "The whole record"),
         "networks": lambda _: "\n\n".join(map(network, MODELS)),
         "settings": lambda name: settings_of(SETTINGS[name]),
         "methods": lambda name: methods_at_a_glance() if name == "at a glance" else "\n\n".join(map(method, METHODS)),
@@ -134,7 +137,7 @@ def tables_of(model: type[BaseModel], whole: str) -> str:
     while waiting:
         for key, one in waiting.pop(0)["properties"].items():
             for name in re.findall(r"#/\$defs/(\w+)", str(one)):
-                if name not in titles:
+                if name not in titles and "properties" in parts[name]:
                     titles[name] = key
                     waiting.append(parts[name])
     sections = [(whole, schema, model.__name__), *((title, parts[name], name) for name, title in titles.items())]
@@ -162,8 +165,8 @@ def default_of(schema: dict[str, Any]) -> str:
 def kind(schema: dict[str, Any], titles: dict[str, str]) -> str:
     """What may stand under a key, in words; titles: of the sections, by the name of a table in the schema."""
     if "$ref" in schema:
-        title = titles[schema["$ref"].rsplit("/", 1)[-1]]
-        return f"[{title}](#{title})"
+        title = titles.get(schema["$ref"].rsplit("/", 1)[-1])
+        return f"[{title}](#{title})" if title else "anything"
     if "allOf" in schema:
         return kind(schema["allOf"][0], titles)
     if "anyOf" in schema:
@@ -178,8 +181,8 @@ def kind(schema: dict[str, Any], titles: dict[str, str]) -> str:
     if schema.get("type") == "object":
         inside = schema.get("additionalProperties")
         return f"table of {kind(inside, titles)}" if isinstance(inside, dict) and inside else "table"
-    if schema.get("format") == "path":
-        return "path"
+    if schema.get("format") in FORMATS:
+        return FORMATS[schema["format"]]
     limits = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "maximum": "≤"}
     bounds = ", ".join(f"{sign} {schema[limit]:g}" for limit, sign in limits.items() if limit in schema)
     return KINDS.get(schema.get("type", ""), "anything") + (f", {bounds}" if bounds else "")

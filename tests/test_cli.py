@@ -111,6 +111,7 @@ def test_the_table_is_printed_for_a_readme(done: Path) -> None:
 def test_schemas_are_json() -> None:
     assert json.loads(said("schema", "results"))["$id"] == "efface.results/2"
     assert "forget" in json.loads(said("schema", "plan"))["properties"]
+    assert json.loads(said("schema", "record"))["$id"] == "urn:efface:erasure/v0.1"
 
 
 def test_prepare_then_run_on_packed_faces(tmp_path: Path) -> None:

@@ -205,6 +205,20 @@ def quality(
 
 
 @app.command()
+def verify(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="A record.json.")],
+    weights: Annotated[Path | None, typer.Option(help="The model in use now, to be held against the record.")] = None,
+    before: Annotated[Path | None, typer.Option(help="The model from before, to be held against the record.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The public key (.pub) of whom it must come from.")] = None,
+) -> None:
+    """Say who signed a record of an erasure and what was done, if nothing of it was changed since."""
+    from efface.erasure.signing import verify as verified
+
+    for line in verified(record, weights=weights, before=before, key=key):
+        typer.echo(line)
+
+
+@app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file of weights: safetensors, .pt, .pth, .ckpt.")],
     arch: Annotated[
@@ -355,14 +369,16 @@ def fit_head(
 
 
 @app.command()
-def schema(what: Annotated[str, typer.Argument(help="results or plan.")] = "results") -> None:
-    """Print the JSON Schema of results.json or of a plan."""
+def schema(what: Annotated[str, typer.Argument(help="results, plan or record.")] = "results") -> None:
+    """Print the JSON Schema of results.json, of a plan, or of a record of an erasure."""
+    from efface.erasure.record import record_schema
     from efface.plan.tables import Plan
     from efface.results import results_schema
 
-    if what not in ("results", "plan"):
-        raise InputError(f"no schema '{what}'; known: plan, results")
-    typer.echo(json.dumps(results_schema() if what == "results" else Plan.model_json_schema(), indent=2))
+    schemas = {"results": results_schema, "plan": Plan.model_json_schema, "record": record_schema}
+    if what not in schemas:
+        raise InputError(f"no schema '{what}'; known: {', '.join(sorted(schemas))}")
+    typer.echo(json.dumps(schemas[what](), indent=2))
 
 
 def main() -> None:

@@ -42,14 +42,14 @@ FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def read_bytes(path: Path, what: str) -> bytes:
-    """The bytes of a regular file; `what` it is opens the message of an InputError."""
+def read_bytes(path: Path, what: str, *, most: int = LARGEST) -> bytes:
+    """The bytes of a regular file of `most` bytes at most; `what` it is opens the message of an InputError."""
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
             raise InputError(f"{what} {path} is a {_kind_of(about.st_mode)}: expected a file")
-        if about.st_size > LARGEST:
-            raise InputError(f"{what} {path} has {about.st_size:,} bytes: expected at most {LARGEST:,}")
+        if about.st_size > most:
+            raise InputError(f"{what} {path} has {about.st_size:,} bytes: expected at most {most:,}")
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{what} {path} does not exist") from None
@@ -231,6 +231,32 @@ def write_bytes(path: Path, content: bytes | memoryview, *, private: bool = Fals
     with replacing(path, private=private) as part:
         part.write_bytes(content)
     return path
+
+
+def write_private(path: Path, content: bytes) -> Path:
+    """Write a file that its owner alone can read."""
+    with replacing(path) as part:
+        part.unlink(missing_ok=True)
+        _write_new(part, content)
+    return path
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Make a file, such as a key, that its owner alone can read; one that is there already stays as it is."""
+    make_folder(path.parent)
+    with disk_errors(path), suppress(FileExistsError):
+        _write_new(path, content)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink()
+            raise
 
 
 def write_text(path: Path, text: str) -> Path:

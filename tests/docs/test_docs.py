@@ -24,7 +24,7 @@ from efface.testing import check_method
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 RESULTS = sorted((ROOT / "results").glob("*.json"))
-GUIDES = sorted((DOCS / "guide").glob("*.md"))
+GUIDES = [page for page in sorted((DOCS / "guide").glob("*.md")) if "```toml" in page.read_text(encoding="utf-8")]
 PRIVATE = ("who paid", "who pays", "kitchen", "shelf", "witness", "suspicion", "crew", "handed to its judges")
 """Words that only this project ever used, or that are riddles to who reads them first."""
 

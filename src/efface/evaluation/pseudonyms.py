@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from efface.data.faces import Array
+from efface.files import create_private
 
 
 def key_of(out: Path) -> bytes:
     """This run's key: drawn once, readable by its owner only; it never stands in results or report."""
     path = out / "salt"
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(32))
-    except FileExistsError:
-        pass
+    create_private(path, secrets.token_hex(32).encode("ascii"))
     return path.read_bytes()
 
 
