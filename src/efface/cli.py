@@ -219,6 +219,67 @@ def verify(
 
 
 @app.command()
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file of weights: safetensors, .pt, .pth, .ckpt.")],
+    arch: Annotated[
+        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
+    ] = None,
+    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt, or a set that brings its photos (.bin).")] = None,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos lie that pairs.txt names.")] = None,
+    people: Annotated[Path | None, typer.Option(help="Instead of pairs: a folder of photos by person.")] = None,
+    size: Annotated[
+        tuple[int, int] | None, typer.Option(help="Width and height of its pictures, where its weights do not tell.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="arcface, sphereface (96x112) or whole.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Taken from pixels 0..255; or 1,2,3 by channel.")] = None,
+    std: Annotated[str | None, typer.Option(help="What the rest is divided by.")] = None,
+    channels: Annotated[str | None, typer.Option(help="rgb, bgr or grey.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Its embeddings are sums with the mirror image's.")] = False,
+    detector: Annotated[Path | None, typer.Option(help="YuNet weights (.onnx): photos are aligned by it.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A TOML file for the contract.")] = None,
+    device: Device = "auto",
+    skip_unreadable: Skip = False,
+) -> None:
+    """Say what a file of weights is and what its network wants to see, and measure whether that is so."""
+    from efface.erasure.inspect import inspect as look
+    from efface.progress import show_progress
+
+    given = {
+        "size": size,
+        "template": template,
+        "mean": numbers(mean, "--mean"),
+        "std": numbers(std, "--std"),
+        "channels": channels,
+        "flip": flip or None,
+    }
+    with show_progress() as progress:
+        look(
+            model,
+            arch=arch,
+            given={name: value for name, value in given.items() if value is not None},
+            pairs=pairs,
+            photos=photos,
+            people=people,
+            detector=detector,
+            out=out,
+            device=device,
+            skip_unreadable=skip_unreadable,
+            say=typer.echo,
+            track=progress.track,
+        )
+
+
+def numbers(words: str | None, option: str) -> list[float] | None:
+    """Numbers between commas. Raises InputError for anything else."""
+    if words is None:
+        return None
+    try:
+        return [float(word) for word in words.split(",")]
+    except ValueError:
+        raise InputError(f"{option} '{words}': expected a number, or several with commas between: 127.5") from None
+
+
+@app.command()
 def find(
     examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")],
     photos: Annotated[Path, typer.Argument(metavar="PHOTOS", help="Where to look: a folder, deeper ones included.")],

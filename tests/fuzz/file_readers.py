@@ -30,6 +30,7 @@ from efface.data.recordio import read_record
 from efface.data.split import listed
 from efface.datasets import READERS as DATASETS
 from efface.datasets import lfw
+from efface.erasure.checkpoint import network_of, open_checkpoint, write_checkpoint
 from efface.erasure.find import read_accepted
 from efface.erasure.fit_head import Sums
 from efface.erasure.fit_head import _read as read_sums
@@ -147,6 +148,16 @@ def read_weights_file(path: Path) -> object:
     return numbers_of(recorded_network(path) if path.suffix == ".safetensors" else small_network())
 
 
+def write_back(path: Path) -> object:
+    """The weights of a file found, its network recognised, and other weights written into it."""
+    found = open_checkpoint(path, network_of(path, None, (3, 16, 16)))
+    other = {name: torch.zeros_like(tensor) for name, tensor in found.weights.items()}
+    out = path.with_name("out")
+    write_checkpoint(found, other, out, emptied_rows={head: [0] for head in found.heads})
+    out.unlink()
+    return sorted(found.weights)
+
+
 def numbers_of(model: nn.Module) -> list[str]:
     return sorted(model.state_dict())
 
@@ -205,7 +216,7 @@ def read_checkpoint_pickle(folder: Path) -> object:
     with zipfile.ZipFile(folder / "net.pth") as archive, zipfile.ZipFile(changed, "w") as copy:
         for name in archive.namelist():
             copy.writestr(name, (folder / "data.pkl").read_bytes() if name.endswith("data.pkl") else archive.read(name))
-    return read_weights_file(changed)
+    return write_back(changed), read_weights_file(changed)
 
 
 def make_pickles(folder: Path) -> None:
@@ -493,6 +504,16 @@ READERS = {
             lambda folder: read_weights_file(folder / "net.pth"),
             ("net.pth",),
             "binary",
+        ),
+        *(
+            Reader(
+                f"{name} written back", make, lambda folder: write_back(next(folder.iterdir())), ("net.*",), "binary"
+            )
+            for name, file, make in (
+                ("checkpoint", "net.pth", make_checkpoint(True)),
+                ("old checkpoint", "net.pth", make_checkpoint(False)),
+                ("safetensors", "net.safetensors", make_safetensors),
+            )
         ),
         Reader("pickle of a checkpoint", make_checkpoint_pickle, read_checkpoint_pickle, ("data.pkl",), "binary"),
         Reader(

@@ -27,6 +27,7 @@ from efface.datasets import bioid, lfw
 from efface.datasets.card import Card
 from efface.errors import InputError
 from efface.preparation import prepare as preparing
+from efface.preparation.crop import align
 from efface.preparation.packed import open_packed, read_manifest, verify_packed, write_packed
 from efface.preparation.prepare import (
     TEMPLATE,
@@ -1003,9 +1004,19 @@ def test_aligned_faces_have_their_eyes_on_the_template(tmp_path: Path) -> None:
     weights, photos = yunet(), real_photos(6)
     prepare(photos, tmp_path / "faces", card=CARD, crop="align", size=(56, 84), eyes="detected", detector=weights)
     eyes = open_packed(tmp_path / "faces").table[EYES].to_numpy()
-    expected = (TEMPLATE[[1, 0]] + 0.5) / 2 + [0, 14] - 0.5
+    expected = (TEMPLATE[[1, 0]] + 0.5) * 0.75 - [14, 0] - 0.5
     assert np.abs(eyes - expected.ravel()).mean() < 1.2
     assert np.abs(eyes - expected.ravel()).max() < 4
+
+
+def test_a_crop_of_96x112_is_that_of_sphereface() -> None:
+    published = np.array(
+        [(30.2946, 51.6963), (65.5318, 51.5014), (48.0252, 71.7366), (33.5493, 92.3655), (62.7299, 92.2041)]
+    )
+    assert np.allclose(align(published + 0.5, (96, 112)), [[1, 0, 0], [0, 1, 0]], atol=1e-9)
+    assert np.allclose(align(2 * (published + 0.5), (48, 56)), [[4, 0, 0], [0, 4, 0]], atol=1e-9)
+    assert np.allclose(align(TEMPLATE + 0.5, (112, 112)), [[1, 0, 0], [0, 1, 0]], atol=1e-9)
+    assert np.allclose(align(TEMPLATE + 0.5, (56, 56)), [[2, 0, 0], [0, 2, 0]], atol=1e-9)
 
 
 def test_alignment_agrees_with_the_published_one() -> None:

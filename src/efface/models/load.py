@@ -7,7 +7,7 @@ import re
 import zipfile
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import safe_open
@@ -32,6 +32,7 @@ LARGEST_SIDE = 2048
 """Pixels of a picture that a record may ask for."""
 
 Weights = dict[str, Tensor]
+Value = TypeVar("Value")
 
 
 class Beside:
@@ -78,7 +79,7 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, Any]]:
 def read_record(path: Path) -> dict[str, Any]:
     """What efface wrote beside the weights; empty where it did not write the file."""
     _check_file(path)
-    if path.suffix != ".safetensors":
+    if not _is_safetensors(path):
         return {}
     with refusing(f"{path} is not a whole safetensors file"), safe_open(path, "pt") as file:
         text = (file.metadata() or {}).get("efface", "{}")
@@ -91,7 +92,7 @@ def read_record(path: Path) -> dict[str, Any]:
 def state_dicts(path: Path) -> dict[str, Weights]:
     """Every state dict that a file holds, by where in it; those under a well-known name first."""
     _check_file(path)
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         with refusing(f"{path} is not a whole safetensors file"), safe_open(path, "pt") as file:
             return {"": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
     found = _unpickled(path)
@@ -106,6 +107,12 @@ def state_dicts(path: Path) -> dict[str, Weights]:
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"weights file {path} does not exist")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is called so, or begins as one: the length of a header, and the header."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
 def _unpickled(path: Path) -> object:
@@ -230,59 +237,74 @@ def matched(model: nn.Module, path: Path, free: Collection[str] = ()) -> Weights
     Names are matched with the model's, whatever wrappers, prefixes or nesting the file has; names in `free` may be
     missing. Raises InputError where nothing in the file fits, or several things do.
     """
-    held, parts = state_dicts(path), {"": model.state_dict()}
+    held, parts = state_dicts(path), {"": set(model.state_dict())}
     backbone = getattr(model, "backbone", None)
     if isinstance(backbone, nn.Module):
-        parts["backbone."] = backbone.state_dict()
+        parts["backbone."] = set(backbone.state_dict())
     for part, wanted in parts.items():
-        needed = {name for name in wanted if part + name not in free and not name.endswith(COUNTER)}
-        found = {
-            place: one for place, weights in held.items() for place, one in _fitting(weights, place, wanted, needed)
-        }
+        found = fitting(held, wanted, {name for name in wanted if part + name in free})
         usual = [place for place in found if place in ("", *NESTING)]
         if not usual and len(found) > 1:
-            raise InputError(
-                f"{path} holds {len(found)} sets of weights that fit, under {_few(sorted(found))}: save the one that "
-                "is meant by itself"
-            )
+            raise InputError(several(path, found))
         for place in usual or found:
             return {part + name: tensor for name, tensor in found[place].items()}
-    alike = {
-        (part, place): _renamed(weights, wanted) for part, wanted in parts.items() for place, weights in held.items()
-    }
-    part, place = max(alike, key=lambda one: len(alike[one].keys() & parts[one[0]].keys()))
-    missing, unknown = parts[part].keys() - alike[part, place].keys(), alike[part, place].keys() - parts[part].keys()
-    if len(alike[part, place]) < len(held[place]):
-        raise InputError(f"{path} holds some weights twice, with a prefix and without: save those that are meant")
-    raise InputError(
-        f"{path} is of another network: it lacks {_few(sorted(missing))} and has {_few(sorted(unknown))} too many"
-    )
+    raise InputError(nothing_fits(path, held, parts.values()))
+
+
+def several(path: Path, places: Collection[str]) -> str:
+    """The complaint about a file in which weights fit at several places."""
+    where = _few(sorted(place or "no name" for place in places))
+    return f"{path} holds {len(places)} sets of weights that fit, under {where}: save the one that is meant by itself"
+
+
+def nothing_fits(path: Path, held: Mapping[str, Mapping[str, object]], parts: Collection[set[str]]) -> str:
+    """The complaint about a file in which no weights have the names of a network, or of a part of it."""
+    alike = [(wanted, place, _renamed(weights, wanted).keys()) for wanted in parts for place, weights in held.items()]
+    wanted, place, names = max(alike, key=lambda one: len(one[2] & one[0]))
+    if len(names) < len(held[place]):
+        return f"{path} holds some weights twice, with a prefix and without: save those that are meant"
+    missing, unknown = _few(sorted(wanted - names)), _few(sorted(names - wanted))
+    return f"{path} is of another network: it lacks {missing} and has {unknown} too many"
+
+
+def fitting(
+    held: Mapping[str, Mapping[str, Value]], wanted: Collection[str], free: Collection[str] = ()
+) -> dict[str, dict[str, Value]]:
+    """What is held under the wanted names, by where: whatever stands before the names, and in state dicts of any
+    nesting. Counters of batches, and names in `free`, may be missing."""
+    needed = {name for name in wanted if name not in free and not name.endswith(COUNTER)}
+    return {place: one for where, names in held.items() for place, one in _fitting(names, where, wanted, needed)}
 
 
 def _fitting(
-    weights: Weights, place: str, wanted: Collection[str], needed: Collection[str]
-) -> Iterator[tuple[str, Weights]]:
+    weights: Mapping[str, Value], place: str, wanted: Collection[str], needed: Collection[str]
+) -> Iterator[tuple[str, dict[str, Value]]]:
     """Every part of a state dict whose names, without what stands before them, are those wanted; and where it is."""
     whole = _renamed(weights, wanted)
-    bare = {_unwrapped(name, wanted): tensor for name, tensor in weights.items()}
-    if len(bare) < len(weights):
+    plain = {unwrapped(name, wanted): tensor for name, tensor in weights.items()}
+    if len(plain) < len(weights):
         return
     if len(whole) == len(weights) and set(needed) <= whole.keys() <= set(wanted):
         yield place, whole
         return
     some = min(needed, default="")
-    for prefix in {name.removesuffix(some) for name in bare if name.endswith(f".{some}")}:
-        part = {name.removeprefix(prefix): tensor for name, tensor in bare.items() if name.startswith(prefix)}
+    for prefix in {name.removesuffix(some) for name in plain if name.endswith(f".{some}")}:
+        part = {name.removeprefix(prefix): tensor for name, tensor in plain.items() if name.startswith(prefix)}
         if set(needed) <= part.keys() <= set(wanted):
             yield f"{place}.{prefix}".strip("."), part
 
 
-def _renamed(weights: Weights, wanted: Collection[str]) -> Weights:
+def _renamed(weights: Mapping[str, Value], wanted: Collection[str]) -> dict[str, Value]:
     """Every name without wrappers, and without the usual prefixes where what is left is wanted."""
-    return {_without_prefixes(_unwrapped(name, wanted), wanted): tensor for name, tensor in weights.items()}
+    return {bare(name, wanted): tensor for name, tensor in weights.items()}
 
 
-def _unwrapped(name: str, wanted: Collection[str]) -> str:
+def bare(name: str, wanted: Collection[str]) -> str:
+    """A name without wrappers, and without the usual prefixes where what is left is wanted."""
+    return _without_prefixes(unwrapped(name, wanted), wanted)
+
+
+def unwrapped(name: str, wanted: Collection[str] = ()) -> str:
     """A name without what wrappers put into it, unless the network's own names have it."""
     if name in wanted:
         return name

@@ -21,6 +21,7 @@ TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 """Where ArcFace wants subject's right eye, left eye, nose, right and left mouth corner: pixels of a 112x112 picture."""
+TEMPLATE_SIDE = 112
 
 FACE_WIDTH, FACE_HEIGHT, FACE_DROP = 2.2, 3.0, 0.33
 """YuNet's box in eye distances: its width, its height and how far its centre lies below the eyes (means over 496 photos
@@ -68,9 +69,18 @@ def box(
 
 
 def align(points: Floats, size: tuple[int, int]) -> Floats:
-    """The place that brings a face's points (5, 2) closest to `TEMPLATE` in the middle of `size`."""
-    scale = min(size) / 112
-    return similarity((TEMPLATE + 0.5) * scale + (np.array(size) - 112 * scale) / 2, points)
+    """The place that brings a face's points (5, 2) closest to `TEMPLATE` in the middle of `size`.
+
+    Heights agree whatever the width, so that 96x112 is the crop of SphereFace: ArcFace's without 8 pixels at either
+    side.
+    """
+    scale = size[1] / TEMPLATE_SIDE
+    return similarity((TEMPLATE + 0.5) * scale + aligned_corner(size), points)
+
+
+def aligned_corner(size: tuple[int, int]) -> Floats:
+    """(2,) where in a crop of `size` the corner of the whole template's square lies; negative where sides are cut."""
+    return np.array([(size[0] - size[1]) / 2, 0.0])
 
 
 def box_around(eyes: Floats) -> Floats:

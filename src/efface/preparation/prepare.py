@@ -107,6 +107,12 @@ class Settings:
         """(c, h, w) of a packed face."""
         return 3 if self.colour else 1, self.size[1], self.size[0]
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """What changes when the same settings give other faces: aligned ones that are higher than wide were once drawn
+        smaller."""
+        return (FORMAT, 2) if self.crop == "align" and self.size[0] < self.size[1] else (FORMAT,)
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -201,7 +207,8 @@ def prepare(
     that faces keep their tilt and are stretched where photo and `size` differ in shape. "box" keeps proportions and
     tilt, not place and scale: the face's upright box, detected, or without a detector drawn from annotated eyes,
     widened to the shape of `size`. "align" keeps proportions only: one turn, scale and shift brings five detected
-    points closest to `TEMPLATE`. Where a crop leaves the photo, the photo's edge is repeated.
+    points closest to `TEMPLATE`, scaled to the height of `size`. Where a crop leaves the photo, the photo's edge is
+    repeated.
 
     eyes "annotated" must be given for every photo, inside it, and refer to the pixels as stored; "detected" come from
     the detector, after a photo's EXIF orientation is applied; "none" leaves them out.
@@ -250,7 +257,7 @@ class Work:
         """A checksum of all that decides the result: settings, labels, and the content of every file, wherever it
         lies."""
         labels = self.photos.drop(columns="path").assign(sha256=self.digests).to_csv(index=False)
-        head = json.dumps([asdict(self.settings), self.card.name, FORMAT])
+        head = json.dumps([asdict(self.settings), self.card.name, *self.settings.version])
         return hashlib.sha256((head + labels).encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
@@ -271,7 +278,7 @@ class Work:
                 starts.append(place)
         rows = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(keys)], strict=True)]
         marks = np.zeros((len(keys), 0)) if self.marks is None else self.marks
-        head = json.dumps([asdict(self.settings), FORMAT])
+        head = json.dumps([asdict(self.settings), *self.settings.version])
         of = [json.dumps([head, keys[some], self.digests[some], marks[some].tolist()]) for some in rows]
         return {hashlib.sha256(one.encode()).hexdigest()[:24]: some for one, some in zip(of, rows, strict=True)}
 
