@@ -33,6 +33,10 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Pictures = Annotated[bool, typer.Option(help="A report with the faces of people, or without.")]
 Threads = Annotated[int, typer.Option(help="CPU threads; part of what makes a result repeatable.")]
 Skip = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out and list photos that cannot be used.")]
+Arch = Annotated[str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')]
+FaceSize = Annotated[
+    tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
+]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
 
@@ -221,15 +225,11 @@ def verify(
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A file of weights: safetensors, .pt, .pth, .ckpt.")],
-    arch: Annotated[
-        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
-    ] = None,
+    arch: Arch = None,
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt, or a set that brings its photos (.bin).")] = None,
     photos: Annotated[Path | None, typer.Option(help="Where the photos lie that pairs.txt names.")] = None,
     people: Annotated[Path | None, typer.Option(help="Instead of pairs: a folder of photos by person.")] = None,
-    size: Annotated[
-        tuple[int, int] | None, typer.Option(help="Width and height of its pictures, where its weights do not tell.")
-    ] = None,
+    size: FaceSize = None,
     template: Annotated[str | None, typer.Option(help="arcface, sphereface (96x112) or whole.")] = None,
     mean: Annotated[str | None, typer.Option(help="Taken from pixels 0..255; or 1,2,3 by channel.")] = None,
     std: Annotated[str | None, typer.Option(help="What the rest is divided by.")] = None,
@@ -287,12 +287,8 @@ def find(
     out: Annotated[Path, typer.Option("--out", help="Folder for candidates.csv and candidates.png.")] = Path(
         "candidates"
     ),
-    arch: Annotated[
-        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
-    ] = None,
-    size: Annotated[
-        tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
-    ] = None,
+    arch: Arch = None,
+    size: FaceSize = None,
     others: Annotated[Path | None, typer.Option(help="Photos of other people: what a stranger's score can be.")] = None,
     skip_unreadable: Skip = False,
 ) -> None:
@@ -327,12 +323,8 @@ def fit_head(
     ] = "",
     label: Annotated[list[str] | None, typer.Option(help="Column of the manifest to answer; several times.")] = None,
     penalty: Annotated[float, typer.Option(help="Of the ridge regression, above 0.")] = 1.0,
-    arch: Annotated[
-        str | None, typer.Option(help='"module:function" that makes the network of these weights: it is run.')
-    ] = None,
-    size: Annotated[
-        tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
-    ] = None,
+    arch: Arch = None,
+    size: FaceSize = None,
     keep_features: Annotated[
         bool, typer.Option("--keep-features", help="Keep every photo's features: people leave without their photos.")
     ] = False,

@@ -63,6 +63,12 @@ def read_bytes(path: Path, what: str, *, most: int = LARGEST) -> bytes:
         raise InputError(f"{what} {path} cannot be read: {error}") from None  # a NUL in its name
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file of any size, in hexadecimal. Raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_text(path: Path, what: str, *, otherwise: str | None = None, exact: bool = False) -> str:
     """The text of a file without its byte order mark, every line ended by a line feed (`exact`: as it stands).
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +13,12 @@ from torch import Tensor, nn
 from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.erasure.checkpoint import network_of, open_checkpoint
 from efface.errors import InputError
-from efface.models.load import load_weights, outputs_of, read_record, recorded_network
-from efface.models.recogniser import Recogniser, first_line, untrained_answer
+from efface.files import sha256_of
+from efface.models.load import outputs_of, read_record, recorded_network
+from efface.models.recogniser import Recogniser, untrained_answer
 from efface.quality.network import inputs_of
-from efface.user_code import function_named
 
 SIZE = (112, 112)
 """Width and height of faces where neither the file nor the user says another: what most recognisers take."""
@@ -55,12 +54,10 @@ def load_embedder(weights: Path, arch: str | None = None, size: tuple[int, int] 
     """The embedder of a file of weights.
 
     Of a recogniser that a run trained it is the backbone; of a run's other networks, what enters their last linear
-    layer. arch: "module:function" that makes the network of any other file, called with the shape (c, h, w) of an
-    image. size: width and height of its faces, where no record says them.
+    layer. Any other file is read as `efface.erasure.checkpoint` reads it; arch: "module:function" that makes its
+    network, where that is not of this package. size: width and height of its faces, where no record says them.
     """
     record = read_record(weights)
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     if "model" in record:
         network = recorded_network(weights, arch)
         shape = tuple(record["shape"])
@@ -68,17 +65,15 @@ def load_embedder(weights: Path, arch: str | None = None, size: tuple[int, int] 
             raise InputError(f"{weights} is of faces of {shape[2]}x{shape[1]}: leave out --size {size[0]} {size[1]}")
         recognises = outputs_of(record) == "embeddings"
         network = network.backbone if isinstance(network, Recogniser) else LastFeatures(network)
-    elif arch is None:
-        raise InputError(
-            f"{weights} does not say which network it is of: name what makes it, if you trust that: --arch "
-            "module:function"
-        )
     else:
         width, height = size or SIZE
         shape, recognises = (3, height, width), True
-        network = _own_network(arch, shape)
-        load_weights(network, weights)
-    return Embedder(network.eval().requires_grad_(False), shape, recognises, digest)
+        network = network_of(weights, arch, shape)
+        answer = untrained_answer(network, shape)
+        if not isinstance(answer, Tensor) or answer.ndim != 2:
+            raise InputError(f"the network of {weights} does not answer two images with a vector each, (2, d)")
+        network.load_state_dict(open_checkpoint(weights, network, dimensions=answer.shape[1]).weights)
+    return Embedder(network.eval().requires_grad_(False), shape, recognises, sha256_of(weights))
 
 
 class LastFeatures(nn.Module):
@@ -95,25 +90,3 @@ class LastFeatures(nn.Module):
         with inputs_of(self.network, self.layers) as seen:
             self.network(images)
         return seen[0][1].flatten(1)
-
-
-def _own_network(arch: str, shape: tuple[int, int, int]) -> nn.Module:
-    """What "module:function" makes, which must answer two images with (2, d)."""
-    build = function_named(arch, "--arch")
-    try:
-        network: Any = build(shape)
-    except TypeError as error:
-        raise InputError(f"--arch '{arch}' cannot be called with the shape {shape}: {first_line(error)}") from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"--arch '{arch}' gives a {type(network).__name__}: expected a torch.nn.Module")
-    try:
-        answer = untrained_answer(network, shape)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"--arch '{arch}' gives a network that cannot take faces of {shape[2]}x{shape[1]} ({first_line(error)}): "
-            "say their --size"
-        ) from error
-    if not isinstance(answer, Tensor) or answer.ndim != 2:
-        what = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-        raise InputError(f"--arch '{arch}' answers two images with {what}: expected (2, d), a vector each")
-    return network

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from efface import files
 from efface.erasure.record import (
     NO_PROOF_OF_ORIGIN,
     PREDICATE,
@@ -203,8 +204,7 @@ def sha256_of(path: Path) -> str:
     if not path.is_file():
         raise InputError(f"{path} is no file: expected a file of weights")
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.sha256_of(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
 

@@ -103,9 +103,9 @@ def evaluate(
     bootstrap: Bootstrap,
     before: Scored | None = None,
     harmed: str | None = None,
-    less: Collection[str] = (),
+    without: Collection[str] = (),
 ) -> Measures:
-    """All measures of one model, from every entry of `MEASURES` but those of `less`.
+    """All measures of one model, from every entry of `MEASURES` but those of `without`.
 
     reference: retrained without the forgotten; what only such a model can tell is left out where there is none.
     before: the stage it was made from, where that is not the original. harmed: the group that asks to be forgotten
@@ -115,7 +115,7 @@ def evaluate(
     compared = Comparison(model, original, reference, before, task, bootstrap, harmed)
     found: Measures = {}
     for name, measured in MEASURES.items():
-        found |= {} if name in less else measured(compared)
+        found |= {} if name in without else measured(compared)
     return found
 
 

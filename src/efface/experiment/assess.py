@@ -138,7 +138,7 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
                 task,
                 bootstrap,
                 harmed=plan.forget.group,
-                less=ATTACKS,
+                without=ATTACKS,
             )
             rows.append(of_no_model(arm, seed, found))
             advantages.append(advantage_over_constant(scored[original], blind, task, bootstrap))

@@ -18,7 +18,8 @@ from efface.experiment.loading import LoadedFaces
 from efface.experiment.resolve import ResolvedMethod, ResolvedPlan, searching
 from efface.experiment.search import search
 from efface.experiment.signatures import ASSESSING, TRAINING, code_of, code_of_packages
-from efface.experiment.store import ModelStore, Network, Stage, digest
+from efface.experiment.store import ModelStore, Network, Stage
+from efface.files import sha256_of
 from efface.models.load import lacks_head, load_weights, start_from
 from efface.models.recogniser import Recogniser
 from efface.results import Environment
@@ -239,7 +240,7 @@ def chain_to(stages: Sequence[ResolvedMethod], name: str) -> list[ResolvedMethod
 
 def digest_of_file(file: Path) -> str | None:
     """Hash of a file; None where there is none."""
-    return digest(file) if file.is_file() else None
+    return sha256_of(file) if file.is_file() else None
 
 
 def faces_digest(faces: Faces) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from efface.errors import InputError
 from efface.evaluation.predict import known_of_faces, predict
 from efface.evaluation.pseudonyms import key_of, pseudonyms
 from efface.experiment.signatures import signature_of
-from efface.files import load_columns_if_whole, save_columns, write_text
+from efface.files import load_columns_if_whole, save_columns, sha256_of, write_text
 from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
 from efface.models.normalisation import allow_lone_faces
@@ -189,7 +188,7 @@ class ModelStore:
 
 def seal(path: Path) -> None:
     """Write a file's SHA-256 beside it, as `sha256sum` writes it: what is read back is checked against it."""
-    write_text(path.with_name(path.name + ".sha256"), f"{digest(path)}  {path.name}\n")
+    write_text(path.with_name(path.name + ".sha256"), f"{sha256_of(path)}  {path.name}\n")
 
 
 def is_whole(path: Path) -> bool:
@@ -202,13 +201,7 @@ def is_whole(path: Path) -> bool:
     return sealed.partition(" ")[0] == _digest_of(path, about.st_mtime_ns, about.st_size)
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @lru_cache(maxsize=4096)
 def _digest_of(path: Path, _changed: int, _size: int) -> str:
     """The digest of a file, computed anew when it changed."""
-    return digest(path)
+    return sha256_of(path)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from efface import __version__
 from efface.data.faces import FaceTable
 from efface.errors import InputError
-from efface.files import disk_errors, inert_cells, make_folder, plain_cells, read_json, read_text, sync
+from efface.files import disk_errors, inert_cells, make_folder, plain_cells, read_json, read_text, sha256_of, sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +55,7 @@ def write_packed(
             "shape": [len(table), *shape],
             "people": int(table["person"].nunique()),
             "columns": kinds,
-            "sha256": {name: _sha256(unfinished / name) for name in (IMAGES, LABELS)},
+            "sha256": {name: sha256_of(unfinished / name) for name in (IMAGES, LABELS)},
         }
         manifest["manifest_sha256"] = _own_sha256(manifest)
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -87,7 +87,7 @@ def verify_packed(folder: Path) -> None:
     for name in (IMAGES, LABELS):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name} is missing: prepare the folder again")
-        if _sha256(folder / name) != manifest["sha256"][name]:
+        if sha256_of(folder / name) != manifest["sha256"][name]:
             raise InputError(f"{folder / name} is not what was written (its sha256 differs): prepare the folder again")
 
 
@@ -214,12 +214,6 @@ def _kind(column: pd.Series[Any]) -> str:
     if types.is_integer_dtype(column) and not column.isna().any():
         return "integer"
     return "float" if types.is_numeric_dtype(column) and not types.is_bool_dtype(column) else "text"
-
-
-def _sha256(file: Path) -> str:
-    """Checksum of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _line(error: Exception) -> str:
