@@ -9,8 +9,10 @@ exists.
 Coordinates and logits: the mean answer of all models that never met the person. Embeddings: one model's, since a mean
 of directions is tighter than any of them, turned into the original's space by orthogonal Procrustes on public faces.
 An embedding's length betrays members as its direction does, so the logarithm of the length is a target too; the
-teacher's lengths are brought to the original's mean and spread on the same public faces, whom neither network was
-trained on.
+teacher's lengths are brought to the original's mean and spread on public faces, of people neither network was trained
+on. Where the original is much the stronger network, its strangers' photos lie closer together than the teacher's:
+with `spread = "original"` each forgotten person's directions are drawn together, or apart, by the factor that gives the
+same public people the original's compactness.
 
 Nearest in print: datamodel matching (Georgiev et al., arXiv:2410.23232) predicts a retrained model's answers by a
 linear model of which faces were trained on, fitted on many trained models, and fine-tunes to match it; here the
@@ -62,6 +64,7 @@ def out_of_fold(
     steps: Count = 160,
     forget: Positive = 4.0,
     length: Strength = 1.0,
+    spread: Literal["teacher", "original"] = "teacher",
     batch_forget: Count = 32,
     batch_retain: Count = 64,
     optimiser: Optimiser = "adamw",
@@ -74,7 +77,8 @@ def out_of_fold(
 
     teacher: the models of folds; or one trained here on the public faces and their labels, where no training data is
     left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of an
-    embedding's log length beside its direction.
+    embedding's log length beside its direction. spread: whose compactness the targets have, the teacher's own or, on
+    people it never met, the original's.
     """
     original = copy.deepcopy(model if data.original is None else data.original).requires_grad_(False).eval()
     teachers = data.teachers
@@ -88,7 +92,7 @@ def out_of_fold(
             "out_of_fold learns from models that never met the forgotten, and there are none: add [folds] to the plan, "
             "or give teacher = 'public'"
         )
-    targets = torch.from_numpy(targets_of(original, teachers, task, data, loader)).to(loader.device)
+    targets = torch.from_numpy(targets_of(original, teachers, task, data, loader, spread)).to(loader.device)
     optimizer = make_optimizer(optimiser, model, lr or RATES[task.outputs], 0.0)
     scheduler = linear_decay(optimizer, steps)
     forgotten_faces = loader.endless(data.forget, batch=batch_forget)
@@ -121,6 +125,7 @@ def targets_of(
     task: Task,
     data: MethodData,
     loader: BatchLoader,
+    spread: str = "teacher",
 ) -> Array:
     """(n, ...) float32: what the student is to answer to each forgotten face. No teacher answers for whom it met.
 
@@ -131,7 +136,7 @@ def targets_of(
         who = data.forget.identities[~never_met.any(0)][0]
         raise InputError(f"every model that out_of_fold could learn from was trained on '{who}': none can answer")
     if task.outputs == "embeddings":
-        return embeddings_of(original, teachers, never_met, data, loader)
+        return embeddings_of(original, teachers, never_met, data, loader, spread)
     total: NDArray[np.float32] | None = None
     for one, mine in zip(teachers, never_met, strict=True):
         rows = np.flatnonzero(mine)
@@ -150,6 +155,7 @@ def embeddings_of(
     never_met: NDArray[np.bool_],
     data: MethodData,
     loader: BatchLoader,
+    spread: str = "teacher",
 ) -> Array:
     """(n, d) the embedding of each forgotten face by the first teacher that never met it, in the original's space."""
     public = data.public
@@ -161,8 +167,17 @@ def embeddings_of(
     for place in np.unique(answering):
         network, rows = teachers[place].load(), np.flatnonzero(answering == place)
         on_public, answers = loader.outputs(network, public), loader.outputs(network, data.forget[rows])
-        direction = units(units(answers) @ rotation(units(on_public), units(theirs)))
-        targets[rows] = direction * calibrated(lengths(answers), lengths(on_public), lengths(theirs))[:, None]
+        turned = rotation(units(on_public), units(theirs))
+        direction = units(units(answers) @ turned)
+        fresh = teachers[place].never_met(public)
+        fresh |= ~fresh.any()
+        if spread == "original":
+            whose, who = data.forget.identities[rows], public.identities[fresh]
+            wanted = mean_compactness(units(theirs[fresh]), who)
+            factor = spreading(units(units(on_public[fresh]) @ turned), who, wanted)
+            direction = spread_out(direction, whose, factor)
+        lengths_now = calibrated(lengths(answers), lengths(on_public[fresh]), lengths(theirs[fresh]))
+        targets[rows] = direction * lengths_now[:, None]
     return targets
 
 
@@ -172,6 +187,38 @@ def rotation(of: Array, to: Array) -> NDArray[np.float32]:
     left, _, right = np.linalg.svd(np.asarray(of, np.float64).T @ np.asarray(to, np.float64), full_matrices=False)
     turned: NDArray[np.float32] = (left @ right).astype(np.float32)
     return turned
+
+
+def spread_out(unit: NDArray[np.float32], who: Array, factor: float) -> NDArray[np.float32]:
+    """Directions (n, d) whose deviations from their person's mean direction are multiplied."""
+    _, of = np.unique(who, return_inverse=True)
+    sums = np.zeros((of.max() + 1, unit.shape[1]))
+    np.add.at(sums, of, unit)
+    mean = units(sums)[of]
+    return units(mean + factor * (unit - mean))
+
+
+def mean_compactness(unit: NDArray[np.float32], who: Array) -> float:
+    """Mean cosine of two photos of one person, each person counting once; NaN where nobody has two."""
+    _, of, counts = np.unique(who, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), unit.shape[1]))
+    np.add.at(sums, of, unit)
+    several = counts > 1
+    pairs = np.square(sums[several]).sum(1) - counts[several]
+    return float((pairs / (counts[several] * (counts[several] - 1))).mean()) if several.any() else float("nan")
+
+
+def spreading(unit: NDArray[np.float32], who: Array, wanted: float) -> float:
+    """The factor of `spread_out` between 0 and 4 by which these people become as compact as wanted; 1 where it cannot
+    be said."""
+    if not np.isfinite(wanted) or not np.isfinite(mean_compactness(unit, who)):
+        return 1.0
+    low, high = 0.0, 4.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        above = mean_compactness(spread_out(unit, who, middle), who) > wanted
+        low, high = (middle, high) if above else (low, middle)
+    return (low + high) / 2
 
 
 def lengths(embeddings: Array) -> NDArray[np.float64]:

@@ -1,0 +1,223 @@
+"""Candidates: ways to forget that are tried on a copy of the model, one after the other, until one does what was asked.
+
+Each is stopped as soon as it does by the photos of the choice, or as soon as it harms everybody else more than was
+allowed; the photos of the verdict are not looked at.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from efface.data.batches import BatchLoader
+from efface.data.faces import MethodData, TeacherModel
+from efface.erasure.contract import ContractedNetwork
+from efface.erasure.criteria import Verdict
+from efface.erasure.photos import RequestPhotos
+from efface.erasure.request import Goal
+from efface.methods import METHODS
+from efface.settings import validated
+from efface.tasks.recognition import RECOGNITION
+from efface.training.train import make_optimizer, training_step
+
+CHECKS = 5
+"""How often a candidate is judged."""
+FEWEST_STEPS, MOST_STEPS = 20, 160
+BATCH_FORGET, BATCH_RETAIN = 32, 64
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its settings."""
+
+    name: str
+    method: str
+    settings: Mapping[str, Any]
+
+
+@dataclass
+class Attempt:
+    """What came of a candidate."""
+
+    candidate: Candidate
+    network: nn.Module
+    """As it was when it was stopped."""
+    verdict: Verdict
+    steps: int
+    faces: int
+    stopped: str
+    """Why."""
+
+
+class HeldStatistics(ContractedNetwork):
+    """A network whose batch normalisation goes on with the statistics it has, also while it is trained: a few batches of
+    a few people would move them for everybody."""
+
+    def train(self, mode: bool = True) -> HeldStatistics:
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.train(False)
+        return self
+
+
+def candidates_for(goal: Goal, steps: int, forget: int, retain: int) -> list[Candidate]:
+    """What is tried for a goal, in order; forget, retain: how many photos there are."""
+    batch_forget, batch_retain = min(BATCH_FORGET, forget), min(BATCH_RETAIN, retain)
+    taught = [
+        Candidate(
+            f"out_of_fold, lr {lr:g}, forget {weight:g}",
+            "out_of_fold",
+            {
+                "lr": lr,
+                "steps": steps,
+                "forget": weight,
+                "spread": "original",
+                "batch_forget": batch_forget,
+                "batch_retain": batch_retain,
+            },
+        )
+        for lr, weight in ((4e-3, 4.0), (8e-3, 4.0), (8e-3, 8.0), (1.6e-2, 4.0))
+    ]
+    epochs = max(1, round(steps * batch_forget / max(forget, 1)))
+    batch = min(64, max(forget, 2))
+    rivals = {
+        "laf": Candidate("laf, lr 0.001", "laf", {"lr": 1e-3, "epochs": epochs, "batch": batch}),
+        "dispersion": Candidate("dispersion, lr 0.001", "dispersion", {"lr": 1e-3, "epochs": epochs, "batch": batch}),
+    }
+    if goal == "unrecognisable":
+        stronger = Candidate("dispersion, lr 0.004", "dispersion", {"lr": 4e-3, "epochs": epochs, "batch": batch})
+        return [rivals["dispersion"], stronger]
+    return [*taught, rivals["laf"]]
+
+
+def method_data(photos: RequestPhotos, second: TeacherModel | None, original: nn.Module) -> MethodData:
+    """What candidates are handed: nothing that judges them."""
+    faces = photos.faces
+    public = np.sort(np.concatenate([photos.teaching, photos.calibration]))
+    retain = np.sort(np.concatenate([photos.retain, photos.teaching]))
+    return MethodData(
+        faces[photos.forget],
+        faces[retain],
+        faces[public],
+        original=original,
+        teachers=() if second is None else (second,),
+    )
+
+
+@dataclass
+class Bench:
+    """Where candidates are tried."""
+
+    network: ContractedNetwork
+    data: MethodData
+    device: torch.device
+    seed: int
+    judge: Callable[[nn.Module], Verdict]
+    """A verdict by the photos of the choice."""
+    say: Callable[[str], None] = lambda _line: None
+    attempts: list[Attempt] = field(default_factory=list)
+
+    def attempt(self, candidate: Candidate) -> Attempt:
+        """Try one candidate on a copy of the model."""
+        model = HeldStatistics(copy.deepcopy(self.network.network), self.network.contract).to(self.device)
+        model.requires_grad_(True)
+        loader = BatchLoader(self.device, self.seed)
+        steps = steps_of(candidate, self.data)
+        watch = Watch(model, steps, self.judge)
+        method = METHODS[candidate.method]
+        settings = validated(method, candidate.settings, candidate.name)
+        torch.manual_seed(self.seed)
+        stopped = "all steps were taken"
+        with watch.watching():
+            try:
+                method(model, RECOGNITION, self.data, loader, **settings)
+            except StopEarly as why:
+                stopped = str(why)
+        model.requires_grad_(False).eval()
+        verdict = watch.last if watch.last_at == watch.steps and watch.last is not None else self.judge(model)
+        done = Attempt(candidate, model.network, verdict, watch.steps, loader.faces_used, stopped)
+        self.attempts.append(done)
+        self.say(f"{candidate.name}: {watch.steps} steps, {stopped}; {verdict.summary()}")
+        return done
+
+
+class StopEarly(Exception):
+    """A candidate is as good, or as bad, as it needs to be."""
+
+
+class Watch:
+    """Judges a model every few steps of its training."""
+
+    def __init__(self, model: nn.Module, steps: int, judge: Callable[[nn.Module], Verdict]) -> None:
+        self.model, self.judge = model, judge
+        self.every = max(1, steps // CHECKS)
+        self.steps, self.last_at = 0, -1
+        self.last: Verdict | None = None
+        self.weights = {id(one) for one in model.parameters()}
+
+    @contextmanager
+    def watching(self) -> Any:
+        """Meanwhile each step of an optimiser of this model is counted."""
+        handle = register_optimizer_step_post_hook(self.stepped)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def stepped(self, optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        """After a step."""
+        if id(optimiser.param_groups[0]["params"][0]) not in self.weights:
+            return
+        self.steps += 1
+        if self.steps % self.every:
+            return
+        self.last, self.last_at = self.judge(self.model), self.steps
+        if self.last.passed:
+            raise StopEarly("it does what was asked")
+        if self.last.harmful:
+            raise StopEarly("it lets strangers in more than ten times as often as was allowed")
+        self.model.train()
+
+
+def steps_of(candidate: Candidate, data: MethodData) -> int:
+    """How many steps a candidate takes."""
+    if "steps" in candidate.settings:
+        return int(candidate.settings["steps"])
+    per_epoch = -(-len(data.forget) // int(candidate.settings["batch"]))
+    twice = 2 if candidate.method == "laf" else 1
+    return twice * per_epoch * int(candidate.settings["epochs"])
+
+
+def seconds_of_step(network: ContractedNetwork, data: MethodData, device: torch.device) -> float:
+    """How long one step of a candidate takes here, by two of them on a copy; the first warms up."""
+    model = HeldStatistics(copy.deepcopy(network.network), network.contract).to(device)
+    model.requires_grad_(True)
+    loader = BatchLoader(device, 0)
+    optimizer = make_optimizer("adamw", model, 1e-9, 0.0)
+    some = data.retain[np.arange(len(data.retain))]
+    batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
+    taken = []
+    for faces, _ in zip(loader.endless(some, batch=min(batch, len(some))), range(3), strict=False):
+        start = time.perf_counter()
+        with torch.no_grad():
+            before = network(faces.images)
+        model.train()
+        training_step(optimizer, (model(faces.images) - before).square().mean())
+        taken.append((time.perf_counter() - start) * batch / max(len(faces.rows), 1))
+    return min(taken[1:] or taken)
+
+
+def steps_within(seconds: float, step: float, check: float, candidates: Sequence[Any]) -> int:
+    """How many steps each candidate can have; below `FEWEST_STEPS` the time is too short."""
+    each = seconds / len(candidates) - CHECKS * check
+    return int(np.clip(each // step, 0, MOST_STEPS))

@@ -1,0 +1,480 @@
+"""`efface forget`: a request served on somebody's own model, top to bottom, and the folder it leaves.
+
+What stands in the folder: `outcome.json` and `report.html`; where the request has them asked, a signed record and a
+letter; and the weights, as the file they came in, only where every criterion was met that was fixed before the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+
+import efface
+from efface.data.batches import BatchLoader
+from efface.data.faces import Array
+from efface.erasure.candidates import (
+    FEWEST_STEPS,
+    Attempt,
+    Bench,
+    Candidate,
+    candidates_for,
+    method_data,
+    seconds_of_step,
+    steps_within,
+)
+from efface.erasure.checkpoint import Checkpoint, network_of, open_checkpoint, write_checkpoint
+from efface.erasure.contract import ContractedNetwork, InputContract
+from efface.erasure.contract_check import check, pairs_of_people, refuse_mistaken
+from efface.erasure.criteria import Checked, Limits, Verdict, asked_of, limits_of, verdict_of
+from efface.erasure.deployed import Judged, Reading, judged_by, placed_threshold, read_model
+from efface.erasure.forget_page import write_page
+from efface.erasure.inspect import contract_of, opened_pairs, read_contract
+from efface.erasure.letter import write_letter
+from efface.erasure.measuring import evidence_of, groups_of, measurements_of
+from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.record import (
+    NO_PROOF_OF_ORIGIN,
+    Cost,
+    Criteria,
+    CriterionResult,
+    Method,
+    Outcome,
+    Tried,
+    fix_criteria,
+)
+from efface.erasure.request import ErasureRequest
+from efface.erasure.result import (
+    OUTCOME,
+    ErasureResult,
+    Threshold,
+    model_file,
+    read_result,
+    record_of,
+    write_result,
+)
+from efface.erasure.second import save_private, second_recogniser
+from efface.erasure.signing import default_key, write_record
+from efface.erasure.trained_on import TrainedOn, head_cosines, trained_on
+from efface.erasure.verification_sets import verification_of
+from efface.errors import InputError
+from efface.evaluation.predict import outputs
+from efface.files import exclusive, make_folder, sha256_of, write_private
+from efface.models.recogniser import untrained_answer
+from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
+
+Say = Callable[[str], None]
+WORKING = "unfinished"
+"""Folder of what a killed run goes on from; it goes when the run ends."""
+SHARED_PHOTOS = (
+    "the held-back photos of the people who asked chose between candidates and judge the chosen one: they are too few "
+    "to be divided; strangers and everybody else are others in the choice and in the verdict"
+)
+
+
+def forget(
+    request: ErasureRequest,
+    out: Path,
+    *,
+    device: str = "auto",
+    threads: int = 2,
+    key: Path | None = None,
+    say: Say = lambda _line: None,
+) -> ErasureResult:
+    """Serve a request, and return what then stands in `out/outcome.json`.
+
+    A run that was killed goes on; one that is finished is read. key: of the private key that signs the record.
+    Raises InputError for a request that cannot be served, and for a folder of another one.
+    """
+    here = device_named(device)
+    check_threads(threads)
+    make_folder(out).chmod(0o700)
+    busy = f"another run is at work in {out}: wait for it, or give another --out"
+    with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
+        model = open_model(request.model, request.arch, request.contract, request.size)
+        photos = read_request_photos(request, model.contract)
+        signature = signature_of(request, model, photos)
+        if (out / OUTCOME).exists():
+            return finished(out, signature)
+        if not model.measured:
+            measure_contract(model, request, here, say)
+        with Meter(here) as meter:
+            served = serve(request, model, photos, out, here, say)
+        result = served.result(signature, meter, environment(here, threads))
+        if request.answer is not None:
+            names = photos.people(np.concatenate([photos.forget, photos.forget_held])).tolist()
+            record = record_of(result, request.answer, names, out / "subject.key")
+            files = [result.model_before, *([result.model_after] if result.model_after else [])]
+            write_record(record, out, key or default_key(), {one.name: one.sha256 for one in files}, names=names)
+            write_letter(record, out)
+        write_page(result, out)
+        write_result(result, out)
+        shutil.rmtree(out / WORKING, ignore_errors=True)
+    return result
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model as its file has it."""
+
+    checkpoint: Checkpoint
+    network: ContractedNetwork
+    contract: InputContract
+    architecture: str
+    measured: bool
+    """Whether the contract was measured when it was written."""
+
+
+def open_model(path: Path, arch: str | None, contract: Path | None, size: tuple[int, int] | None = None) -> Opened:
+    """Open a recogniser's file under a contract: a file of `efface inspect`, or what its weights say.
+
+    Raises InputError for a network whose answers are no embeddings.
+    """
+    measured = False
+    if contract is not None:
+        if not path.is_file():
+            raise InputError(f"weights file {path} does not exist")
+        found, measured = read_contract(contract, sha256_of(path))
+    else:
+        found = contract_of(path, arch, {} if size is None else {"size": list(size)})
+    network = network_of(path, arch, found.shape)
+    answer = untrained_answer(network, found.shape)
+    if not isinstance(answer, Tensor) or answer.ndim != 2:
+        raise InputError(f"the network of {path} does not answer two images with an embedding each, (2, d)")
+    checkpoint = open_checkpoint(path, network, dimensions=answer.shape[1])
+    network.load_state_dict(checkpoint.weights)
+    name = arch or type(network).__name__
+    contracted = ContractedNetwork(network, found).eval().requires_grad_(False)
+    return Opened(checkpoint, contracted, found, name, measured)
+
+
+def measure_contract(model: Opened, request: ErasureRequest, device: torch.device, say: Say) -> None:
+    """Whether the model knows public people apart by its contract; InputError where another fits better or none does."""
+    pairs = pairs_of_people(request.public, request.detector, request.skip_unreadable)
+    measured = check(model.network.network, model.contract, pairs, device)
+    refuse_mistaken(measured, model.contract, str(request.model))
+    say(f"the input contract was measured by {measured.pairs:,} pairs of public people")
+
+
+@dataclass
+class Served:
+    """What a request came to, before it is written down."""
+
+    request: ErasureRequest
+    model: Opened
+    photos: RequestPhotos
+    threshold: Threshold
+    evidence: TrainedOn
+    outcome: Outcome
+    before: Reading
+    judged: Judged
+    vectors: tuple[Array, Array | None]
+    after: Reading | None = None
+    criteria: Criteria | None = None
+    method: Method | None = None
+    file_after: Any = None
+    emptied: int = 0
+    faces: int = 0
+    extra: Sequence[Any] = ()
+
+    def result(self, signature: str, meter: Meter, machine: Any) -> ErasureResult:
+        """Everything in one."""
+        measurements, re_enrol = measurements_of(
+            self.before, self.after, self.vectors, self.photos, self.judged, self.threshold.value
+        )
+        asked = np.concatenate([self.photos.forget, self.photos.forget_held])
+        shipped = self.file_after is not None
+        return ErasureResult(
+            goal=self.request.goal,
+            people=len(self.photos.people(asked)),
+            photos=len(asked),
+            held_back=len(self.photos.forget_held),
+            threshold=self.threshold,
+            model_before=model_file(
+                self.request.model, self.model.checkpoint.digest, self.model.architecture, self.model.contract.plain()
+            ),
+            model_after=self.file_after,
+            evidence=evidence_of(self.evidence),
+            method=self.method,
+            criteria=self.criteria,
+            outcome=self.outcome.model_copy(update={"re_enrol": re_enrol if shipped else None}),
+            measurements=[*measurements, *self.extra],
+            groups=groups_of(self.before, self.after, self.photos, self.judged),
+            emptied_rows=self.emptied,
+            stale=list(self.model.checkpoint.stale) if shipped else [],
+            notes=list(self.photos.notes),
+            limits=[NO_PROOF_OF_ORIGIN, *([SHARED_PHOTOS] if self.method else [])],
+            cost=Cost(seconds=meter.seconds, faces=self.faces, peak_memory_mib=meter.peak_memory_mib),
+            tool=f"efface {efface.__version__}",
+            machine=machine,
+            signature=signature,
+        )
+
+
+def serve(
+    request: ErasureRequest, model: Opened, photos: RequestPhotos, out: Path, device: torch.device, say: Say
+) -> Served:
+    """From the evidence to the verdict."""
+    network = model.network.to(device)
+    vectors = outputs(network, photos.faces.images, device)
+    if request.threshold is not None:
+        threshold = Threshold(value=request.threshold, about="the one in use, as the request says")
+    else:
+        value, rate = placed_threshold(vectors, photos)
+        threshold = Threshold(value=value, about=f"placed where the model before takes {rate:.1%} of wrong pairs")
+    judged, choosing = judged_by(photos, choosing=False), judged_by(photos, choosing=True)
+    before = read_model(vectors, photos, judged, threshold.value)
+    evidence = trained_on(vectors, photos, heads_of(model.checkpoint))
+    say(f"evidence that they were trained on: {evidence.conclusion}")
+    served = Served(
+        request, model, photos, threshold, evidence, Outcome.model_construct(), before, judged, (vectors, None)
+    )
+    if evidence.conclusion == "no sign of training" and not request.without_evidence and request.goal != "unrecognisable":
+        served.outcome = Outcome(
+            verdict="nothing to unlearn in the weights",
+            reasons=[
+                "there is no sign that the model was trained on these people: delete them from gallery and stores, and "
+                "leave the weights as they are"
+            ],
+        )
+        return served
+
+    limits = limits_of(request, before)
+    of_choice = limits_of(request, read_model(vectors, photos, choosing, threshold.value))
+    working = Working(make_folder(out / WORKING))
+    loader = BatchLoader(device, request.seed)
+    say("a second recogniser answers what the model is to learn" if request.goal == "influence removed" else "")
+    second = (
+        second_recogniser(request, photos, device, working.folder / "second.safetensors", loader)
+        if request.goal == "influence removed"
+        else None
+    )
+    data = method_data(photos, second, network)
+
+    def judge(one: nn.Module) -> Verdict:
+        now = outputs(one, photos.faces.images, device)
+        return verdict_of(request, read_model(now, photos, choosing, threshold.value), of_choice)
+
+    planned = working.plan(lambda: planned_run(request, network, data, photos, limits, device))
+    served.criteria = Criteria.model_validate_json(json.dumps(planned["criteria"]))
+    candidates = candidates_for(request.goal, planned["steps"], len(data.forget), len(data.retain))
+    say(f"{len(candidates)} candidates of {planned['steps']} steps: about {planned['seconds'] / 60:.1f} min at most")
+    bench = Bench(network, data, device, request.seed, judge, say)
+    chosen = working.first_that_passes(bench, candidates)
+    served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
+
+    after = ContractedNetwork(chosen.network, model.contract).to(device)
+    new = outputs(after, photos.faces.images, device)
+    served.after, served.vectors = read_model(new, photos, judged, threshold.value), (vectors, new)
+    verdict = verdict_of(request, served.after, limits)
+    say(f"verdict on photos that chose nothing: {verdict.summary()}")
+    served.method = method_of(chosen, bench.attempts)
+    served.extra = verification_of(
+        opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable),
+        network,
+        after,
+        device,
+    )
+    results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
+    if verdict.passed and chosen.verdict.passed:
+        rows = rows_of_people(request, model.checkpoint, photos, vectors)
+        path = out / f"{request.model.stem}-after{request.model.suffix}"
+        digest = write_checkpoint(model.checkpoint, chosen.network.cpu().state_dict(), path, emptied_rows=rows)
+        served.file_after = model_file(path, digest, model.architecture, model.contract.plain())
+        served.emptied = sum(map(len, rows.values()))
+        reason = "every criterion was met, on photos that no method was handed"
+        served.outcome = Outcome(verdict="forgotten", reasons=[reason], results=results)
+    else:
+        served.outcome = Outcome.model_construct(
+            verdict="do not ship", reasons=reasons_against(verdict, chosen, bench.attempts), results=results
+        )
+    return served
+
+
+def planned_run(
+    request: ErasureRequest,
+    network: ContractedNetwork,
+    data: Any,
+    photos: RequestPhotos,
+    limits: Limits,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Steps that the budget allows and the criteria, before the first candidate is made.
+
+    Raises InputError for a budget that is too short.
+    """
+    step = seconds_of_step(network, data, device)
+    start = time.perf_counter()
+    some = photos.faces[np.arange(min(64, len(photos.faces)))]
+    outputs(network, some.images, device)
+    whole = (time.perf_counter() - start) * len(photos.faces) / len(some)
+    candidates = candidates_for(request.goal, FEWEST_STEPS, len(data.forget), len(data.retain))
+    steps = steps_within(request.budget, step, whole, candidates)
+    least = len(candidates) * (FEWEST_STEPS * step + 5 * whole)
+    if steps < FEWEST_STEPS:
+        raise InputError(
+            f"budget of {request.budget:.0f} s is too short: {len(candidates)} candidates of {FEWEST_STEPS} steps take "
+            f"about {least / 60:.1f} min here; give --budget {max(1, np.ceil(1.5 * least / 60)):.0f}min"
+        )
+    asked = asked_of(request, limits, len(photos.people(photos.forget_held)))
+    return {
+        "steps": steps,
+        "seconds": len(candidates) * (steps * step + 5 * whole),
+        "criteria": fix_criteria(asked, datetime.now(UTC)).model_dump(mode="json"),
+    }
+
+
+@dataclass(frozen=True)
+class Working:
+    """What a killed run goes on from."""
+
+    folder: Path
+
+    def plan(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What was planned before the first candidate."""
+        path = self.folder / "plan.json"
+        if not path.exists():
+            write_private(path, json.dumps(make()).encode())
+        planned: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return planned
+
+    def first_that_passes(self, bench: Bench, candidates: Sequence[Candidate]) -> Attempt:
+        """Try candidates in order until one passes; else the one with the fewest criteria unmet."""
+        for number, candidate in enumerate(candidates):
+            done = self.kept(bench, candidate, number) or self.keep(bench.attempt(candidate), number)
+            if done.verdict.passed:
+                return done
+        return min(bench.attempts, key=lambda one: (len(one.verdict.failed), one.verdict.harmful))
+
+    def keep(self, done: Attempt, number: int) -> Attempt:
+        """Write down an attempt, its weights first."""
+        weights = self.folder / f"attempt-{number}.safetensors"
+        save_private(done.network, weights)
+        about = {
+            "sha256": sha256_of(weights),
+            "checked": [[one.name, one.value, one.low, one.high] for one in done.verdict.checked],
+            "steps": done.steps,
+            "faces": done.faces,
+            "stopped": done.stopped,
+        }
+        write_private(self.folder / f"attempt-{number}.json", json.dumps(about).encode())
+        return done
+
+    def kept(self, bench: Bench, candidate: Candidate, number: int) -> Attempt | None:
+        """An attempt of an earlier run, where its files are whole."""
+        about, weights = self.folder / f"attempt-{number}.json", self.folder / f"attempt-{number}.safetensors"
+        if not about.exists() or not weights.exists():
+            return None
+        plain = json.loads(about.read_text(encoding="utf-8"))
+        if plain["sha256"] != sha256_of(weights):
+            return None
+        network = ContractedNetworkCopy(bench.network)
+        network.load_state_dict(load_tensors(weights.read_bytes()))
+        checked = tuple(Checked(*one) for one in plain["checked"])
+        done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["stopped"])
+        bench.attempts.append(done)
+        return done
+
+
+def ContractedNetworkCopy(network: ContractedNetwork) -> nn.Module:  # noqa: N802
+    import copy
+
+    return copy.deepcopy(network.network)
+
+
+def method_of(chosen: Attempt, attempts: Sequence[Attempt]) -> Method:
+    """What was tried, for the record."""
+    tried = [
+        Tried(
+            method=one.candidate.name,
+            settings=dict(one.candidate.settings),
+            passed=one.verdict.passed,
+            why=f"{one.steps} steps, {one.stopped}; {one.verdict.summary()}",
+        )
+        for one in attempts
+    ]
+    return Method(name=chosen.candidate.method, settings=dict(chosen.candidate.settings), tried=tried)
+
+
+def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attempt]) -> list[str]:
+    """Why the weights must not be shipped, and what to do instead."""
+    unmet = ", ".join(verdict.failed or chosen.verdict.failed)
+    return [
+        f"none of {len(attempts)} candidates met every criterion; the best missed: {unmet}"
+        if not chosen.verdict.passed
+        else f"the candidate that passed the choice missed on photos that chose nothing: {unmet}",
+        "the weights were not written: delete the gallery entries, keep a block list, and train again without them; or "
+        "give more photos, more retained people or a larger --budget and try again",
+    ]
+
+
+def heads_of(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]]:
+    """Matrices (people, d) that a direction per person may stand in."""
+    found = {}
+    for name, head in checkpoint.heads.items():
+        rows = head if checkpoint.people_axis(name) == 0 else head.T
+        found[name] = np.ascontiguousarray(rows.float().numpy())
+    return found
+
+
+def rows_of_people(
+    request: ErasureRequest, checkpoint: Checkpoint, photos: RequestPhotos, vectors: Array
+) -> dict[str, list[int]]:
+    """Rows of heads that hold a direction of the people who asked: those the request names, and each that is nearer to
+    one of them than any row is to any stranger."""
+    from efface.data.vectors import units
+
+    found: dict[str, set[int]] = {}
+    for head, row in request.head_rows.values():
+        found.setdefault(head, set()).add(row)
+    who, unit = photos.faces.identities, units(vectors)
+    asked = np.concatenate([photos.forget, photos.forget_held])
+    strangers = np.concatenate([photos.calibration, photos.strangers, photos.teaching])
+    for name, rows in heads_of(checkpoint).items():
+        nearest, cosine = head_cosines(unit, who, asked, rows)
+        _, normal = head_cosines(unit, who, strangers, rows)
+        mine = nearest[cosine > normal.max()]
+        if len(mine):
+            found.setdefault(name, set()).update(mine.tolist())
+    return {name: sorted(rows) for name, rows in found.items()}
+
+
+def signature_of(request: ErasureRequest, model: Opened, photos: RequestPhotos) -> str:
+    """SHA-256 of all that a result follows from, but for the machine."""
+    settings = {
+        name: str(getattr(request, name))
+        for name in ("goal", "threshold", "at_most_fmr", "at_most_fnmr", "budget", "without_evidence", "seed", "head_rows")
+    }
+    digest = hashlib.sha256(json.dumps([efface.__version__, settings, model.contract.plain()], sort_keys=True).encode())
+    digest.update(model.checkpoint.digest.encode())
+    if request.second is not None:
+        digest.update(sha256_of(request.second).encode())
+    for start in range(0, len(photos.faces), 256):
+        digest.update(np.ascontiguousarray(photos.faces.images[start : start + 256]).data)
+    digest.update("\0".join([*photos.faces.keys.tolist(), *photos.faces.identities.tolist()]).encode())
+    return digest.hexdigest()
+
+
+def finished(out: Path, signature: str) -> ErasureResult:
+    """The result of an earlier run of the same request.
+
+    Raises InputError where it is of another one.
+    """
+    result = read_result(out)
+    if result.signature != signature:
+        raise InputError(f"{out} holds the outcome of another request: give another --out")
+    return result
+
+

@@ -1,0 +1,154 @@
+"""A second recogniser that never saw who is to be forgotten: what it answers to their photos is what the model is
+taught (`efface.methods.out_of_fold`).
+
+Either the user has one, or a small one is trained here on the people at hand who stay, and on public people.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from efface.data.batches import BatchLoader, derive
+from efface.data.faces import Faces, TeacherModel
+from efface.erasure.checkpoint import network_of, open_checkpoint
+from efface.erasure.contract import ContractedNetwork
+from efface.erasure.inspect import contract_of, read_contract
+from efface.erasure.photos import RequestPhotos, numbered
+from efface.erasure.request import ErasureRequest
+from efface.errors import InputError
+from efface.files import sha256_of, write_bytes
+from efface.models.load import load_weights
+from efface.models.recogniser import Recogniser, iresnet, untrained_answer
+from efface.tasks.recognition import RECOGNITION
+from efface.training.train import train
+
+SIDE = 48
+"""Longer side of the pictures that a recogniser trained here sees."""
+PASSES = 24_000
+"""Faces it is shown, at most forty times each."""
+
+
+class Reduced(nn.Module):
+    """A network that sees pictures at a smaller size."""
+
+    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        answer: Tensor = self.network(reduced(images, self.size))
+        return answer
+
+
+def reduced(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (b, c, h, w) at another (height, width), averaged over areas."""
+    return images if images.shape[2:] == size else functional.interpolate(images, size, mode="area")
+
+
+def second_recogniser(
+    request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader
+) -> TeacherModel:
+    """The user's other recogniser, or one trained here; cache: where its weights are kept while the request is served."""
+    if request.second is not None:
+        network: nn.Module = own_second(request, photos.faces.shape)
+        people: frozenset[str] = frozenset()
+    else:
+        rows = np.sort(np.concatenate([photos.retain, photos.teaching]))
+        network = trained_here(photos.faces[rows], cache, device, loader)
+        people = frozenset(photos.people(rows).tolist())
+    network = network.to(device).requires_grad_(False).eval()
+    return TeacherModel(people, lambda: copy.deepcopy(network))
+
+
+def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Module:
+    """The recogniser of the user's other file, which takes pictures of the first model's contract.
+
+    Raises InputError where the two are shown different crops: pictures of one cannot be made of the other's.
+    """
+    assert request.second is not None
+    path = request.second
+    contract = (
+        contract_of(path, request.second_arch, {})
+        if request.second_contract is None
+        else read_contract(request.second_contract, sha256_of(path))[0]
+    )
+    network = network_of(path, request.second_arch, contract.shape)
+    answer = untrained_answer(network, contract.shape)
+    if not isinstance(answer, Tensor) or answer.ndim != 2:
+        raise InputError(f"second: the network of {path} does not answer two images with a vector each, (2, d)")
+    network.load_state_dict(open_checkpoint(path, network, dimensions=answer.shape[1]).weights)
+    if contract.shape[1] * shape[2] != contract.shape[2] * shape[1]:
+        raise InputError(
+            f"second: {path} takes faces of {contract.size[0]}x{contract.size[1]}, the model of {shape[2]}x{shape[1]}: "
+            "expected one crop, at whatever size"
+        )
+    return Reduced(ContractedNetwork(network, contract), (contract.size[1], contract.size[0]))
+
+
+def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchLoader) -> nn.Module:
+    """A small recogniser of these people, who have two photos or more; what it took is on the loader's bill.
+
+    Raises InputError where there are fewer than ten.
+    """
+    names, counts = np.unique(faces.identities, return_counts=True)
+    kept = names[counts > 1]
+    if len(kept) < 10:
+        raise InputError(
+            f"{len(kept)} people with two photos are too few to train a second recogniser on: give more photos as retain "
+            "or public, or a recogniser that never saw who is to be forgotten as second"
+        )
+    faces = numbered(faces[np.flatnonzero(np.isin(faces.identities, kept))])
+    channels, height, width = faces.shape
+    scale = min(1.0, SIDE / max(height, width))
+    size = (round(height * scale), round(width * scale))
+    seed = derive(loader.seed, "second")
+    torch.manual_seed(seed)
+    network = iresnet((channels, *size), len(kept), depth=10, width=12, dimensions=64, scale=32.0)
+    if cache.exists():
+        load_weights(network, cache)
+        return Reduced(network.backbone, size)
+    own = BatchLoader(device, seed, loader.tick)
+    epochs = int(np.clip(PASSES // len(faces), 4, 40))
+    train(
+        network.to(device),
+        replace(RECOGNITION, loss=ReducedLoss(size)),
+        faces,
+        own,
+        epochs=epochs,
+        lr=0.05,
+        batch=64,
+        weight_decay=5e-4,
+        optimiser="sgd",
+        milestones=tuple(sorted({max(1, epochs * 6 // 10), max(1, epochs * 85 // 100)})),
+    )
+    loader.add(own)
+    save_private(network, cache)
+    return Reduced(network.backbone, size)
+
+
+class ReducedLoss:
+    """The loss of a recogniser that sees pictures at a smaller size."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def __call__(self, model: Recogniser, faces: object) -> Tensor:
+        images = reduced(faces.images, self.size)  # type: ignore[attr-defined]
+        loss: Tensor = model.head.loss(model(images), faces.targets)  # type: ignore[attr-defined]
+        return loss
+
+
+def save_private(network: nn.Module, path: Path) -> None:
+    """Keep a network's weights, readable by their owner alone."""
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_bytes(path, save(tensors), private=True)
