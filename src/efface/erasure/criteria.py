@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class Checked:
     """The values that are allowed, from here ..."""
     high: float
     """... to here."""
+    aim: float
+    """What strangers have, or the model before: the middle of what is allowed, or better."""
 
     @property
     def word(self) -> VerdictWord:
@@ -49,6 +51,15 @@ class Checked:
         if self.value is None or not np.isfinite([self.low, self.high]).any():
             return "not enough data"
         return "pass" if self.low <= self.value <= self.high else "fail"
+
+    @property
+    def margin(self) -> float:
+        """How far inside of what is allowed: 1 at the aim or beyond, 0 at the limit, below 0 outside."""
+        if self.value is None or not np.isfinite([self.high, self.aim]).all():
+            return -np.inf
+        above = (self.high - self.value) / max(self.high - self.aim, 1e-9)
+        below = (self.value - self.low) / max(self.aim - self.low, 1e-9) if np.isfinite(self.low) else 1.0
+        return float(min(above, below, 1.0))
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,11 @@ class Verdict:
         return any((one.value or 0) > GROSS * one.high for one in self.checked if one.name == FMR)
 
     @property
+    def margin(self) -> float:
+        """That of the criterion that is met by the least."""
+        return min(one.margin for one in self.checked)
+
+    @property
     def failed(self) -> list[str]:
         """Names of those that do not hold."""
         return [one.name for one in self.checked if one.word != "pass"]
@@ -81,21 +97,28 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates at the threshold that everybody else must keep to."""
+    """Rates at the threshold that everybody else must keep to, and those of the model before."""
 
     fmr: float
     fnmr: float
+    fmr_before: float
+    fnmr_before: float
 
 
 def limits_of(request: ErasureRequest, before: Reading) -> Limits:
     """What the user allows or, where nothing is said, the upper ends of the model's own intervals."""
-    own = [rate_of(vector, "").high for vector in (before.rates.false_match, before.rates.false_non_match)]
+    vectors = (before.rates.false_match, before.rates.false_non_match)
     given = (request.at_most_fmr, request.at_most_fnmr)
-    fmr, fnmr = (
-        float("nan") if limit is None and high is None else float(high if limit is None else limit)  # type: ignore[arg-type]
-        for limit, high in zip(given, own, strict=True)
-    )
-    return Limits(fmr, fnmr)
+    own = [rate_of(vector, "") for vector in vectors]
+    highs = [one.high if limit is None else limit for limit, one in zip(given, own, strict=True)]
+    return Limits(*(np.nan if one is None else one for one in (*highs, *(rate.value for rate in own))))
+
+
+def limits_of_choice(verdict: Limits, of_choice: Limits) -> Limits:
+    """Limits for the photos of the choice: rates may grow there no more, in proportion, than on the verdict's."""
+    fmr = min(of_choice.fmr, verdict.fmr / max(verdict.fmr_before, 1e-12) * of_choice.fmr_before)
+    fnmr = min(of_choice.fnmr, verdict.fnmr / max(verdict.fnmr_before, 1e-12) * of_choice.fnmr_before)
+    return replace(of_choice, fmr=fmr, fnmr=fnmr)
 
 
 def asked_of(request: ErasureRequest, limits: Limits, people: int) -> list[Criterion]:
@@ -126,17 +149,17 @@ def verdict_of(request: ErasureRequest, reading: Reading, limits: Limits) -> Ver
         value = mean_of(getattr(reading.forgotten, column), "").value
         if request.goal == "unrecognisable":
             if name != COMPACTNESS:
-                found.append(Checked(name, value, -np.inf, UNRECOGNISABLE))
+                found.append(Checked(name, value, -np.inf, UNRECOGNISABLE, 0.0))
             continue
         normal = strangers_of(reading, name)
         high = np.nan if normal.high is None else normal.high
         low = -np.inf if name != COMPACTNESS or normal.low is None else normal.low
-        found.append(Checked(name, value, low, high))
-    for name, vector, limit in (
-        (FMR, reading.rates.false_match, limits.fmr),
-        (FNMR, reading.rates.false_non_match, limits.fnmr),
+        found.append(Checked(name, value, low, high, np.nan if normal.value is None else normal.value))
+    for name, vector, limit, was in (
+        (FMR, reading.rates.false_match, limits.fmr, limits.fmr_before),
+        (FNMR, reading.rates.false_non_match, limits.fnmr, limits.fnmr_before),
     ):
-        found.append(Checked(name, rate_of(vector, "").value, -np.inf, limit))
+        found.append(Checked(name, rate_of(vector, "").value, -np.inf, limit, was))
     return Verdict(tuple(found))
 
 
@@ -146,5 +169,3 @@ def strangers_of(reading: Reading, name: str) -> Measure:
     people = int(np.isfinite(getattr(reading.forgotten, column)).sum())
     about = f"{ABOUT[name]}, of strangers; interval: the mean of {people} of them in 95% of draws"
     return as_strangers(getattr(reading.strangers, column), max(people, 1), about)
-
-

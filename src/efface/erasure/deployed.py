@@ -86,9 +86,7 @@ class Reading:
     groups: dict[str, Rates]
 
 
-def read_model(
-    embeddings: Array, photos: RequestPhotos, judged: Judged, threshold: float
-) -> Reading:
+def read_model(embeddings: Array, photos: RequestPhotos, judged: Judged, threshold: float) -> Reading:
     """Measure a model by its embeddings (n, d) of all photos."""
     unit, faces = units(embeddings), photos.faces
     size = enrolled_of(faces.identities, judged.forget)
@@ -102,9 +100,7 @@ def read_model(
         for rows in [judged.others[faces.groups[judged.others] == name]]
         if len(np.unique(faces.identities[rows])) >= FEWEST_OF_GROUP
     }
-    return Reading(
-        forgotten, strangers, rates(unit, unit, faces.identities, judged.others, threshold), groups
-    )
+    return Reading(forgotten, strangers, rates(unit, unit, faces.identities, judged.others, threshold), groups)
 
 
 def enrolled_of(who: Array, rows: NDArray[np.int64]) -> int:
@@ -164,9 +160,7 @@ def pairwise(unit: NDArray[np.float32]) -> float:
     return float((total @ total - np.square(unit, dtype=np.float64).sum()) / (count * (count - 1)))
 
 
-def prototypes(
-    unit: NDArray[np.float32], who: Array, rows: NDArray[np.int64]
-) -> tuple[Array, NDArray[np.float32]]:
+def prototypes(unit: NDArray[np.float32], who: Array, rows: NDArray[np.int64]) -> tuple[Array, NDArray[np.float32]]:
     """Names (p,) and mean directions (p, d) of the people of some rows."""
     names, of = np.unique(who[rows], return_inverse=True)
     sums = np.zeros((len(names), unit.shape[1]))

@@ -6,6 +6,7 @@ letter; and the weights, as the file they came in, only where every criterion wa
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import shutil
@@ -25,20 +26,23 @@ from torch import Tensor, nn
 import efface
 from efface.data.batches import BatchLoader
 from efface.data.faces import Array
+from efface.data.vectors import units
 from efface.erasure.candidates import (
+    ENOUGH,
     FEWEST_STEPS,
     Attempt,
     Bench,
     Candidate,
     candidates_for,
     method_data,
+    rank,
     seconds_of_step,
     steps_within,
 )
 from efface.erasure.checkpoint import Checkpoint, network_of, open_checkpoint, write_checkpoint
 from efface.erasure.contract import ContractedNetwork, InputContract
 from efface.erasure.contract_check import check, pairs_of_people, refuse_mistaken
-from efface.erasure.criteria import Checked, Limits, Verdict, asked_of, limits_of, verdict_of
+from efface.erasure.criteria import Checked, Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
 from efface.erasure.deployed import Judged, Reading, judged_by, placed_threshold, read_model
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import contract_of, opened_pairs, read_contract
@@ -50,6 +54,7 @@ from efface.erasure.record import (
     Cost,
     Criteria,
     CriterionResult,
+    Measurement,
     Method,
     Outcome,
     Tried,
@@ -58,6 +63,7 @@ from efface.erasure.record import (
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import (
     OUTCOME,
+    Allowed,
     ErasureResult,
     Threshold,
     model_file,
@@ -75,9 +81,18 @@ from efface.files import exclusive, make_folder, sha256_of, write_private
 from efface.models.recogniser import untrained_answer
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
+NOTHING = Outcome(
+    verdict="nothing to unlearn in the weights",
+    reasons=[
+        "there is no sign that the model was trained on these people: delete them from gallery and stores, and leave "
+        "the weights as they are"
+    ],
+)
 Say = Callable[[str], None]
 WORKING = "unfinished"
 """Folder of what a killed run goes on from; it goes when the run ends."""
+SETTINGS = ("goal", "threshold", "at_most_fmr", "at_most_fnmr", "budget", "without_evidence", "seed", "head_rows")
+"""Of a request, beside its files, what its result follows from."""
 SHARED_PHOTOS = (
     "the held-back photos of the people who asked chose between candidates and judge the chosen one: they are too few "
     "to be divided; strangers and everybody else are others in the choice and in the verdict"
@@ -161,7 +176,7 @@ def open_model(path: Path, arch: str | None, contract: Path | None, size: tuple[
 
 
 def measure_contract(model: Opened, request: ErasureRequest, device: torch.device, say: Say) -> None:
-    """Whether the model knows public people apart by its contract; InputError where another fits better or none does."""
+    """Whether the model tells public people apart by its contract; InputError where another fits better, or none."""
     pairs = pairs_of_people(request.public, request.detector, request.skip_unreadable)
     measured = check(model.network.network, model.contract, pairs, device)
     refuse_mistaken(measured, model.contract, str(request.model))
@@ -187,7 +202,8 @@ class Served:
     file_after: Any = None
     emptied: int = 0
     faces: int = 0
-    extra: Sequence[Any] = ()
+    allowed: Sequence[Allowed] = ()
+    extra: Sequence[Measurement] = ()
 
     def result(self, signature: str, meter: Meter, machine: Any) -> ErasureResult:
         """Everything in one."""
@@ -209,6 +225,7 @@ class Served:
             evidence=evidence_of(self.evidence),
             method=self.method,
             criteria=self.criteria,
+            allowed=list(self.allowed),
             outcome=self.outcome.model_copy(update={"re_enrol": re_enrol if shipped else None}),
             measurements=[*measurements, *self.extra],
             groups=groups_of(self.before, self.after, self.photos, self.judged),
@@ -238,29 +255,19 @@ def serve(
     before = read_model(vectors, photos, judged, threshold.value)
     evidence = trained_on(vectors, photos, heads_of(model.checkpoint))
     say(f"evidence that they were trained on: {evidence.conclusion}")
-    served = Served(
-        request, model, photos, threshold, evidence, Outcome.model_construct(), before, judged, (vectors, None)
-    )
-    if evidence.conclusion == "no sign of training" and not request.without_evidence and request.goal != "unrecognisable":
-        served.outcome = Outcome(
-            verdict="nothing to unlearn in the weights",
-            reasons=[
-                "there is no sign that the model was trained on these people: delete them from gallery and stores, and "
-                "leave the weights as they are"
-            ],
-        )
+    served = Served(request, model, photos, threshold, evidence, NOTHING, before, judged, (vectors, None))
+    no_sign = evidence.conclusion == "no sign of training"
+    if no_sign and not request.without_evidence and request.goal == "influence removed":
         return served
 
     limits = limits_of(request, before)
-    of_choice = limits_of(request, read_model(vectors, photos, choosing, threshold.value))
+    of_choice = limits_of_choice(limits, limits_of(request, read_model(vectors, photos, choosing, threshold.value)))
     working = Working(make_folder(out / WORKING))
     loader = BatchLoader(device, request.seed)
-    say("a second recogniser answers what the model is to learn" if request.goal == "influence removed" else "")
-    second = (
-        second_recogniser(request, photos, device, working.folder / "second.safetensors", loader)
-        if request.goal == "influence removed"
-        else None
-    )
+    second = None
+    if request.goal == "influence removed":
+        say("making ready the second recogniser, whose answers the model is to learn")
+        second = second_recogniser(request, photos, device, working.folder / "second.safetensors", loader)
     data = method_data(photos, second, network)
 
     def judge(one: nn.Module) -> Verdict:
@@ -272,7 +279,7 @@ def serve(
     candidates = candidates_for(request.goal, planned["steps"], len(data.forget), len(data.retain))
     say(f"{len(candidates)} candidates of {planned['steps']} steps: about {planned['seconds'] / 60:.1f} min at most")
     bench = Bench(network, data, device, request.seed, judge, say)
-    chosen = working.first_that_passes(bench, candidates)
+    chosen = working.best_of(bench, candidates)
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
 
     after = ContractedNetwork(chosen.network, model.contract).to(device)
@@ -287,6 +294,7 @@ def serve(
         after,
         device,
     )
+    served.allowed = [allowed_of(one) for one in verdict.checked]
     results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
     if verdict.passed and chosen.verdict.passed:
         rows = rows_of_people(request, model.checkpoint, photos, vectors)
@@ -297,9 +305,8 @@ def serve(
         reason = "every criterion was met, on photos that no method was handed"
         served.outcome = Outcome(verdict="forgotten", reasons=[reason], results=results)
     else:
-        served.outcome = Outcome.model_construct(
-            verdict="do not ship", reasons=reasons_against(verdict, chosen, bench.attempts), results=results
-        )
+        reasons = reasons_against(verdict, chosen, bench.attempts)
+        served.outcome = Outcome(verdict="do not ship", reasons=reasons, results=results)
     return served
 
 
@@ -350,13 +357,13 @@ class Working:
         planned: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return planned
 
-    def first_that_passes(self, bench: Bench, candidates: Sequence[Candidate]) -> Attempt:
-        """Try candidates in order until one passes; else the one with the fewest criteria unmet."""
+    def best_of(self, bench: Bench, candidates: Sequence[Candidate]) -> Attempt:
+        """Try candidates in order until one passes by enough, and return the best."""
         for number, candidate in enumerate(candidates):
             done = self.kept(bench, candidate, number) or self.keep(bench.attempt(candidate), number)
-            if done.verdict.passed:
-                return done
-        return min(bench.attempts, key=lambda one: (len(one.verdict.failed), one.verdict.harmful))
+            if done.verdict.passed and done.verdict.margin >= ENOUGH:
+                break
+        return min(bench.attempts, key=lambda one: rank(one.verdict))
 
     def keep(self, done: Attempt, number: int) -> Attempt:
         """Write down an attempt, its weights first."""
@@ -364,7 +371,7 @@ class Working:
         save_private(done.network, weights)
         about = {
             "sha256": sha256_of(weights),
-            "checked": [[one.name, one.value, one.low, one.high] for one in done.verdict.checked],
+            "checked": [[one.name, one.value, one.low, one.high, one.aim] for one in done.verdict.checked],
             "steps": done.steps,
             "faces": done.faces,
             "stopped": done.stopped,
@@ -380,7 +387,7 @@ class Working:
         plain = json.loads(about.read_text(encoding="utf-8"))
         if plain["sha256"] != sha256_of(weights):
             return None
-        network = ContractedNetworkCopy(bench.network)
+        network = copy.deepcopy(bench.network.network)
         network.load_state_dict(load_tensors(weights.read_bytes()))
         checked = tuple(Checked(*one) for one in plain["checked"])
         done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["stopped"])
@@ -388,10 +395,10 @@ class Working:
         return done
 
 
-def ContractedNetworkCopy(network: ContractedNetwork) -> nn.Module:  # noqa: N802
-    import copy
-
-    return copy.deepcopy(network.network)
+def allowed_of(one: Checked) -> Allowed:
+    """A criterion in numbers."""
+    low, high = (float(end) if np.isfinite(end) else None for end in (one.low, one.high))
+    return Allowed(measure=one.name, low=low, high=high, value=one.value, verdict=one.word)
 
 
 def method_of(chosen: Attempt, attempts: Sequence[Attempt]) -> Method:
@@ -434,8 +441,6 @@ def rows_of_people(
 ) -> dict[str, list[int]]:
     """Rows of heads that hold a direction of the people who asked: those the request names, and each that is nearer to
     one of them than any row is to any stranger."""
-    from efface.data.vectors import units
-
     found: dict[str, set[int]] = {}
     for head, row in request.head_rows.values():
         found.setdefault(head, set()).add(row)
@@ -453,10 +458,7 @@ def rows_of_people(
 
 def signature_of(request: ErasureRequest, model: Opened, photos: RequestPhotos) -> str:
     """SHA-256 of all that a result follows from, but for the machine."""
-    settings = {
-        name: str(getattr(request, name))
-        for name in ("goal", "threshold", "at_most_fmr", "at_most_fnmr", "budget", "without_evidence", "seed", "head_rows")
-    }
+    settings = {name: str(getattr(request, name)) for name in SETTINGS}
     digest = hashlib.sha256(json.dumps([efface.__version__, settings, model.contract.plain()], sort_keys=True).encode())
     digest.update(model.checkpoint.digest.encode())
     if request.second is not None:
@@ -476,5 +478,3 @@ def finished(out: Path, signature: str) -> ErasureResult:
     if result.signature != signature:
         raise InputError(f"{out} holds the outcome of another request: give another --out")
     return result
-
-

@@ -21,10 +21,14 @@ DRIFT = "drift of everybody else's embeddings"
 
 
 def measurements_of(
-    before: Reading, after: Reading | None, vectors: tuple[Array, Array | None], photos: RequestPhotos, judged: Judged,
+    before: Reading,
+    after: Reading | None,
+    vectors: tuple[Array, Array | None],
+    photos: RequestPhotos,
+    judged: Judged,
     threshold: float,
 ) -> tuple[list[Measurement], bool | None]:
-    """All measurements, and whether the gallery must be enrolled again; after: of the model after, where there is one."""
+    """All measurements, and whether the gallery must be enrolled again; after: of the model after, if there is one."""
     both = (before, after)
     found = []
     for name, column in OF_PEOPLE.items():
@@ -81,8 +85,7 @@ def evidence_of(found: TrainedOn) -> Evidence:
     """Whether they were trained on, for the record."""
     return Evidence(
         conclusion=found.conclusion,  # type: ignore[arg-type]
-        about="photos of the people who asked against photos of public people; a collection of photos from one occasion "
-        "looks compact too",
+        about="photos of the people who asked against photos of public people; photos of one occasion look compact too",
         measurements=[measurement_of(one) for one in found.signs],
     )
 
@@ -117,5 +120,3 @@ def estimate(measure: Measure | None) -> Estimate | None:
 def by_name(measurements: list[Measurement]) -> Mapping[str, Measurement]:
     """Measurements by their names."""
     return {one.name: one for one in measurements}
-
-

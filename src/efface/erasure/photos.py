@@ -32,7 +32,7 @@ FEWEST_PUBLIC = 12
 """Public people with two photos or more: six strangers, six others."""
 MOST = 20_000
 """Photos of one side that are used; of more so many, by whole people."""
-SHARE = {"forget": 4, "retain": 3}
+SHARE = {"forget": 3, "retain": 3}
 """One photo of so many of each person is held back."""
 
 
@@ -80,23 +80,22 @@ def read_request_photos(request: ErasureRequest, contract: InputContract) -> Req
     faces = joined_sides(parts)
     side_of = np.repeat(list(parts), [len(one) for one in parts.values()])
     rows = {side: np.flatnonzero(side_of == side) for side in sides}
-    handed, held = {}, {}
-    for side, part in SHARE.items():
-        held[side] = held_back(faces, rows[side], part, request.seed)
-        handed[side] = np.setdiff1d(rows[side], held[side])
+    held = {side: held_back(faces, rows[side], part, request.seed) for side, part in SHARE.items()}
     if not len(held["forget"]):
         raise InputError(
             f"{request.forget} has one photo of each person: two are needed, one to learn from and one to judge by"
         )
-    dealt = deal_public(faces, rows["public"], request)
+    teaching, calibration, strangers = deal_public(faces, rows["public"], request)
     return RequestPhotos(
         faces,
-        handed["forget"],
-        held["forget"],
-        handed["retain"],
-        held["retain"],
-        *dealt,
-        tuple([*notes, *lone(faces, rows["forget"])]),
+        forget=np.setdiff1d(rows["forget"], held["forget"]),
+        forget_held=held["forget"],
+        retain=np.setdiff1d(rows["retain"], held["retain"]),
+        retain_held=held["retain"],
+        teaching=teaching,
+        calibration=calibration,
+        strangers=strangers,
+        notes=(*notes, *lone(faces, rows["forget"])),
     )
 
 
@@ -174,9 +173,7 @@ def joined_sides(parts: Mapping[str, Faces]) -> Faces:
     """All sides as one, people numbered over all of them."""
     sides = list(parts.values())
     store = sides[0].images.store if len(sides) == 1 else np.concatenate([one.images[:] for one in sides])
-    columns = {
-        name: np.concatenate([getattr(one, name) for one in sides]) for name in ("identities", "groups", "keys")
-    }
+    columns = {name: np.concatenate([getattr(one, name) for one in sides]) for name in ("identities", "groups", "keys")}
     _, numbers = np.unique(columns["identities"], return_inverse=True)
     return Faces(Images(store, np.arange(len(store))), numbers.astype(np.int64), **columns)
 
@@ -194,7 +191,7 @@ def held_back(faces: Faces, rows: NDArray[np.int64], part: int, seed: int) -> ND
 
 def deal_public(
     faces: Faces, rows: NDArray[np.int64], request: ErasureRequest
-) -> list[NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Rows of the teaching, of the calibration and of the strangers: a half, a quarter and a quarter of the people;
     whoever has one photo teaches."""
     names, counts = np.unique(faces.identities[rows], return_counts=True)
@@ -205,9 +202,10 @@ def deal_public(
             "that the model was not trained on, to tell what it answers to strangers"
         )
     quarter = max(len(several) // 4, FEWEST_PUBLIC // 4)
-    parts = [several[2 * quarter :], several[quarter : 2 * quarter], several[:quarter]]
-    parts[0] = np.concatenate([parts[0], names[counts == 1]])
-    return [rows[np.isin(faces.identities[rows], part)] for part in parts]
+    teaching = np.concatenate([several[2 * quarter :], names[counts == 1]])
+    parts = (teaching, several[quarter : 2 * quarter], several[:quarter])
+    first, second, third = (rows[np.isin(faces.identities[rows], part)] for part in parts)
+    return first, second, third
 
 
 def lone(faces: Faces, rows: NDArray[np.int64]) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from efface.erasure.record import (
-    NO_PROOF_OF_ORIGIN,
     Cost,
     Count,
     Criteria,
@@ -30,7 +29,7 @@ from efface.erasure.record import (
 from efface.erasure.request import Answer
 from efface.errors import InputError
 from efface.files import read_text, write_private
-from efface.results import Environment
+from efface.results import Environment, VerdictWord
 
 OUTCOME = "outcome.json"
 
@@ -41,6 +40,19 @@ class Threshold(Part):
     value: float
     about: Text
     """Where it comes from."""
+
+
+class Allowed(Part):
+    """A criterion in numbers."""
+
+    measure: Text
+    low: float | None
+    """The values that are allowed, from here ..."""
+    high: float | None
+    """... to here; nothing where there is no such end."""
+    value: float | None
+    """What the model after has."""
+    verdict: VerdictWord
 
 
 class ErasureResult(Part):
@@ -56,16 +68,17 @@ class ErasureResult(Part):
     evidence: Evidence
     method: Method | None
     criteria: Criteria | None
+    allowed: list[Allowed]
     outcome: Outcome
     measurements: list[Measurement]
-    groups: list[GroupMeasurements] = []
-    emptied_rows: Count = 0
+    groups: list[GroupMeasurements]
+    emptied_rows: Count
     """Rows of heads that held a direction of the people who asked, now zeros."""
-    stale: list[Text] = []
+    stale: list[Text]
     """Parts of the file that are of the weights before, such as an optimiser's state."""
-    notes: list[Text] = []
+    notes: list[Text]
     """What was left out, and what to know of the photos."""
-    limits: Annotated[list[Text], Field(min_length=1)] = [NO_PROOF_OF_ORIGIN]
+    limits: Annotated[list[Text], Field(min_length=1)]
     cost: Cost
     tool: Text
     machine: Environment

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import BatchLoader, derive
+from efface.data.batches import Batch, BatchLoader, derive
 from efface.data.faces import Faces, TeacherModel
 from efface.erasure.checkpoint import network_of, open_checkpoint
 from efface.erasure.contract import ContractedNetwork
@@ -25,8 +26,8 @@ from efface.erasure.request import ErasureRequest
 from efface.errors import InputError
 from efface.files import sha256_of, write_bytes
 from efface.models.load import load_weights
-from efface.models.recogniser import Recogniser, iresnet, untrained_answer
-from efface.tasks.recognition import RECOGNITION
+from efface.models.recogniser import iresnet, untrained_answer
+from efface.tasks.recognition import RECOGNITION, margin_loss
 from efface.training.train import train
 
 SIDE = 48
@@ -56,7 +57,7 @@ def reduced(images: Tensor, size: tuple[int, int]) -> Tensor:
 def second_recogniser(
     request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader
 ) -> TeacherModel:
-    """The user's other recogniser, or one trained here; cache: where its weights are kept while the request is served."""
+    """The user's other recogniser, or one trained here; cache: where its weights are kept until the run ends."""
     if request.second is not None:
         network: nn.Module = own_second(request, photos.faces.shape)
         people: frozenset[str] = frozenset()
@@ -102,8 +103,8 @@ def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchL
     kept = names[counts > 1]
     if len(kept) < 10:
         raise InputError(
-            f"{len(kept)} people with two photos are too few to train a second recogniser on: give more photos as retain "
-            "or public, or a recogniser that never saw who is to be forgotten as second"
+            f"{len(kept)} people with two photos are too few to train a second recogniser on: give more photos as "
+            "retain or public, or a recogniser that never saw who is to be forgotten as second"
         )
     faces = numbered(faces[np.flatnonzero(np.isin(faces.identities, kept))])
     channels, height, width = faces.shape
@@ -119,7 +120,7 @@ def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchL
     epochs = int(np.clip(PASSES // len(faces), 4, 40))
     train(
         network.to(device),
-        replace(RECOGNITION, loss=ReducedLoss(size)),
+        replace(RECOGNITION, loss=partial(reduced_loss, size=size)),
         faces,
         own,
         epochs=epochs,
@@ -134,16 +135,9 @@ def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchL
     return Reduced(network.backbone, size)
 
 
-class ReducedLoss:
+def reduced_loss(model: nn.Module, faces: Batch, size: tuple[int, int]) -> Tensor:
     """The loss of a recogniser that sees pictures at a smaller size."""
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.size = size
-
-    def __call__(self, model: Recogniser, faces: object) -> Tensor:
-        images = reduced(faces.images, self.size)  # type: ignore[attr-defined]
-        loss: Tensor = model.head.loss(model(images), faces.targets)  # type: ignore[attr-defined]
-        return loss
+    return margin_loss(model, replace(faces, images=reduced(faces.images, size)))
 
 
 def save_private(network: nn.Module, path: Path) -> None:

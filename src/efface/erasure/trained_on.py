@@ -61,16 +61,18 @@ def trained_on(embeddings: Array, photos: RequestPhotos, heads: Mapping[str, NDA
     who, unit = photos.faces.identities, units(embeddings)
     asked = np.concatenate([photos.forget, photos.forget_held])
     strangers = np.concatenate([photos.calibration, photos.strangers, photos.teaching])
-    compact = [np.array([pairwise(unit[rows[who[rows] == one]]) for one in np.unique(who[rows])]) for rows in (asked, strangers)]
-    signs = [
-        compared("compactness", *compact, "mean cosine between two photos of a person: higher for people trained on")
-    ]
-    for name, rows in heads.items():
-        near = [head_cosines(unit, who, some, rows)[1] for some in (asked, strangers)]
-        signs.append(
-            compared(f"nearest row of {name}", *near, "cosine of a person's mean to the nearest row of the head")
-        )
+    about = "mean cosine between two photos of a person: higher for people trained on"
+    signs = [compared("compactness", compactness(unit, who, asked), compactness(unit, who, strangers), about)]
+    for name, head in heads.items():
+        theirs, others = (head_cosines(unit, who, rows, head)[1] for rows in (asked, strangers))
+        about = "cosine of a person's mean to the nearest row of the head"
+        signs.append(compared(f"nearest row of {name}", theirs, others, about))
     return TrainedOn(concluded(signs), tuple(signs))
+
+
+def compactness(unit: NDArray[np.float32], who: Array, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(p,) mean cosine between two photos of each person; NaN for one photo."""
+    return np.array([pairwise(unit[rows[who[rows] == one]]) for one in np.unique(who[rows])])
 
 
 def head_cosines(

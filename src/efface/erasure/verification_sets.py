@@ -25,7 +25,5 @@ def verification_of(
         known = np.isfinite(alike)
         refuse_one_kind(pairs.same[known], f"{int(known.sum())} of {len(known)} pairs have two photos that can be used")
         nothing = np.full(int(known.sum()), np.nan)
-        found.append(
-            of_set("pairs", alike[known], pairs.same[known], pairs.fold[known], nothing, nothing > 0, 0)
-        )
+        found.append(of_set("pairs", alike[known], pairs.same[known], pairs.fold[known], nothing, nothing > 0, 0))
     return [paired(f"verification {key.metric.replace('_', ' ')}", found[0][key], found[1][key]) for key in found[0]]
