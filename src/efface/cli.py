@@ -360,6 +360,106 @@ def fit_head(
     typer.echo(done)
 
 
+def given_request(context: typer.Context, leave_out: tuple[str, ...]) -> dict[str, object]:
+    """Options that were given on the command line, by their names in a request."""
+    given = {name: value for name, value in context.params.items() if name not in leave_out}
+    return {name: value for name, value in given.items() if value not in (None, False)}
+
+
+@app.command()
+def forget(
+    context: typer.Context,
+    request: Annotated[Path | None, typer.Argument(metavar="REQUEST", help="A TOML file; options override it.")] = None,
+    out: Out = Path("erasure"),
+    model: Annotated[Path | None, typer.Option(help="File of weights of your recogniser.")] = None,
+    forget: Annotated[
+        Path | None, typer.Option(help="Photos of who is to be forgotten: person/photo, a manifest, or candidates.csv.")
+    ] = None,
+    public: Annotated[Path | None, typer.Option(help="Photos of people the model was not trained on.")] = None,
+    retain: Annotated[Path | None, typer.Option(help="Photos of people it must still know, or some of them.")] = None,
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote.")] = None,
+    arch: Arch = None,
+    size: FaceSize = None,
+    detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
+    second: Annotated[
+        Path | None, typer.Option(help="Weights of another recogniser that never saw who is to be forgotten.")
+    ] = None,
+    second_contract: Annotated[Path | None, typer.Option(help="Its contract.")] = None,
+    second_arch: Annotated[str | None, typer.Option(help='"module:function" that makes it: it is run.')] = None,
+    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt or an insightface set (.bin).")] = None,
+    pair_photos: Annotated[Path | None, typer.Option(help="Photos that pairs.txt names.")] = None,
+    goal: Annotated[str | None, typer.Option(help="influence removed, or unrecognisable.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Cosine from which on two photos are one person's.")] = None,
+    at_most_fmr: Annotated[float | None, typer.Option(help="False match rate that is allowed afterwards.")] = None,
+    at_most_fnmr: Annotated[float | None, typer.Option(help="False non-match rate that is allowed.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for all candidates, such as 10min.")] = None,
+    without_evidence: Annotated[
+        bool, typer.Option("--without-evidence", help="Change the weights even with no sign of training.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Of who is held back, and of training.")] = None,
+    skip_unreadable: Skip = False,
+    key: Annotated[Path | None, typer.Option(help="Private key that signs the record.")] = None,
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Make your own recogniser forget people, and judge it; exit code 3: do not ship."""
+    from efface.erasure.forget import forget as serve
+    from efface.erasure.request import erasure_request
+
+    plain = given_request(context, ("request", "out", "key", "device", "threads"))
+    asked = erasure_request(plain, request)
+    result = serve(asked, out, device=device, threads=threads, key=key, say=shown)
+    told(result.outcome.verdict, result.outcome.reasons, out)
+
+
+@app.command()
+def audit(
+    context: typer.Context,
+    before: Annotated[Path, typer.Option(help="File of weights before.")],
+    after: Annotated[Path, typer.Option(help="File of weights after, whoever made it.")],
+    forget: Annotated[Path, typer.Option(help="Photos of who was to be forgotten.")],
+    public: Annotated[Path, typer.Option(help="Photos of people the model was not trained on.")],
+    out: Out = Path("audit"),
+    retain: Annotated[Path | None, typer.Option(help="Photos of people it must still know.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Weights retrained without them, if there are any.")] = None,
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the file before.")] = None,
+    arch: Arch = None,
+    size: FaceSize = None,
+    detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
+    pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt or an insightface set (.bin).")] = None,
+    pair_photos: Annotated[Path | None, typer.Option(help="Photos that pairs.txt names.")] = None,
+    goal: Annotated[str | None, typer.Option(help="influence removed, or unrecognisable.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Cosine from which on two photos are one person's.")] = None,
+    at_most_fmr: Annotated[float | None, typer.Option(help="False match rate that is allowed afterwards.")] = None,
+    at_most_fnmr: Annotated[float | None, typer.Option(help="False non-match rate that is allowed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of who is held back.")] = None,
+    skip_unreadable: Skip = False,
+    device: Device = "auto",
+    threads: Threads = 2,
+) -> None:
+    """Judge anybody's unlearning of a recogniser by its two files; exit code 3: it does not do what was asked."""
+    from efface.erasure.audit_files import audit as judge
+    from efface.erasure.request import erasure_request
+
+    plain = given_request(context, ("before", "after", "out", "reference", "device", "threads"))
+    asked = erasure_request(plain | {"model": before})
+    result = judge(asked, after, out, reference=reference, device=device, threads=threads, say=shown)
+    told(result.outcome.verdict, result.outcome.reasons, out)
+
+
+def shown(line: str) -> None:
+    """A line about what is done, as it is done."""
+    typer.echo(one_line(line), err=True)
+
+
+def told(verdict: str, reasons: list[str], out: Path) -> None:
+    """The verdict, why, and where the report is; exit code 3 where nothing may be shipped."""
+    typer.echo(f"{verdict}: {one_line('; '.join(reasons))}")
+    typer.echo(out / "report.html")
+    if verdict == "do not ship":
+        raise typer.Exit(3)
+
+
 @app.command()
 def schema(what: Annotated[str, typer.Argument(help="results, plan or record.")] = "results") -> None:
     """Print the JSON Schema of results.json, of a plan, or of a record of an erasure."""

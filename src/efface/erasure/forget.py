@@ -130,7 +130,7 @@ def forget(
         result = served.result(signature, meter, environment(here, threads))
         if request.answer is not None:
             names = photos.people(np.concatenate([photos.forget, photos.forget_held])).tolist()
-            record = record_of(result, request.answer, names, out / "subject.key")
+            record = record_of(result, request.answer, names, out.with_name(f"{out.name}-subject.key"))
             files = [result.model_before, *([result.model_after] if result.model_after else [])]
             write_record(record, out, key or default_key(), {one.name: one.sha256 for one in files}, names=names)
             write_letter(record, out)
@@ -203,6 +203,7 @@ class Served:
     emptied: int = 0
     faces: int = 0
     allowed: Sequence[Allowed] = ()
+    limits: Sequence[str] = ()
     extra: Sequence[Measurement] = ()
 
     def result(self, signature: str, meter: Meter, machine: Any) -> ErasureResult:
@@ -232,7 +233,7 @@ class Served:
             emptied_rows=self.emptied,
             stale=list(self.model.checkpoint.stale) if shipped else [],
             notes=list(self.photos.notes),
-            limits=[NO_PROOF_OF_ORIGIN, *([SHARED_PHOTOS] if self.method else [])],
+            limits=[NO_PROOF_OF_ORIGIN, *self.limits, *([SHARED_PHOTOS] if self.method else [])],
             cost=Cost(seconds=meter.seconds, faces=self.faces, peak_memory_mib=meter.peak_memory_mib),
             tool=f"efface {efface.__version__}",
             machine=machine,
@@ -246,11 +247,7 @@ def serve(
     """From the evidence to the verdict."""
     network = model.network.to(device)
     vectors = outputs(network, photos.faces.images, device)
-    if request.threshold is not None:
-        threshold = Threshold(value=request.threshold, about="the one in use, as the request says")
-    else:
-        value, rate = placed_threshold(vectors, photos)
-        threshold = Threshold(value=value, about=f"placed where the model before takes {rate:.1%} of wrong pairs")
+    threshold = fixed_threshold(request, vectors, photos)
     judged, choosing = judged_by(photos, choosing=False), judged_by(photos, choosing=True)
     before = read_model(vectors, photos, judged, threshold.value)
     evidence = trained_on(vectors, photos, heads_of(model.checkpoint))
@@ -308,6 +305,14 @@ def serve(
         reasons = reasons_against(verdict, chosen, bench.attempts)
         served.outcome = Outcome(verdict="do not ship", reasons=reasons, results=results)
     return served
+
+
+def fixed_threshold(request: ErasureRequest, vectors: Array, photos: RequestPhotos) -> Threshold:
+    """The threshold in use or, where none is given, one placed by the model before."""
+    if request.threshold is not None:
+        return Threshold(value=request.threshold, about="the one in use, as the request says")
+    value, rate = placed_threshold(vectors, photos)
+    return Threshold(value=value, about=f"placed where the model before takes {rate:.1%} of wrong pairs")
 
 
 def planned_run(

@@ -1,4 +1,4 @@
-"""`report.html` of a request: the verdict, what to do, the evidence, the criteria before and after. It shows no face."""
+"""`report.html` of a request: verdict, what to do, evidence, the criteria before and after. It shows no face."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADLINES = {
 
 @dataclass(frozen=True)
 class Mark:
-    """One criterion as a strip: positions from 0 to 200."""
+    """One criterion as a strip: positions in percent."""
 
     name: str
     from_x: float
@@ -102,7 +102,7 @@ def mark(allowed: Allowed, measured: Measurement) -> Mark:
     low = min(0.0, *known, *ends)
 
     def place(value: float) -> float:
-        return round(200 * (value - low) / (top - low), 1)
+        return round(100 * (value - low) / (top - low), 1)
 
     first = place(allowed.low if allowed.low is not None else low)
     last = place(allowed.high if allowed.high is not None else top)

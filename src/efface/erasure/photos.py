@@ -26,10 +26,11 @@ from efface.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+Rows = NDArray[np.int64]
 ONE = "the person"
 """How the person is called whose photos a table of `efface find` lists."""
-FEWEST_PUBLIC = 12
-"""Public people with two photos or more: six strangers, six others."""
+FEWEST_PUBLIC = 18
+"""Public people with two photos or more: six strangers, and twelve who teach and calibrate."""
 MOST = 20_000
 """Photos of one side that are used; of more so many, by whole people."""
 SHARE = {"forget": 3, "retain": 3}
@@ -42,22 +43,22 @@ class RequestPhotos:
 
     faces: Faces
     """Targets number the people."""
-    forget: NDArray[np.int64]
+    forget: Rows
     """Rows handed to methods ..."""
-    forget_held: NDArray[np.int64]
+    forget_held: Rows
     """... and held back from them."""
-    retain: NDArray[np.int64]
-    retain_held: NDArray[np.int64]
-    teaching: NDArray[np.int64]
+    retain: Rows
+    retain_held: Rows
+    teaching: Rows
     """Public people that a second recogniser is trained on, and who are held to what the model answered."""
-    calibration: NDArray[np.int64]
+    calibration: Rows
     """Public people that no network is trained on, whom strangers are by while candidates are chosen."""
-    strangers: NDArray[np.int64]
+    strangers: Rows
     """Public people that nothing but the verdict sees."""
     notes: tuple[str, ...]
     """What was left out, in sentences."""
 
-    def people(self, rows: NDArray[np.int64]) -> Array:
+    def people(self, rows: Rows) -> Array:
         """Names of the people of some rows."""
         names: Array = np.unique(self.faces.identities[rows])
         return names
@@ -178,7 +179,7 @@ def joined_sides(parts: Mapping[str, Faces]) -> Faces:
     return Faces(Images(store, np.arange(len(store))), numbers.astype(np.int64), **columns)
 
 
-def held_back(faces: Faces, rows: NDArray[np.int64], part: int, seed: int) -> NDArray[np.int64]:
+def held_back(faces: Faces, rows: Rows, part: int, seed: int) -> Rows:
     """Of each person's photos one of `part`, but two of three or more so that one can be enrolled and the other looked
     for, and one of two."""
     rng = np.random.default_rng(derive(seed, "held back"))
@@ -189,11 +190,9 @@ def held_back(faces: Faces, rows: NDArray[np.int64], part: int, seed: int) -> ND
     return np.sort(np.concatenate(found))
 
 
-def deal_public(
-    faces: Faces, rows: NDArray[np.int64], request: ErasureRequest
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the teaching, of the calibration and of the strangers: a half, a quarter and a quarter of the people;
-    whoever has one photo teaches."""
+def deal_public(faces: Faces, rows: Rows, request: ErasureRequest) -> tuple[Rows, Rows, Rows]:
+    """Rows of the teaching, of the calibration and of the strangers, a third of the people each; whoever has one photo
+    teaches."""
     names, counts = np.unique(faces.identities[rows], return_counts=True)
     several = np.random.default_rng(derive(request.seed, "public")).permutation(names[counts > 1])
     if len(several) < FEWEST_PUBLIC:
@@ -201,14 +200,14 @@ def deal_public(
             f"{request.public} has {len(several)} people with two photos or more: at least {FEWEST_PUBLIC} are needed "
             "that the model was not trained on, to tell what it answers to strangers"
         )
-    quarter = max(len(several) // 4, FEWEST_PUBLIC // 4)
-    teaching = np.concatenate([several[2 * quarter :], names[counts == 1]])
-    parts = (teaching, several[quarter : 2 * quarter], several[:quarter])
-    first, second, third = (rows[np.isin(faces.identities[rows], part)] for part in parts)
-    return first, second, third
+    third = len(several) // 3
+    teaching = np.concatenate([several[2 * third :], names[counts == 1]])
+    parts = (teaching, several[third : 2 * third], several[:third])
+    taught, calibrated, strange = (rows[np.isin(faces.identities[rows], part)] for part in parts)
+    return taught, calibrated, strange
 
 
-def lone(faces: Faces, rows: NDArray[np.int64]) -> list[str]:
+def lone(faces: Faces, rows: Rows) -> list[str]:
     """A sentence about people with one photo, who cannot be judged."""
     _, counts = np.unique(faces.identities[rows], return_counts=True)
     ones = int((counts == 1).sum())

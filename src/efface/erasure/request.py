@@ -100,6 +100,12 @@ def erasure_request(given: Mapping[str, Any], file: Path | None = None) -> Erasu
     tables, folder = (read_tables(file), file.parent) if file else ({}, Path())
     where = f"request {file}" if file else "request"
     plain = {name: value for name, value in tables.items() if name not in TABLES}
+    if named := [name for name in ("arch", "second_arch") if name in plain]:
+        option = named[0].replace("_", "-")
+        raise InputError(
+            f"{where}: {named[0]} names code, which is run, and a file does not choose that: if you trust it, give "
+            f"--{option} on the command line"
+        )
     for name in PATHS:
         if isinstance(plain.get(name), str):
             plain[name] = str(folder / plain[name])

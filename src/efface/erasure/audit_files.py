@@ -1,0 +1,171 @@
+"""`efface audit`: two files of weights, before and after, judged by the measures of `efface forget`, whoever made them.
+
+Criteria, photos and report are those of a request; nothing is trained, and no weights are written.
+"""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from efface.data.faces import Array
+from efface.erasure.checkpoint import Checkpoint, open_checkpoint
+from efface.erasure.contract import ContractedNetwork
+from efface.erasure.criteria import Checked, Verdict, asked_of, limits_of, verdict_of
+from efface.erasure.deployed import Judged, Reading, judged_by, read_model
+from efface.erasure.forget import (
+    NOTHING,
+    Opened,
+    Say,
+    Served,
+    allowed_of,
+    fixed_threshold,
+    heads_of,
+    measure_contract,
+    open_model,
+    rows_of_people,
+    signature_of,
+)
+from efface.erasure.forget_page import write_page
+from efface.erasure.inspect import opened_pairs
+from efface.erasure.measuring import measurements_of
+from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
+from efface.erasure.request import ErasureRequest
+from efface.erasure.result import ErasureResult, model_file, write_result
+from efface.erasure.trained_on import trained_on
+from efface.erasure.verification_sets import verification_of
+from efface.errors import InputError
+from efface.evaluation.predict import outputs
+from efface.files import exclusive, make_folder
+from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
+
+ROWS = "rows of heads that hold a direction of the people who asked"
+UNKNOWN_PHOTOS = (
+    "which photos whoever made the model after had handed to it is not known here: give photos it was not handed, or "
+    "read the measures of held-back photos as lower bounds"
+)
+
+
+def audit(
+    request: ErasureRequest,
+    after: Path,
+    out: Path,
+    *,
+    reference: Path | None = None,
+    device: str = "auto",
+    threads: int = 2,
+    say: Say = lambda _line: None,
+) -> ErasureResult:
+    """Judge a model after beside the request's model, and write `outcome.json` and `report.html` into `out`.
+
+    reference: weights of the same network, retrained without the people who asked; its numbers stand beside.
+    Raises InputError for files that are not of one network, and for a reference that knows the people who asked.
+    """
+    here = device_named(device)
+    check_threads(threads)
+    make_folder(out).chmod(0o700)
+    busy = f"another run is at work in {out}: wait for it, or give another --out"
+    with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed), Meter(here) as meter:
+        model = open_model(request.model, request.arch, request.contract, request.size)
+        other = of_same_network(after, model)
+        photos = read_request_photos(request, model.contract)
+        if not model.measured:
+            measure_contract(model, request, here, say)
+        images = photos.faces.images
+        old, new = (outputs(one.network.to(here), images, here) for one in (model, other))
+        threshold = fixed_threshold(request, old, photos)
+        judged = judged_by(photos, choosing=False)
+        before, now = (read_model(one, photos, judged, threshold.value) for one in (old, new))
+        limits = limits_of(request, before)
+        verdict = verdict_of(request, now, limits)
+        rows = rows_left(request, model.checkpoint, other.checkpoint, photos, old)
+        asked = asked_of(request, limits, len(photos.people(photos.forget_held)))
+        if rows is not None:
+            verdict = Verdict((*verdict.checked, Checked(ROWS, float(rows), -np.inf, 0.0, 0.0)))
+            asked.append(Criterion(measure=ROWS, asked="none"))
+        extra = list(
+            verification_of(
+                opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable),
+                model.network,
+                other.network,
+                here,
+            )
+        )
+        if rows is not None:
+            about = "rows of a head nearer to one of them, by the model before, than any row is to any stranger"
+            own = sum(map(len, rows_of_people(request, model.checkpoint, photos, old).values()))
+            extra.append(Measurement(name=ROWS, before=Estimate(value=own), after=Estimate(value=rows), about=about))
+        if reference is not None:
+            known = of_same_network(reference, model)
+            vectors = outputs(known.network.to(here), images, here)
+            if trained_on(vectors, photos, {}).conclusion == "trained on":
+                raise InputError(
+                    f"reference {reference} answers the people who asked like people it was trained on: it is no "
+                    "reference; give one retrained without them"
+                )
+            extra += of_reference(before, read_model(vectors, photos, judged, threshold.value), photos, judged)
+        say(f"verdict: {verdict.summary()}")
+        served = Served(
+            request,
+            model,
+            photos,
+            threshold,
+            trained_on(old, photos, heads_of(model.checkpoint)),
+            NOTHING,
+            before,
+            judged,
+            (old, new),
+            after=now,
+            criteria=fix_criteria(asked, datetime.now(UTC)),
+            file_after=model_file(after, other.checkpoint.digest, model.architecture, model.contract.plain()),
+            allowed=[allowed_of(one) for one in verdict.checked],
+            limits=[UNKNOWN_PHOTOS],
+            extra=extra,
+        )
+        served.outcome = outcome_of(verdict)
+    signature = signature_of(request, model, photos)
+    result = served.result(signature, meter, environment(here, threads))
+    write_page(result, out, "Audit of a changed face model")
+    write_result(result, out)
+    return result
+
+
+def of_same_network(path: Path, model: Opened) -> Opened:
+    """Another file of the network of a model that is open, under its contract."""
+    network = copy.deepcopy(model.network.network)
+    checkpoint = open_checkpoint(path, network, dimensions=model.checkpoint.dimensions)
+    network.load_state_dict(checkpoint.weights)
+    contracted = ContractedNetwork(network, model.contract).eval().requires_grad_(False)
+    return Opened(checkpoint, contracted, model.contract, model.architecture, model.measured)
+
+
+def rows_left(
+    request: ErasureRequest, before: Checkpoint, after: Checkpoint, photos: RequestPhotos, old: Array
+) -> int | None:
+    """How many rows of the heads of the file after still hold a direction of the people; None where it has no head."""
+    if not after.heads:
+        return None
+    meant = rows_of_people(request, before, photos, old)
+    found = rows_of_people(request, after, photos, old)
+    heads = heads_of(after)
+    left = {(name, row) for name, rows in found.items() for row in rows}
+    left |= {(name, row) for name, rows in meant.items() if name in heads for row in rows}
+    return sum(bool(np.any(heads[name][row])) for name, row in left)
+
+
+def of_reference(before: Reading, reference: Reading, photos: RequestPhotos, judged: Judged) -> list[Measurement]:
+    """What the retrained model has, under names of its own."""
+    rows, _ = measurements_of(before, reference, (np.zeros((0, 1)), None), photos, judged, 0.0)
+    return [one.model_copy(update={"name": f"{one.name}: retrained reference", "before": None}) for one in rows]
+
+
+def outcome_of(verdict: Verdict) -> Outcome:
+    """What the criteria come to."""
+    results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
+    if verdict.passed:
+        return Outcome(verdict="forgotten", reasons=["every criterion is met"], results=results)
+    return Outcome(verdict="do not ship", reasons=[f"not met: {', '.join(verdict.failed)}"], results=results)

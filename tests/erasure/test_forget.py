@@ -1,0 +1,258 @@
+"""A request served on somebody's own model: what is handed to whom, what is judged, and what the folder holds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from deployments import PHOTOS, SHARES, Deployment, deployed
+from typer.testing import CliRunner
+
+from conftest import refusal
+from efface.cli import app
+from efface.erasure import candidates
+from efface.erasure.audit_files import ROWS, audit
+from efface.erasure.forget import forget, open_model
+from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.request import ErasureRequest, erasure_request
+from efface.files import sha256_of
+
+ANYTHING = {"at_most_fmr": 1.0, "at_most_fnmr": 1.0, "without_evidence": True, "seed": 1}
+"""Limits that every candidate keeps to; and a division of the photos by which a network that nobody trained takes the
+people who asked for strangers, as most divisions do: so few strangers are not always like so few people."""
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    return deployed(tmp_path_factory.mktemp("deployment"))
+
+
+def request_of(deployment: Deployment, **more: Any) -> ErasureRequest:
+    return erasure_request(deployment.given(**more))
+
+
+@pytest.fixture(scope="module")
+def photos(deployment: Deployment) -> RequestPhotos:
+    asked = request_of(deployment)
+    return read_request_photos(asked, open_model(asked.model, None, asked.contract).contract)
+
+
+@pytest.fixture(scope="module")
+def erased(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a request that was served."""
+    out = tmp_path_factory.mktemp("served") / "out"
+    rows = replace(request_of(deployment, **ANYTHING), head_rows={"p00000": ("head.weight", 7)})
+    assert forget(rows, out, threads=1).outcome.verdict == "forgotten"
+    return out
+
+
+def test_no_photo_is_on_two_sides(photos: RequestPhotos) -> None:
+    names = ("forget", "forget_held", "retain", "retain_held", "teaching", "calibration", "strangers")
+    rows = [getattr(photos, name) for name in names]
+    assert sorted(np.concatenate(rows)) == list(range(len(photos.faces)))
+    people = [set(photos.people(getattr(photos, name))) for name in ("teaching", "calibration", "strangers")]
+    assert [len(one) for one in people] == [8, 8, 8]
+    assert len(set.union(*people)) == 24
+
+
+def test_two_photos_of_six_are_held_back_of_everybody_who_asked(photos: RequestPhotos) -> None:
+    _, counts = np.unique(photos.faces.identities[photos.forget_held], return_counts=True)
+    assert counts.tolist() == [PHOTOS // 3] * SHARES["forget"]
+
+
+def test_candidates_are_handed_nothing_that_judges_them(photos: RequestPhotos) -> None:
+    data = candidates.method_data(photos, None, torch.nn.Identity())
+    handed = {key for part in (data.forget, data.retain, data.public) for key in part.keys}
+    judging = np.concatenate([photos.forget_held, photos.retain_held, photos.strangers])
+    assert not handed & set(photos.faces.keys[judging])
+
+
+def test_the_file_comes_back_as_it_came(deployment: Deployment, erased: Path) -> None:
+    before = torch.load(deployment.model, weights_only=True)
+    after = torch.load(erased / "deployed-after.pth", weights_only=True)
+    assert list(after) == list(before)
+    assert after["epoch"] == 3
+    assert list(after["net"]) == list(before["net"])
+    assert any(not torch.equal(after["net"][name], value) for name, value in before["net"].items())
+
+
+def test_statistics_of_batch_normalisation_stay(deployment: Deployment, erased: Path) -> None:
+    before = torch.load(deployment.model, weights_only=True)["net"]
+    after = torch.load(erased / "deployed-after.pth", weights_only=True)["net"]
+    running = [name for name in before if "running" in name]
+    assert running
+    assert all(torch.equal(before[name], after[name]) for name in running)
+
+
+def test_head_rows_that_the_request_names_are_zeros(deployment: Deployment, erased: Path) -> None:
+    before = torch.load(deployment.model, weights_only=True)["head"]["weight"]
+    after = torch.load(erased / "deployed-after.pth", weights_only=True)["head"]["weight"]
+    emptied = {row for row in range(30) if not after[row].any()}
+    assert 7 in emptied
+    assert all(torch.equal(before[row], after[row]) for row in set(range(30)) - emptied)
+
+
+def test_no_embedding_of_the_people_is_left_in_any_output(deployment: Deployment, erased: Path) -> None:
+    asked = request_of(deployment)
+    model = open_model(asked.model, None, asked.contract)
+    photos = read_request_photos(asked, model.contract)
+    rows = np.concatenate([photos.forget, photos.forget_held])
+    with torch.no_grad():
+        images = torch.from_numpy(photos.faces.images[rows]).float() / 127.5 - 1
+        answers = model.network(images).numpy()
+    written = b"".join(path.read_bytes() for path in erased.rglob("*") if path.is_file())
+    for vector in (*answers, answers.mean(0)):
+        for scaled in (vector, vector / np.linalg.norm(vector)):
+            for kind in (np.float32, np.float16):
+                assert scaled.astype(kind)[:4].tobytes() not in written
+
+
+def test_the_folder_is_its_owners_and_holds_nothing_unfinished(erased: Path) -> None:
+    assert stat.S_IMODE(erased.stat().st_mode) == 0o700
+    assert sorted(path.name for path in erased.iterdir()) == ["deployed-after.pth", "outcome.json", "report.html"]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in erased.iterdir())
+
+
+def test_nothing_is_changed_where_there_is_no_sign_of_training(deployment: Deployment, tmp_path: Path) -> None:
+    result = forget(request_of(deployment), tmp_path / "out", threads=1)
+    assert result.outcome.verdict == "nothing to unlearn in the weights"
+    assert (result.model_after, result.method) == (None, None)
+    assert not list((tmp_path / "out").glob("*.pth"))
+
+
+def test_no_weights_are_written_where_a_criterion_is_not_met(deployment: Deployment, tmp_path: Path) -> None:
+    impossible = request_of(deployment, at_most_fmr=0.0, at_most_fnmr=0.0, without_evidence=True)
+    result = forget(impossible, tmp_path / "out", threads=1)
+    assert result.outcome.verdict == "do not ship"
+    assert {"fail"} <= {one.verdict for one in result.outcome.results}
+    assert not list((tmp_path / "out").glob("*.pth"))
+    assert "Do not ship" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(deployment: Deployment, erased: Path, tmp_path: Path) -> None:
+    asked = replace(request_of(deployment, **ANYTHING), head_rows={"p00000": ("head.weight", 7)})
+    out, tried = tmp_path / "out", []
+
+    def cut(line: str) -> None:
+        if line.startswith("out_of_fold"):
+            tried.append(line)
+            if len(tried) == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(asked, out, threads=1, say=cut)
+    plan = json.loads((out / "unfinished" / "plan.json").read_text(encoding="utf-8"))
+    whole = tmp_path / "whole"
+    shutil.copytree(out / "unfinished", whole / "unfinished")
+    for path in (whole / "unfinished").glob("attempt*"):
+        path.unlink()
+    resumed = forget(asked, out, threads=1)
+    forget(asked, whole, threads=1)
+    assert resumed.criteria is not None
+    assert resumed.criteria.sha256 == plan["criteria"]["sha256"]
+    digests = [sha256_of(one / "deployed-after.pth") for one in (out, whole)]
+    assert digests[0] == digests[1]
+
+
+def test_a_finished_request_is_read_and_another_refused(deployment: Deployment, erased: Path) -> None:
+    rows = {"p00000": ("head.weight", 7)}
+    again = forget(replace(request_of(deployment, **ANYTHING), head_rows=rows), erased, threads=1)
+    assert again.outcome.verdict == "forgotten"
+    other = replace(request_of(deployment, **ANYTHING | {"seed": 2}), head_rows=rows)
+    assert "another request" in refusal(lambda: forget(other, erased, threads=1))
+
+
+def test_a_budget_that_is_too_short_is_refused_with_one_that_is_not(deployment: Deployment, tmp_path: Path) -> None:
+    said = refusal(lambda: forget(request_of(deployment, **ANYTHING | {"budget": "0.1s"}), tmp_path / "o", threads=1))
+    assert "too short" in said
+    assert "--budget" in said
+
+
+def test_a_contract_that_was_not_measured_is_measured_first(deployment: Deployment, tmp_path: Path) -> None:
+    plain = deployment.contract.read_text(encoding="utf-8").partition("[measured]")[0]
+    contract = tmp_path / "contract.toml"
+    contract.write_text(plain, encoding="utf-8")
+    said = refusal(lambda: forget(request_of(deployment, contract=contract), tmp_path / "out", threads=1))
+    assert "no contract" in said or "fits better" in said
+
+
+def test_people_on_two_sides_are_refused(deployment: Deployment) -> None:
+    asked = request_of(deployment, retain=deployment.folder / "public")
+    contract = open_model(asked.model, None, asked.contract).contract
+    assert "retain and in public" in refusal(lambda: read_request_photos(asked, contract))
+
+
+def test_copies_of_a_photo_of_the_forgotten_leave_the_retained(deployment: Deployment, tmp_path: Path) -> None:
+    retain = tmp_path / "retain"
+    shutil.copytree(deployment.folder / "retain", retain)
+    copied = next((deployment.folder / "forget").rglob("*.png"))
+    (retain / "somebody").mkdir()
+    shutil.copy(copied, retain / "somebody" / "a.png")
+    asked = request_of(deployment, retain=retain)
+    photos = read_request_photos(asked, open_model(asked.model, None, asked.contract).contract)
+    assert "somebody" not in photos.faces.identities
+    assert any("copies" in note for note in photos.notes)
+
+
+def test_code_is_named_on_the_command_line_alone(tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text('model = "m"\nforget = "f"\npublic = "p"\narch = "os:system"\n', encoding="utf-8")
+    assert "--arch" in refusal(lambda: erasure_request({}, file))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('budget = "soon"', "budget 'soon'"),
+        ("threshold = 2.0", "threshold"),
+        ("colour = 1", "unknown setting 'colour'"),
+        ("[request]\nreference = 'a'", "[controller]"),
+        ("[[deletions]]\nstore = 'photos'", "[request]"),
+        ("[head_rows]\nann = 3", "head_rows.ann"),
+    ],
+)
+def test_what_a_request_cannot_be_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text(f'model = "m"\nforget = "f"\npublic = "p"\n{text}\n', encoding="utf-8")
+    assert said in refusal(lambda: erasure_request({}, file))
+
+
+def test_exit_code_3_says_do_not_ship(deployment: Deployment, tmp_path: Path) -> None:
+    options = deployment.given(at_most_fmr=0.0, at_most_fnmr=0.0)
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    done = CliRunner().invoke(
+        app, ["forget", *words, "--without-evidence", "--out", str(tmp_path / "out"), "--threads", "1"]
+    )
+    assert done.exit_code == 3
+    assert done.stdout.startswith("do not ship")
+
+
+def test_an_audit_finds_the_rows_that_somebody_left(deployment: Deployment, tmp_path: Path) -> None:
+    asked = replace(request_of(deployment, **ANYTHING), head_rows={"p": ("head.weight", 7)})
+    left = audit(asked, deployment.model, tmp_path / "left", threads=1)
+    assert left.outcome.verdict == "do not ship"
+    assert ROWS in left.outcome.reasons[0]
+    held = torch.load(deployment.model, weights_only=True)
+    held["head"]["weight"].zero_()
+    emptied = tmp_path / "emptied.pth"
+    torch.save(held, emptied)
+    done = audit(asked, emptied, tmp_path / "done", threads=1)
+    assert done.outcome.verdict == "forgotten"
+    assert done.model_after is not None
+    assert done.model_after.sha256 == sha256_of(emptied)
+
+
+def test_an_audit_takes_a_reference_beside(deployment: Deployment, tmp_path: Path) -> None:
+    asked = request_of(deployment, **ANYTHING)
+    done = audit(asked, deployment.model, tmp_path / "out", reference=deployment.model, threads=1)
+    of_reference = {one.name: one.after for one in done.measurements if "retrained reference" in one.name}
+    own = {f"{one.name}: retrained reference": one.after for one in done.measurements}
+    assert of_reference
+    assert all(own[name] == value for name, value in of_reference.items())
