@@ -85,6 +85,7 @@ def candidates_for(goal: Goal, steps: int, forget: int, retain: int) -> list[Can
                 "steps": steps,
                 "forget": weight,
                 "spread": "original",
+                "augment": "benchmark",
                 "batch_forget": batch_forget,
                 "batch_retain": batch_retain,
             },
@@ -194,9 +195,9 @@ class Watch:
         self.model.train()
 
 
-def rank(verdict: Verdict) -> tuple[int, float]:
-    """What comes first is better: fewer criteria unmet, then the one met by the least met by more."""
-    return len(verdict.failed), -verdict.margin
+def rank(verdict: Verdict) -> tuple[bool, float]:
+    """What comes first is better: all criteria met, then the one that is met by the least met by more."""
+    return not verdict.passed, -verdict.margin
 
 
 def steps_of(candidate: Candidate, data: MethodData) -> int:

@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from efface.data.augment import Augment
 from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
@@ -67,6 +68,7 @@ def out_of_fold(
     spread: Literal["teacher", "original"] = "teacher",
     batch_forget: Count = 32,
     batch_retain: Count = 64,
+    augment: Augment = "none",
     optimiser: Optimiser = "adamw",
     public_epochs: Count = 40,
     public_lr: Positive = 0.05,
@@ -78,7 +80,8 @@ def out_of_fold(
     teacher: the models of folds; or one trained here on the public faces and their labels, where no training data is
     left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of an
     embedding's log length beside its direction. spread: whose compactness the targets have, the teacher's own or, on
-    people it never met, the original's.
+    people it never met, the original's. augment: how the retained pictures are changed at random; the original answers
+    what is shown, so that it is held in more places than there are photos.
     """
     original = copy.deepcopy(model if data.original is None else data.original).requires_grad_(False).eval()
     teachers = data.teachers
@@ -96,7 +99,7 @@ def out_of_fold(
     optimizer = make_optimizer(optimiser, model, lr or RATES[task.outputs], 0.0)
     scheduler = linear_decay(optimizer, steps)
     forgotten_faces = loader.endless(data.forget, batch=batch_forget)
-    retained_faces = loader.endless(data.retain, batch=batch_retain)
+    retained_faces = loader.endless(data.retain, batch=batch_retain, augment=augment)
 
     def apart(outputs: Tensor, others: Tensor) -> Tensor:
         distance = task.divergence(outputs, others).mean()

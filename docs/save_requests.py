@@ -1,0 +1,194 @@
+"""Serves requests of 1, 3, 10 and 30 people on one recogniser, and saves what came of them as results/requests.json.
+
+python docs/save_requests.py runs/requests      (about an hour on one core; LFW's aligned photos lie in ../shared)
+
+The recogniser is trained here on 230 people of LFW and written as somebody else would have: nested names, its head
+beside. Each request has all photos of its people, those that were trained on and those that were not, 60 people who
+stay, and 70 public people. A request that was served already is read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import stats
+
+from efface.data.batches import BatchLoader
+from efface.data.faces import Faces, Images
+from efface.erasure.criteria import FMR, RANK1
+from efface.erasure.forget import forget
+from efface.erasure.measuring import STRANGERS
+from efface.erasure.request import Goal, erasure_request
+from efface.erasure.result import ErasureResult
+from efface.models.recogniser import iresnet
+from efface.tasks.recognition import RECOGNITION
+from efface.training.environment import deterministic_torch
+from efface.training.train import train
+
+ROOT = Path(__file__).parents[1]
+LFW = ROOT.parent / "shared" / "faces" / "lfw" / "aligned"
+SIDE, TRAINED, RETAINED, PUBLIC = 32, 230, 60, 70
+SIZES, REQUESTS = (1, 3, 10, 30), 4
+LIMITS = [
+    "One small recogniser (IResNet-10 of width 8, 32 pixels) that knows its 230 people by heart: what it learned of a "
+    "person is mostly that person, which is harder to take out than from a model of millions of faces.",
+    "Four requests of each size; the interval of the share that was served is Clopper and Pearson's.",
+    "“Served” is the verdict “forgotten”: every criterion met on photos that no method was handed, and false matches and "
+    "false non-matches at the fixed threshold within the original's interval. Everything else ends with “do not ship”, or "
+    "with “nothing to unlearn” where nothing shows that the people were trained on.",
+    "Rates before and after are means over the requests of a row, whatever their verdict.",
+]
+
+
+def people_of_lfw() -> list[list[Path]]:
+    """Photos of everybody with six or more, at most twelve each, in an order that does not change."""
+    folders = sorted(one for one in LFW.iterdir() if one.is_dir())
+    photos = [sorted(one.glob("*.jpg"))[:12] for one in folders]
+    several = [one for one in photos if len(one) >= 6]
+    return [several[place] for place in np.random.default_rng(1).permutation(len(several))]
+
+
+def trained_photos(photos: Sequence[Path]) -> Sequence[Path]:
+    """Those of a person that the recogniser is trained on: but for a third, two at least."""
+    return photos[: len(photos) - max(2, len(photos) // 3)]
+
+
+def write_recogniser(people: Sequence[Sequence[Path]], path: Path) -> None:
+    """Train a recogniser, and write it as somebody else would have."""
+    rows = [(number, one) for number, photos in enumerate(people) for one in trained_photos(photos)]
+    images = np.stack([pixels(one) for _, one in rows])
+    who = np.array([number for number, _ in rows], np.int64)
+    keys = np.arange(len(rows)).astype(str)
+    faces = Faces(Images(images, np.arange(len(rows))), who, who.astype(str), np.full(len(rows), ""), keys)
+    device = torch.device("cpu")
+    with deterministic_torch(device, 1, 0):
+        model = iresnet((3, SIDE, SIDE), len(people), depth=10, width=8, dimensions=64, scale=32.0)
+        settings: dict[str, Any] = {"lr": 0.05, "batch": 64, "weight_decay": 5e-4, "optimiser": "sgd"}
+        train(model, RECOGNITION, faces, BatchLoader(device, 0), epochs=40, milestones=(24, 34), **settings)
+    weights = {f"module.backbone.{name}": one for name, one in model.backbone.state_dict().items()}
+    torch.save({"epoch": 40, "net_state_dict": weights, "head": {"weight": model.head.weight.detach()}}, path)
+
+
+def pixels(path: Path) -> np.ndarray[Any, Any]:
+    """(3, h, w) of a photo."""
+    with Image.open(path) as photo:
+        return np.asarray(photo.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+
+
+def laid_out(people: Sequence[Sequence[Path]], folder: Path) -> Path:
+    """Photos as a user has them: a folder for each person."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for photos in people:
+        place = folder / photos[0].parent.name
+        place.mkdir(parents=True)
+        for one in photos:
+            (place / one.name).symlink_to(one)
+    return folder
+
+
+def served(folder: Path) -> list[tuple[str, int, ErasureResult]]:
+    """Every request of every size for both goals."""
+    people = people_of_lfw()
+    trained, public = people[:TRAINED], people[TRAINED : TRAINED + PUBLIC]
+    folder.mkdir(parents=True, exist_ok=True)
+    model = folder / "model.pth"
+    if not model.exists():
+        write_recogniser(trained, model)
+    retain = laid_out(trained[-RETAINED:], folder / "retain")
+    strangers = laid_out(public, folder / "public")
+    found = []
+    for goal in get_args(Goal):
+        for size in SIZES:
+            for number in range(REQUESTS):
+                drawn = np.random.default_rng([size, number]).permutation(TRAINED - RETAINED)[:size]
+                name = f"{size}-{number}"
+                asked = laid_out([trained[one] for one in drawn], folder / f"forget-{name}")
+                given = {"model": model, "forget": asked, "retain": retain, "public": strangers, "size": [SIDE, SIDE]}
+                out = folder / f"{goal.replace(' ', '-')}-{name}"
+                result = forget(erasure_request({**given, "goal": goal, "seed": number}), out, threads=1)
+                print(goal, name, result.outcome.verdict, f"{result.cost.seconds:.0f} s", flush=True)
+                found.append((goal, size, result))
+    return found
+
+
+def row_of(goal: str, size: int, results: Sequence[ErasureResult]) -> list[str]:
+    """What came of the requests of one size."""
+    count, total = sum(one.outcome.verdict == "forgotten" for one in results), len(results)
+    low, high = stats.binomtest(count, total).proportion_ci(method="exact")
+    seconds = [one.cost.seconds for one in results]
+    return [
+        goal,
+        str(size),
+        f"{count} of {total} [{low:.0%}, {high:.0%}]",
+        *(spread(results, RANK1, when) for when in ("before", "after")),
+        spread(results, STRANGERS[RANK1], "after"),
+        *(spread(results, FMR, when) for when in ("before", "after")),
+        f"{np.mean(seconds):.0f} s",
+    ]
+
+
+def spread(results: Sequence[ErasureResult], name: str, when: str) -> str:
+    """The mean over requests, and the smallest and largest."""
+    known = [
+        one.value
+        for result in results
+        for row in result.measurements
+        if row.name == name and (one := getattr(row, when)) is not None
+    ]
+    return f"{np.mean(known):.2g} [{min(known):.2g}, {max(known):.2g}]" if known else "–"
+
+
+def main(folder: Path) -> None:
+    """Serve, and save."""
+    found = served(folder)
+    rows = [
+        row_of(goal, size, [one for this, other, one in found if (this, other) == (goal, size)])
+        for goal in get_args(Goal)
+        for size in SIZES
+    ]
+    machine = found[0][2].machine
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    columns = [
+        "goal",
+        "people",
+        "served",
+        "found again (rank 1), before",
+        "after",
+        "strangers, after",
+        "false matches, before",
+        "after ",
+        "time",
+    ]
+    saved = {
+        "title": "Which requests can be served",
+        "commit": commit.strip(),
+        "note": "Saved by the command beside the table.",
+        "machine": f"{machine.processor}, 1 thread, Python {machine.python}, torch {machine.versions['torch']}",
+        "known": "Limits of these numbers:",
+        "limits": LIMITS,
+        "tables": [
+            {
+                "name": "requests",
+                "caption": "Requests of 1 to 30 people; rows are means over requests [smallest, largest]",
+                "command": ["python docs/save_requests.py runs/requests", "python docs/print_results.py"],
+                "seeds": list(range(REQUESTS)),
+                "columns": columns,
+                "rows": rows,
+            }
+        ],
+    }
+    path = ROOT / "results" / "requests.json"
+    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
