@@ -43,8 +43,7 @@ LIMITS = [
     "person is mostly that person, which is harder to take out than from a model of millions of faces.",
     "Four requests of each size; the interval of the share that was served is Clopper and Pearson's.",
     "“Served” is the verdict “forgotten”: every criterion met on photos that no method was handed, and false matches and "
-    "false non-matches at the fixed threshold within the original's interval. Everything else ends with “do not ship”, or "
-    "with “nothing to unlearn” where nothing shows that the people were trained on.",
+    "false non-matches at the fixed threshold within the original's interval. All other requests end with “do not ship”.",
     "Rates before and after are means over the requests of a row, whatever their verdict.",
 ]
 

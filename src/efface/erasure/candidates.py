@@ -94,14 +94,11 @@ def candidates_for(goal: Goal, steps: int, forget: int, retain: int) -> list[Can
     ]
     epochs = max(1, round(steps * batch_forget / max(forget, 1)))
     batch = min(64, max(forget, 2))
-    rivals = {
-        "laf": Candidate("laf, lr 0.0002", "laf", {"lr": 2e-4, "epochs": epochs, "batch": batch}),
-        "dispersion": Candidate("dispersion, lr 0.001", "dispersion", {"lr": 1e-3, "epochs": epochs, "batch": batch}),
-    }
     if goal == "unrecognisable":
-        stronger = Candidate("dispersion, lr 0.004", "dispersion", {"lr": 4e-3, "epochs": epochs, "batch": batch})
-        return [rivals["dispersion"], stronger]
-    return [*taught, rivals["laf"]]
+        clusters = max(2, min(10, forget // 3))
+        scattered = {"epochs": epochs, "batch": batch, "clusters": clusters}
+        return [Candidate(f"dispersion, lr {lr:g}", "dispersion", {"lr": lr, **scattered}) for lr in (1e-3, 4e-3)]
+    return [*taught, Candidate("laf, lr 0.0002", "laf", {"lr": 2e-4, "epochs": epochs, "batch": batch})]
 
 
 def method_data(photos: RequestPhotos, second: TeacherModel | None, original: nn.Module) -> MethodData:
