@@ -42,8 +42,9 @@ LIMITS = [
     "One small recogniser (IResNet-10 of width 8, 32 pixels) that knows its 230 people by heart: what it learned of a "
     "person is mostly that person, which is harder to take out than from a model of millions of faces.",
     "Four requests of each size; the interval of the share that was served is Clopper and Pearson's.",
-    "“Served” is the verdict “forgotten”: every criterion met on photos that no method was handed, and false matches and "
-    "false non-matches at the fixed threshold within the original's interval. All other requests end with “do not ship”.",
+    "“Served” is the verdict “forgotten”: every criterion met on photos that no method was handed, and false "
+    "matches and false non-matches at the fixed threshold within the original's interval. All others end with “do not "
+    "ship”.",
     "Rates before and after are means over the requests of a row, whatever their verdict.",
 ]
 

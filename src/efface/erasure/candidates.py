@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +29,7 @@ from efface.settings import validated
 from efface.tasks.recognition import RECOGNITION
 from efface.training.train import make_optimizer, training_step
 
-CHECKS = 5
+CHECKS = 4
 """How often a candidate is judged."""
 ENOUGH = 0.5
 """Margin of a candidate after which no other is tried: half way between the limits and what strangers have."""
@@ -74,7 +74,7 @@ class HeldStatistics(ContractedNetwork):
 
 
 def candidates_for(goal: Goal, steps: int, forget: int, retain: int) -> list[Candidate]:
-    """What is tried for a goal, in order; forget, retain: how many photos there are."""
+    """What is tried for a goal, the first alone where time is short; forget, retain: how many photos there are."""
     batch_forget, batch_retain = min(BATCH_FORGET, forget), min(BATCH_RETAIN, retain)
     taught = [
         Candidate(
@@ -90,7 +90,7 @@ def candidates_for(goal: Goal, steps: int, forget: int, retain: int) -> list[Can
                 "batch_retain": batch_retain,
             },
         )
-        for lr, weight in ((1e-3, 4.0), (4e-3, 4.0), (8e-3, 8.0), (1.2e-2, 8.0))
+        for lr, weight in ((4e-3, 4.0), (8e-3, 8.0), (1e-3, 4.0), (1.2e-2, 8.0))
     ]
     epochs = max(1, round(steps * batch_forget / max(forget, 1)))
     batch = min(64, max(forget, 2))
@@ -225,7 +225,7 @@ def seconds_of_step(network: ContractedNetwork, data: MethodData, device: torch.
     return min(taken[1:] or taken)
 
 
-def steps_within(seconds: float, step: float, check: float, candidates: Sequence[Any]) -> int:
-    """How many steps each candidate can have; below `FEWEST_STEPS` the time is too short."""
-    each = seconds / len(candidates) - CHECKS * check
+def steps_within(seconds: float, step: float, check: float, candidates: int) -> int:
+    """How many steps each of so many candidates can have; below `FEWEST_STEPS` the time is too short."""
+    each = seconds / candidates - CHECKS * check
     return int(np.clip(each // step, 0, MOST_STEPS))

@@ -23,6 +23,8 @@ from efface.measures.verification import threshold_at
 DRAWS = 2000
 RATES = (0.001, 0.01)
 """False match rates at which a threshold is placed where none is in use: the first that so few pairs can carry."""
+FEW = 4
+"""Photos of everybody that candidates are chosen by."""
 FEWEST_OF_GROUP = 5
 """People of a group that rates are given of."""
 
@@ -40,6 +42,11 @@ class Judged:
     gallery: NDArray[np.int64]
     """Of whom the gallery is made that the forgotten are looked for in."""
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """All of them, each once."""
+        return np.unique(np.concatenate([self.forget_all, self.strangers, self.others, self.gallery]))
+
 
 def judged_by(photos: RequestPhotos, *, choosing: bool) -> Judged:
     """The photos of the verdict or, where candidates are chosen, those that the verdict does not use; the forgotten's
@@ -50,6 +57,9 @@ def judged_by(photos: RequestPhotos, *, choosing: bool) -> Judged:
     half = stay[::2] if choosing else stay[1::2]
     held = photos.retain_held[np.isin(faces.identities[photos.retain_held], half)]
     gallery = np.concatenate([photos.retain, photos.teaching, strangers])
+    if choosing:  # many times over: some photos of everybody are enough
+        who = faces.identities
+        strangers, gallery = (first_of_each(who, rows, FEW) for rows in (strangers, gallery))
     everything = np.sort(np.concatenate([photos.forget, photos.forget_held]))
     return Judged(photos.forget_held, everything, strangers, np.concatenate([held, strangers]), gallery)
 

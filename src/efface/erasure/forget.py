@@ -28,6 +28,7 @@ from efface.data.batches import BatchLoader
 from efface.data.faces import Array
 from efface.data.vectors import units
 from efface.erasure.candidates import (
+    CHECKS,
     ENOUGH,
     FEWEST_STEPS,
     Attempt,
@@ -268,12 +269,14 @@ def serve(
     data = method_data(photos, second, network)
 
     def judge(one: nn.Module) -> Verdict:
-        now = outputs(one, photos.faces.images, device)
+        now = np.zeros(vectors.shape, np.float32)
+        now[choosing.rows] = outputs(one, photos.faces[choosing.rows].images, device)
         return verdict_of(request, read_model(now, photos, choosing, threshold.value), of_choice)
 
-    planned = working.plan(lambda: planned_run(request, network, data, photos, limits, device))
+    planned = working.plan(lambda: planned_run(request, network, data, photos, choosing, limits, device))
     served.criteria = Criteria.model_validate_json(json.dumps(planned["criteria"]))
-    candidates = candidates_for(request.goal, planned["steps"], len(data.forget), len(data.retain))
+    every = candidates_for(request.goal, planned["steps"], len(data.forget), len(data.retain))
+    candidates = every[: planned["candidates"]]
     say(f"{len(candidates)} candidates of {planned['steps']} steps: about {planned['seconds'] / 60:.1f} min at most")
     bench = Bench(network, data, device, request.seed, judge, say)
     chosen = working.best_of(bench, candidates)
@@ -320,10 +323,11 @@ def planned_run(
     network: ContractedNetwork,
     data: Any,
     photos: RequestPhotos,
+    choosing: Judged,
     limits: Limits,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Steps that the budget allows and the criteria, before the first candidate is made.
+    """Candidates and steps that the budget allows, and the criteria, before the first candidate is made.
 
     Raises InputError for a budget that is too short.
     """
@@ -331,19 +335,21 @@ def planned_run(
     start = time.perf_counter()
     some = photos.faces[np.arange(min(64, len(photos.faces)))]
     outputs(network, some.images, device)
-    whole = (time.perf_counter() - start) * len(photos.faces) / len(some)
-    candidates = candidates_for(request.goal, FEWEST_STEPS, len(data.forget), len(data.retain))
-    steps = steps_within(request.budget, step, whole, candidates)
-    least = len(candidates) * (FEWEST_STEPS * step + 5 * whole)
-    if steps < FEWEST_STEPS:
+    check = (time.perf_counter() - start) * len(choosing.rows) / len(some)
+    possible = len(candidates_for(request.goal, FEWEST_STEPS, len(data.forget), len(data.retain)))
+    fitting = ((count, steps_within(request.budget, step, check, count)) for count in range(possible, 0, -1))
+    count, steps = next(((count, steps) for count, steps in fitting if steps >= FEWEST_STEPS), (0, 0))
+    if not count:
+        least = FEWEST_STEPS * step + CHECKS * check
         raise InputError(
-            f"budget of {request.budget:.0f} s is too short: {len(candidates)} candidates of {FEWEST_STEPS} steps take "
-            f"about {least / 60:.1f} min here; give --budget {max(1, np.ceil(1.5 * least / 60)):.0f}min"
+            f"budget of {request.budget:.0f} s is too short: one candidate of {FEWEST_STEPS} steps takes about "
+            f"{least / 60:.1f} min here; give --budget {max(1, np.ceil(2 * least / 60)):.0f}min"
         )
     asked = asked_of(request, limits, len(photos.people(photos.forget_held)))
     return {
+        "candidates": count,
         "steps": steps,
-        "seconds": len(candidates) * (steps * step + 5 * whole),
+        "seconds": count * (steps * step + CHECKS * check),
         "criteria": fix_criteria(asked, datetime.now(UTC)).model_dump(mode="json"),
     }
 
