@@ -15,12 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from scipy import stats
-
 from efface.measure_key import MeasureKey
 from efface.report import wording
-from efface.results import NONMEMBERS, REFERENCE, RESERVED, Results, read_results
+from efface.report.paired import cell_of, nearer_to_retraining
+from efface.results import NONMEMBERS, RESERVED, Results, read_results
 
 OURS = "out_of_fold"
 ATTACK = MeasureKey("membership", "auc", level="photo")
@@ -34,7 +32,7 @@ TITLES = {
 LIMITS = [
     "Networks and pictures are small (24 to 32 pixels), and trained until they know their faces by heart; that is what "
     "gives methods room to differ.",
-    "Membership is attacked by a threshold on the loss alone; no shadow models were trained for these runs.",
+    "LiRA asks 32 shadow models on recognition and 16 on the others, which is few; U-LiRA was not run.",
     "“Faces seen” counts all three settings of a row whose rate was searched; the models of folds are not in it, and "
     "stand beside it: they are trained once and serve every later request.",
     "Attacks, errors on the forgotten and tug of war are by photos that methods were handed, as a membership question "
@@ -57,6 +55,8 @@ def columns_of(results: Results) -> list[tuple[str, MeasureKey]]:
     error = task.error.replace("_", " ")
     return [
         ("attack AUC", ATTACK),
+        ("LiRA", MeasureKey("attack", "lira/auc", level="photo")),
+        ("relearning, of the reference's steps", MeasureKey("relearn", "ain")),
         ("ToW", TOW),
         *own,
         (f"{error}, forgotten", MeasureKey("score", task.error, split="forget", group="all")),
@@ -91,36 +91,15 @@ def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def paired(results: Results) -> tuple[list[str], list[list[str]]]:
-    """`out_of_fold` minus every other method, by how far each is from retraining in a column; below 0: nearer.
-
-    A distance to the reference stands for itself (tug of war: what it lacks to 1), any other measure for its difference
-    to that of the reference of the same seed.
-    """
-    rows = {(one.method, one.seed): one.measures for one in results.evaluations}
-    seeds = sorted(seed for method, seed in rows if method == REFERENCE)
-    known = [(title, key) for title, key in columns_of(results) if key in rows[OURS, seeds[0]]]
-
-    def away(method: str, seed: int, key: MeasureKey) -> float:
-        ideal = 1.0 if key == TOW else 0.0
-        value = rows[method, seed][key].value
-        at = ideal if key.family == "distance" else rows[REFERENCE, seed][key].value
-        assert value is not None
-        assert at is not None
-        return abs(value - at)
-
-    others = [name for name in dict.fromkeys(method for method, _ in rows) if name not in (OURS, *RESERVED)]
+    """`out_of_fold` beside every other method, by how far each is from retraining in a column; below 0: nearer."""
+    arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
+    known = [(title, key) for title, key in columns_of(results) if key in made[OURS]]
     table = [
-        [other, *(interval([away(OURS, seed, key) - away(other, seed, key) for seed in seeds]) for _, key in known)]
-        for other in others
+        [other, *(cell_of(nearer_to_retraining(results, arm, key, OURS, other))[0] for _, key in known)]
+        for other in made
+        if other not in (OURS, *RESERVED)
     ]
     return ["other method", *(title for title, _ in known)], table
-
-
-def interval(values: Sequence[float]) -> str:
-    """Mean with Student's 95% interval."""
-    mean, count = float(np.mean(values)), len(values)
-    reach = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
-    return f"{mean:+.3f} [{mean - reach:+.3f}, {mean + reach:+.3f}]".replace("-", "−")
 
 
 def main(commit: str, folders: Sequence[Path]) -> None:

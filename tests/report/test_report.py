@@ -10,15 +10,21 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, sync_playwright
+from scipy import stats
 
 from conftest import TINY, key
 from efface.experiment.run import run
+from efface.measure_key import MeasureKey
 from efface.plan.file import read_plan
 from efface.report import wording, write
+from efface.report.paired import nearer_to_retraining, paired_tables, student
 from efface.report.strips import Axis, IntervalMark, strip
-from efface.results import MeasureRecord, Summary
+from efface.results import Cost, Evaluation, Headroom, MeasureRecord, Results, Summary
 
 CHROMIUM = "/usr/bin/chromium"
+ERROR = MeasureKey("score", "mse", split="forget", group="all")
+TOW = MeasureKey("distance", "tow")
+Ends = tuple[float | None, float | None]
 WIDTH = 390
 """Pixels of a phone's screen, as the page sees them."""
 
@@ -165,24 +171,74 @@ def record(value: float | None, low: float | None = None, high: float | None = N
     return MeasureRecord(value=value, low=low, high=high, aim="low", about="")
 
 
+def row_of(gap: Ends, way: Ends, attack: Ends = (0.4, 0.6), error: Ends = (1.0, 3.0)) -> Summary:
+    measures = {
+        key("forgotten/signal_to_reference"): record(0.0, *gap),
+        key("forgotten/percent"): record(50.0, *way),
+        wording.ATTACK_AUC: record(None if attack[0] is None else 0.5, *attack),
+        ERROR: record(2.0, *error),
+    }
+    return Summary(arm="", method="m", seeds=[0], measures=measures)
+
+
 @pytest.mark.parametrize(
-    ("gap", "way", "standing"),
+    ("row", "standing"),
     [
-        ((-2.0, -1.0), (20, 60), "remembered"),
-        ((0.1, 0.5), (130, 180), "overshot"),
-        ((-0.1, 0.1), (90, 110), "as retrained"),
-        ((-1.0, 0.5), (12, 120), "unknown"),
-        ((-1.0, 0.5), (None, None), "unknown"),
-        ((None, None), (None, None), "unknown"),
+        (row_of((-2.0, -1.0), (20, 60)), "remembered"),
+        (row_of((0.1, 0.5), (130, 180)), "overshot"),
+        (row_of((-0.1, 0.1), (90, 110)), "as retrained"),
+        (row_of((-0.1, 0.1), (90, 110), attack=(None, None)), "as retrained"),
+        (row_of((-0.1, 0.1), (90, 110), error=(1.9, 2.1)), "contradicted"),
+        (row_of((-1.0, 0.5), (12, 120)), "unknown"),
+        (row_of((-1.0, 0.5), (None, None)), "unknown"),
+        (row_of((None, None), (None, None)), "unknown"),
     ],
 )
-def test_standing_follows_from_the_intervals(
-    gap: tuple[float | None, float | None],
-    way: tuple[float | None, float | None],
-    standing: str,
-) -> None:
-    measures = {key("forgotten/signal_to_reference"): record(0.0, *gap), key("forgotten/percent"): record(50.0, *way)}
-    assert wording.forgetting_status(Summary(arm="", method="m", seeds=[0], measures=measures)) == standing
+def test_standing_follows_from_the_intervals(row: Summary, standing: str) -> None:
+    same = {wording.ATTACK_AUC: record(0.5, 0.4, 0.6), ERROR: record(2.5, 2.4, 2.6)}
+    reference = Summary(arm="", method="reference", seeds=[0], measures=same)
+    assert wording.forgetting_status(row, reference, "mse") == standing
+
+
+def rows_of_seeds(method: str, values: list[float], metric: str = "tow") -> list[Evaluation]:
+    cost = Cost(seconds=1, faces=1, peak_memory_mib=0, seconds_of_retraining=1, faces_of_retraining=1)
+    return [
+        Evaluation(
+            arm="",
+            method=method,
+            stages=[],
+            seed=seed,
+            settings={},
+            cost=cost,
+            measures={MeasureKey("distance", metric): record(value, 0, 1).model_copy(update={"aim": "high"})},
+        )
+        for seed, value in enumerate(values)
+    ]
+
+
+def results_with(made: list[Evaluation], room: float | None) -> Results:
+    parts: dict[str, Any] = {"evaluations": made, "headroom": [Headroom(arm="", measure=TOW, value=room)]}
+    return Results.model_construct(**parts)
+
+
+def test_two_methods_are_compared_seed_by_seed() -> None:
+    """Both wander from seed to seed; what is between them does not, and scipy's paired t interval finds it."""
+    first, second = [0.90, 0.80, 0.95, 0.85], [0.80, 0.72, 0.84, 0.77]
+    made = [*rows_of_seeds("reference", [1.0] * 4), *rows_of_seeds("a", first), *rows_of_seeds("b", second)]
+    results = results_with(made, 9.0)
+    gaps = nearer_to_retraining(results, "", TOW, "a", "b")
+    oracle = stats.ttest_rel(second, first).confidence_interval()
+    assert student(gaps)[1:] == pytest.approx((oracle.low, oracle.high))
+    (table,) = paired_tables(results, "")
+    assert table.methods == ["a", "b"]
+    assert [[told for _, told in cells] for _, cells in table.rows] == [[False, True], [True, False]]
+    assert table.rows[0][1][1][0].startswith("−0.0925 [") or table.rows[0][1][1][0].startswith("−0.092 [")
+
+
+def test_nothing_is_compared_where_a_measure_has_no_headroom() -> None:
+    made = [*rows_of_seeds("reference", [1.0] * 3), *rows_of_seeds("a", [0.9] * 3), *rows_of_seeds("b", [0.8] * 3)]
+    for room in (2.9, None):
+        assert paired_tables(results_with(made, room), "") == []
 
 
 @pytest.mark.parametrize(

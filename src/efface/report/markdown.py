@@ -5,7 +5,7 @@ from __future__ import annotations
 from efface.measure_key import MeasureKey
 from efface.report import audit, fairness, wording
 from efface.report.page import faster, group_names, headline_of
-from efface.results import Results
+from efface.results import REFERENCE, Results, Summary
 
 
 def markdown(results: Results) -> str:
@@ -25,15 +25,15 @@ def markdown(results: Results) -> str:
         ]
         lines = [f"**{request.arm}**\n"] if request.arm else []
         lines += [_row(head), _row(["---"] * len(head))]
-        for one in results.summaries:
-            if one.arm != request.arm:
-                continue
+        mine = [one for one in results.summaries if one.arm == request.arm]
+        reference = next(one for one in mine if one.method == REFERENCE)
+        for one in mine:
             measures, share = one.measures, bills[one.method].faces_of_retraining
             lines.append(
                 _row(
                     [
                         wording.row_title(one.method),
-                        wording.interval(measures.get(wording.FORGOTTEN_PERCENT)),
+                        _forgotten(one, reference, score),
                         wording.interval(measures.get(wording.ATTACK_AUC)),
                         *(
                             wording.interval(measures.get(MeasureKey("score", score, split="test", group=group)))
@@ -95,6 +95,14 @@ def markdown(results: Results) -> str:
         table += [_row([row, *(f"{value} {span}".strip() for value, span in cells)]) for row, cells in told.rows]
         parts.append("\n".join([f"**{name + ', ' if name else ''}by skew**\n", *table]))
     return "\n\n".join(parts)
+
+
+def _forgotten(row: Summary, reference: Summary, error: str) -> str:
+    """Percent of the way to the reference with its interval, or that other measures contradict it."""
+    status = wording.forgetting_status(row, reference, error)
+    if status == "contradicted":
+        return wording.FORGETTING_STATUS[status]
+    return wording.interval(row.measures.get(wording.FORGOTTEN_PERCENT))
 
 
 def _cell(cell: audit.Cell) -> str:

@@ -15,6 +15,7 @@ from efface.audit.verdict import DOUBT, under_trained
 from efface.evaluation.evidence import CHANGED, Evidence
 from efface.measure_key import ALL, MeasureKey
 from efface.report import audit, fairness, pictures, plots, wording
+from efface.report.paired import PairedTable, paired_tables
 from efface.report.saved import read_evidence
 from efface.report.strips import COLOURS, Axis, IntervalMark, strip
 from efface.results import (
@@ -79,6 +80,7 @@ class ArmView:
     anonymised: list[tuple[str, list[pictures.Picture]]]
     styles: list[pictures.Picture]
     matrix: audit.Matrix | None
+    paired: list[PairedTable]
     verdict_rows: list[audit.VerdictRow]
     doubts: list[str]
     models: list[str]
@@ -181,6 +183,7 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
         if task.outputs == "points"
         else [],
         styles=pictures.styles(evidence, faces[0], ORIGINAL) if task.outputs == "points" else [],
+        paired=paired_tables(results, request.arm),
         matrix=audit.matrix(summaries, results.headroom_of(request.arm)),
         verdict_rows=audit.verdict_rows(results, request.arm),
         doubts=audit.doubts(audit.verdict_rows(results, request.arm)),
@@ -296,19 +299,26 @@ def findings(summaries: Mapping[str, Summary], score: str, request: Request, gro
     return [
         *(doubt if under_trained(summaries, score) else []),
         f"What forgetting itself costs, by the model retrained without them: {what} of {costs}.",
-        *forgetting_sentences(summaries),
+        *forgetting_sentences(summaries, score),
         *disparity_sentences(summaries, score, request.forgotten_group),
         *stage_sentences(summaries, score, groups),
     ]
 
 
-def forgetting_sentences(summaries: Mapping[str, Summary]) -> list[str]:
+def forgetting_sentences(summaries: Mapping[str, Summary], score: str) -> list[str]:
     """Which methods forgot, and which fell short of the retrained reference or went beyond it."""
-    status = {name: wording.forgetting_status(one) for name, one in summaries.items() if name not in RESERVED}
+    reference = summaries[REFERENCE]
+    status = {
+        name: wording.forgetting_status(one, reference, score)
+        for name, one in summaries.items()
+        if name not in RESERVED
+    }
     sentences: dict[wording.ForgettingStatus, str] = {
         "diverged": "Diverged, predictions are not finite: {}.",
         "remembered": "Incomplete forgetting: {}. Their low cost to others is no merit.",
         "as retrained": "As the retrained reference, by the membership signal on the forgotten: {}.",
+        "contradicted": "As the retrained reference by the membership signal, not by the attack or the error on "
+        "the forgotten: {}. Not as if never seen.",
         "unknown": "Inconclusive, more seeds or people are needed: {}.",
         "overshot": "Over-forgetting, beyond a model that never saw them: {}.",
     }
@@ -385,6 +395,7 @@ def overview_row(
             )
         harm.append((group, colour, wording.interval(change, percent=True)))
     cost = made[one.method].cost
+    status = wording.forgetting_status(one, reference, score)
     depth = 0 if one.method in RESERVED else len({*made[one.method].stages} - {one.method}) - 1
     drawn = ""
     if way is not None and way.span is not None:
@@ -394,8 +405,8 @@ def overview_row(
         title=wording.row_title(title(made[one.method])),
         control=one.method in RESERVED,
         depth=depth,
-        status=wording.forgetting_status(one),
-        forgotten="–" if way is None or way.value is None else f"{way.value:.0f}%",
+        status=status,
+        forgotten=wording.forgotten(way, status),
         forgotten_strip=Markup(drawn),
         attack=wording.interval(measures.get(wording.ATTACK_AUC)),
         harm=harm,

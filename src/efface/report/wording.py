@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from efface.measure_key import MeasureKey
+from efface.audit.verdict import difference_to_reference
+from efface.measure_key import ALL, MeasureKey
 from efface.results import (
     CONSTANT,
     LEAST_HEADROOM,
@@ -16,12 +17,13 @@ from efface.results import (
     Summary,
 )
 
-ForgettingStatus = Literal["diverged", "remembered", "as retrained", "overshot", "unknown"]
+ForgettingStatus = Literal["diverged", "remembered", "as retrained", "contradicted", "overshot", "unknown"]
 
 FORGETTING_STATUS: Mapping[ForgettingStatus, str] = {
     "diverged": "diverged",
     "remembered": "incomplete forgetting",
     "as retrained": "as retrained",
+    "contradicted": "measures disagree",
     "overshot": "over-forgetting",
     "unknown": "inconclusive",
 }
@@ -46,8 +48,9 @@ def headroom(value: float | None, differing: str) -> str:
     return f"{said}; {differing}" if differing else said
 
 
-def forgetting_status(row: Summary) -> ForgettingStatus:
-    """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals."""
+def forgetting_status(row: Summary, reference: Summary, error: str) -> ForgettingStatus:
+    """Where the forgotten stand: their mean log loss against the retrained reference's, by its intervals; the attack
+    and the error on them, a score of the task, may contradict it."""
     if row.diverged:
         return "diverged"
     measures = row.measures
@@ -58,7 +61,17 @@ def forgetting_status(row: Summary) -> ForgettingStatus:
         return "overshot"
     if way is None or way.low is None or way.high is None:
         return "unknown"
-    return "as retrained" if AS_RETRAINED[0] <= way.low and way.high <= AS_RETRAINED[1] else "unknown"
+    if not (AS_RETRAINED[0] <= way.low and way.high <= AS_RETRAINED[1]):
+        return "unknown"
+    others = (ATTACK_AUC, MeasureKey("score", error, split="forget", group=ALL))
+    gaps = [difference_to_reference(key, row, reference) for key in others]
+    spans = [one.span for one in gaps if one is not None and one.span is not None]
+    return "as retrained" if all(low <= 0 <= high for _, low, high in spans) else "contradicted"
+
+
+def forgotten(way: MeasureRecord | None, status: ForgettingStatus) -> str:
+    """Percent of the way to the retrained reference; a dash where it is not known or other measures contradict it."""
+    return "–" if way is None or way.value is None or status == "contradicted" else f"{way.value:.0f}%"
 
 
 def number(value: float | None, digits: int = 3) -> str:
