@@ -67,6 +67,11 @@ FAMILIES: Mapping[str, Family] = {
         ("forgotten/{metric}",),
         "how far the signal on the forgotten went from the original's to the reference's, in percent and as a gap",
     ),
+    "reversal": Family(
+        ("reversal/{metric}/{group}",),
+        "requests in rounds: error and attack AUC of those who were asked for in one round, measured again after every "
+        "later one (forgetting reversal)",
+    ),
     "increase": Family(
         ("increase/{metric}/against {against}/{group}",),
         "growth of a group's test error, in percent, against the original, the reference or the stage before",

@@ -108,6 +108,8 @@ class Evaluation(Part):
     measures: dict[MeasureKey, MeasureRecord]
     diverged: bool = False
     """Whether the model answers with what is no number; then nothing was measured."""
+    trained_on_nonmembers: bool = False
+    """Whether it, or a stage it was made from, was handed the strangers that attacks are scored with."""
     reference_seed: int | None = None
     """Of a second retrained model (`seed` is its own): the seed of the original and the reference it is compared with.
     """
@@ -121,6 +123,8 @@ class Summary(Part):
     seeds: list[int]
     diverged: list[int] = []
     """Seeds in which the row diverged; with any, it has no measures: a mean of the others would flatter it."""
+    trained_on_nonmembers: bool = False
+    """As of its evaluations."""
     measures: dict[MeasureKey, MeasureRecord]
     """Mean over seeds. The interval joins, in quadrature, the interval over people (the same in every seed) and,
     with two seeds or more, Student's 95% interval over seeds. Of the second retrained model: mean over all pairs of
@@ -258,6 +262,9 @@ class Request(Part):
     """The group most of the forgotten are of."""
     faces: dict[str, dict[str, int]]
     people: dict[str, dict[str, int]]
+    class_mix: dict[str, dict[str, int]] = {}
+    """Faces by split and class or, where several attributes are answered, that have each attribute; empty where
+    answers are something else."""
     image_shape: tuple[int, int, int]
     classes: list[str] = []
     """Of the answers, in their order; empty where answers are something else."""

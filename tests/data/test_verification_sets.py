@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_curve
+from sklearn.metrics import balanced_accuracy_score, roc_curve
 
 from conftest import key, recognised
 from efface.measures.verification import (
@@ -15,6 +15,8 @@ from efface.measures.verification import (
     equal_error_rate,
     error_versus_discard,
     folds_correct,
+    of_set,
+    over_folds,
     threshold_at,
     verification,
 )
@@ -42,6 +44,33 @@ def test_the_best_threshold_separates_what_can_be_separated() -> None:
     assert best_threshold(np.array([0.1, 0.2]), np.array([False, False])) > 0.2
     tied = best_threshold(np.array([0.5, 0.5, 0.5]), np.array([True, False, True]))
     assert tied <= 0.5
+
+
+def test_where_pairs_of_one_kind_are_many_both_kinds_count_alike() -> None:
+    """Nine of ten pairs are of one person: the library's balanced accuracy, by the threshold that is best by it."""
+    same, fold = np.arange(1000) % 10 > 0, np.arange(1000) // 200
+    similarity = np.where(same, 0.3, 0.0) + np.random.default_rng(1).normal(0, 0.3, 1000)
+    said = np.zeros(1000, bool)
+    for one in range(5):
+        train, test = fold != one, fold == one
+        ordered = np.sort(similarity[train])
+        candidates = ((ordered[1:] + ordered[:-1]) / 2).tolist()
+        said[test] = similarity[test] >= max(
+            candidates, key=lambda limit: balanced_accuracy_score(same[train], similarity[train] >= limit)
+        )
+    found = of_set("x", similarity, same, fold, np.full(1000, np.nan), np.zeros(1000, bool), 0)
+    plain, even = (found[key(f"verification/x/{name}")].value for name in ("accuracy", "balanced_accuracy"))
+    assert even == pytest.approx(balanced_accuracy_score(same, said))
+    assert plain is not None
+    assert even is not None
+    assert plain > even + 0.1, "to call nearly every pair the same is right most of the time"
+
+
+def test_the_deviation_over_folds_is_that_of_the_protocol() -> None:
+    right = folds_correct(SIMILARITY, SAME, FOLD)
+    each = [right[fold == FOLD].mean() for fold in range(10)]
+    assert over_folds(right, FOLD) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+    assert over_folds(right, np.zeros(1000, int)) == (right.mean(), 0.0)
 
 
 def test_a_single_fold_is_judged_by_itself() -> None:

@@ -1,5 +1,6 @@
 """Requests in rounds, by the first photos, by a column; pretrained starts; and what a reader is warned of."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import faces_of, refusal
+from conftest import faces_of, key, refusal
 from efface.data.split import requested, split_faces
 from efface.experiment.arm import in_turn
-from efface.experiment.request import warnings_of
+from efface.experiment.request import division, warnings_of
 from efface.experiment.run import run
 from efface.models.load import read_weights, save_weights
 from efface.models.resnet import resnet18
 from efface.plan.file import parse_plan, read_plan
 from efface.plan.tables import Forget, Plan, Split
+from efface.report.markdown import markdown
 from efface.results import Results, read_results
 from efface.tasks import TASKS
 
@@ -107,6 +109,10 @@ epochs = 1
 use = "piu_fr"
 public = "strangers"
 epochs = 1
+[methods."and after it"]
+use = "finetune"
+after = "handed the attack's strangers"
+epochs = 1
 """
 
 
@@ -140,6 +146,38 @@ def test_a_method_goes_on_from_its_own_last_round(results: Results, out: Path) -
     originals = list((out / "models").glob("original-seed0-*.safetensors"))
     assert len(originals) == 1, "every round has the same original"
     assert len(list((out / "models").glob("piu-fr-seed0-*.safetensors"))) == 2
+
+
+def test_those_of_the_first_round_are_measured_again_after_the_second(results: Results) -> None:
+    """In round 1 they are all there is; in round 2 both rounds' faces together are the forgotten."""
+    rows = {(one.arm, one.method): one.measures for one in results.evaluations if one.seed == 0}
+    first, then = rows["round 1", "piu_fr"], rows["round 2", "piu_fr"]
+    assert first[key("reversal/error/round 1")].value == first[key("error/forget/all")].value
+    assert first[key("reversal/auc/round 1")].value == first[key("membership/auc/photo")].value
+    assert "reversal/auc/round 2" not in first
+    earlier, later, both = (
+        then[key(name)].value or 0.0
+        for name in ("reversal/error/round 1", "reversal/error/round 2", "error/forget/all")
+    )
+    assert min(earlier, later) <= both <= max(earlier, later)
+
+
+def test_a_chain_that_was_handed_its_judges_is_marked_to_its_end(results: Results, out: Path) -> None:
+    marked = {one.method for one in results.summaries if one.trained_on_nonmembers}
+    assert marked == {"handed the attack's strangers", "and after it"}
+    assert {one.method for one in results.evaluations if one.trained_on_nonmembers} == marked
+    table = markdown(read_results(out))
+    lines = [line for line in table.splitlines() if "handed the non-members" in line]
+    assert lines
+    assert all(any(f"| {name} (" in line for name in marked) for line in lines)
+
+
+def test_the_mix_of_classes_stands_beside_the_sizes(results: Results) -> None:
+    for request in results.requests:
+        for split, mix in request.class_mix.items():
+            assert sum(mix.values()) == sum(request.faces[split].values())
+    (line,) = [one for one in division(results.requests[0]) if one.startswith("forget:")]
+    assert re.fullmatch(r"forget: \d+ faces of \d+ people; .*\d+%", line)
 
 
 def test_the_report_shows_drift_faces_and_the_warning(out: Path) -> None:

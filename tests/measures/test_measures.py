@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from efface.measures.attacks import MembershipScores, auc, group_weights, tpr_at
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.cost import weights_moved
 from efface.measures.fairness import disparity, harm, harmed_group, increase, main_group, means_on_test
-from efface.measures.membership import forgetting, membership
+from efface.measures.membership import class_matched_membership, forgetting, membership
 from efface.measures.predictions import Predictions
 from efface.measures.utility import groups_of, utility
 
@@ -230,6 +230,20 @@ def test_groups_in_other_shares_among_strangers_are_weighted_alike() -> None:
     found = membership(predictions, signal, Bootstrap(predictions, 50))
     assert found[key("membership/auc/photo")].value == pytest.approx(0.5)
     assert found[key("membership/auc/person")].value == pytest.approx(0.5)
+
+
+def test_an_attack_that_finds_a_class_finds_no_member() -> None:
+    """Nine of ten forgotten are of the class with the lower loss, one of ten strangers: the plain attack sees members
+    where there are classes."""
+    predictions = predictions_of(("forget", "A", 20, 2), ("strangers", "A", 200, 2))
+    place = np.arange(len(predictions))
+    classes = np.where(predictions.split == "forget", place % 10 > 0, place % 10 == 0).astype(int)
+    signal = np.where(classes == 1, 0.0, 9.0)
+    asked = replace(predictions, targets=classes)
+    plain = membership(asked, signal, Bootstrap(asked, 50))[key("membership/auc/photo")].value
+    matched = class_matched_membership(asked, signal, Bootstrap(asked, 50))
+    assert plain == pytest.approx(0.9, abs=0.01)
+    assert matched[key("attack/class-matched/auc/photo")].value == pytest.approx(0.5)
 
 
 def test_people_are_weighted_by_the_groups_of_people_not_of_photos() -> None:

@@ -26,7 +26,7 @@ from efface.measures.fairness import (
     shares_by_group,
 )
 from efface.measures.intersections import intersections
-from efface.measures.membership import forgetting, membership
+from efface.measures.membership import class_matched_membership, forgetting, membership
 from efface.measures.predictions import Predictions
 from efface.measures.utility import utility
 from efface.results import REFERENCE, Evaluation, MeasureRecord, Summary
@@ -126,9 +126,13 @@ def scores_of(compared: Comparison) -> Measures:
 
 
 def membership_of(compared: Comparison) -> Measures:
-    """The membership attack that every run makes."""
-    model = compared.model
-    return membership(model.predictions, model.signal, compared.bootstrap, compared.task.signal.about)
+    """The membership attack that every run makes; where classes are answered, also against strangers of the same
+    classes."""
+    model, about = compared.model, compared.task.signal.about
+    found = membership(model.predictions, model.signal, compared.bootstrap, about)
+    if compared.task.labels == "one":
+        found |= class_matched_membership(model.predictions, model.signal, compared.bootstrap, about)
+    return found
 
 
 def forgetting_of(compared: Comparison) -> Measures:
@@ -314,6 +318,7 @@ def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:
             method=method,
             seeds=[one.seed for one in same],
             diverged=[one.seed for one in same if one.diverged],
+            trained_on_nonmembers=any(one.trained_on_nonmembers for one in same),
             measures={}
             if any(one.diverged for one in same)
             else {name: over_seeds([one.measures[name] for one in same]) for name in same[0].measures},

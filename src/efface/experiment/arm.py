@@ -48,6 +48,8 @@ class Arm:
     shadows: tuple[Shadow, ...]
     """Models that know how others would have answered."""
     store: ModelStore
+    asked_in: dict[str, int]
+    """By the key of each forgotten face the round that asked for it, from 1."""
     duplicates: list[str]
     """What must be known of people and photos that stand there twice."""
 
@@ -133,8 +135,14 @@ def set_up(
         extra_reference,
         shadows,
         store,
+        rounds_of(materials),
         said(copies_between(splits), len(loaded.aliases), len(np.unique(loaded.faces.identities))),
     )
+
+
+def rounds_of(materials: Sequence[MethodData]) -> dict[str, int]:
+    """By the key of each face that is to be forgotten: the round that asks for it, from 1."""
+    return {key: number for number, asked in enumerate(materials, start=1) for key in asked.forget.keys.tolist()}
 
 
 def confused(

@@ -34,6 +34,8 @@ from efface.measures.confusion import interclass_confusion
 from efface.measures.cost import weights_moved
 from efface.measures.intersections import group_tables
 from efface.measures.membership import membership
+from efface.measures.reversal import reversal
+from efface.plan.tables import trained_on_nonmembers
 from efface.progress import Progress
 from efface.results import CONSTANT, NONMEMBERS, ORIGINAL, REFERENCE, SECOND_REFERENCE, Cost, Evaluation, Search
 
@@ -103,6 +105,10 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         if plan.forget.confuse:
             one, other_class = (arm.names.index(name) for name in plan.forget.confuse)
             found |= interclass_confusion(scored[stage].predictions, (one, other_class), bootstrap)
+        if plan.forget.rounds > 1:
+            mine = scored[stage]
+            errors = (task.error, mine.scores[task.error])
+            found |= reversal(mine.predictions, arm.asked_in, errors, mine.signal, bootstrap)
         if stage.name in (ORIGINAL, REFERENCE) and any(one.use == "lookalikes" for one in plan.methods.values()):
             found |= memorised(stage)
         if plan.audit and plan.audit.relearn:
@@ -222,6 +228,7 @@ def row(
         cost=cost(arm, stage),
         measures=records(measures),
         diverged=not measures,
+        trained_on_nonmembers=stage.name in trained_on_nonmembers(arm.resolved.plan),
         reference_seed=reference_seed,
     )
 

@@ -40,6 +40,7 @@ def describe(arm: Arm) -> Request:
             }
             for name, faces in parts
         },
+        class_mix={name: class_counts(faces, arm.names) for name, faces in parts} if arm.names else {},
         image_shape=arm.splits.forget.shape,
         classes=list(arm.names),
         round=plan.forget.round,
@@ -49,6 +50,23 @@ def describe(arm: Arm) -> Request:
         pairs_left_out={one.name: one.left_out for one in arm.sets},
         sources=[source_card(source) for source in plan.data],
     )
+
+
+def class_counts(faces: Faces, names: Sequence[str]) -> dict[str, int]:
+    """How many faces are of each class, or have each attribute."""
+    if faces.targets.ndim == 1:
+        return {name: int((faces.targets == number).sum()) for number, name in enumerate(names)}
+    return {name: int((faces.targets[:, number] == 1).sum()) for number, name in enumerate(names)}
+
+
+def division(request: Request) -> list[str]:
+    """Who is forgotten, kept and measured by, a line for each split: to be read before anything is trained."""
+    lines = []
+    for split, faces in request.faces.items():
+        count, people = sum(faces.values()), sum(request.people[split].values())
+        mix = [f"{name} {share / count:.0%}" for name, share in request.class_mix.get(split, {}).items()]
+        lines.append(f"{split}: {count:,} faces of {people:,} people{'; ' if mix else ''}{', '.join(mix)}")
+    return lines
 
 
 def warnings_of(plan: Plan, task: Task) -> list[str]:

@@ -17,7 +17,7 @@ from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import set_up
 from efface.experiment.assess import assess_arm, searched
 from efface.experiment.loading import check_paths
-from efface.experiment.request import describe, without_names, write_pseudonyms
+from efface.experiment.request import describe, division, without_names, write_pseudonyms
 from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages
 from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
@@ -60,6 +60,10 @@ def run(
             return finished
 
         thresholds = preregistered(plans, out)
+        requests = [describe(arm) for arm in arms]
+        for request in requests:
+            for line in [f"arm '{request.arm}'"] * bool(request.arm) + division(request):
+                progress.say(line)
         progress.expect(sum(len(arm.teachers) + len(arm.models) for arm in arms))
         for arm in arms:
             for stage in [*arm.teachers, *arm.models]:
@@ -74,7 +78,7 @@ def run(
                 signature=signature,
                 plan=without_names(filled, key_of(out)),
                 environment=machine,
-                requests=[warned(describe(arm), assessed[arm.name].warnings) for arm in arms],
+                requests=[warned(request, assessed[request.arm].warnings) for request in requests],
                 evaluations=evaluations,
                 summaries=summarise(evaluations),
                 headroom=headrooms(evaluations),

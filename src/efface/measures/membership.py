@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from efface.data.faces import Array
@@ -25,6 +27,27 @@ def membership(
         "",
         f"an attacker who sees the {what}",
         predictions,
+        -signal,
+        bootstrap,
+        only=MEASURED,
+        times=len(bootstrap.weights) - 1,
+        fewest=1,
+    )
+
+
+def class_matched_membership(
+    predictions: Predictions, signal: Array, bootstrap: Bootstrap, what: str = "log loss"
+) -> dict[MeasureKey, Measure]:
+    """`attack/class-matched/...`: the same attack against strangers of the same group and class, weighted to the
+    forgotten's mix of classes: an attacker that only knows which classes are hard gains nothing by it.
+
+    predictions.targets (n,): the class of each face.
+    """
+    classes = np.char.add(np.char.add(predictions.group, "\x1f"), predictions.targets.astype(str))
+    return attack_measures(
+        "class-matched",
+        f"an attacker who sees the {what}, asked about strangers of the same class",
+        replace(predictions, group=classes),
         -signal,
         bootstrap,
         only=MEASURED,

@@ -52,6 +52,22 @@ def of_set(
         f"share of the {len(same):,} pairs of {name} told right, the threshold chosen on the other folds",
         seed,
     )
+    both = folds_correct(similarity, same, fold, balanced=True)
+    found[MeasureKey("verification", "balanced_accuracy", group=name)] = balanced_share(
+        both,
+        same,
+        f"mean of the shares of the {int(same.sum()):,} same-person and the {int((~same).sum()):,} other pairs of "
+        f"{name} told right, the threshold chosen on the other folds",
+        seed,
+    )
+    mean, deviation = over_folds(right, fold)
+    found[MeasureKey("verification", "accuracy_deviation", group=name)] = Measure(
+        deviation,
+        None,
+        None,
+        "none",
+        f"standard deviation of the accuracy over {len(np.unique(fold))} folds of {name}, whose mean is {mean:.4f}",
+    )
     for rate in FALSE_ACCEPTS:
         about = f"share of same-person pairs of {name} accepted where {100 * rate:g}% of the others are"
         threshold = threshold_at(similarity[~same], rate)
@@ -88,32 +104,42 @@ def of_set(
     return found
 
 
-def folds_correct(similarity: Array, same: Array, fold: Array) -> NDArray[np.bool_]:
+def folds_correct(similarity: Array, same: Array, fold: Array, *, balanced: bool = False) -> NDArray[np.bool_]:
     """(p,) whether each pair is told right by the threshold that is best on all other folds.
 
     Every threshold that makes a difference is tried; of equally good ones the lowest is taken, half way to the next
-    score below. A single fold is judged by its own best threshold.
+    score below. A single fold is judged by its own best threshold. balanced: same-person and other pairs count alike,
+    however many there are of each.
     """
     right = np.zeros(len(same), bool)
     for one in np.unique(fold):
         test = fold == one
         train = ~test if (~test).any() else test
-        right[test] = (similarity[test] >= best_threshold(similarity[train], same[train])) == same[test]
+        threshold = best_threshold(similarity[train], same[train], balanced=balanced)
+        right[test] = (similarity[test] >= threshold) == same[test]
     return right
 
 
-def best_threshold(similarity: Array, same: Array) -> float:
-    """The threshold with the most pairs told right, where those at or above it are called the same."""
+def best_threshold(similarity: Array, same: Array, *, balanced: bool = False) -> float:
+    """The threshold with the most pairs told right, or the largest sum of both kinds' shares, where those at or above
+    it are called the same."""
     order = np.argsort(similarity, kind="stable")
     ordered, targets = np.asarray(similarity, np.float64)[order], same[order]
     refused_right = np.concatenate([[0], np.cumsum(~targets)])
     accepted_right = targets.sum() - np.concatenate([[0], np.cumsum(targets)])
+    each = (len(targets) - targets.sum(), targets.sum()) if balanced and targets.any() and not targets.all() else (1, 1)
     between = np.concatenate([[True], ordered[1:] > ordered[:-1], [True]])
-    score = np.where(between, refused_right + accepted_right, -1)
+    score = np.where(between, refused_right / each[0] + accepted_right / each[1], -1)
     place = int(score.argmax())
     if place == 0:
         return float(ordered[0])
     return float(ordered[-1] + 1e-6) if place == len(ordered) else float((ordered[place - 1] + ordered[place]) / 2)
+
+
+def over_folds(right: Array, fold: Array) -> tuple[float, float]:
+    """Mean and standard deviation of the folds' accuracies, as the protocol of LFW reports them; 0 of one fold."""
+    each = [right[fold == one].mean() for one in np.unique(fold)]
+    return float(np.mean(each)), float(np.std(each, ddof=1)) if len(each) > 1 else 0.0
 
 
 def threshold_at(impostor: Array, rate: float) -> float | None:
@@ -179,3 +205,11 @@ def shares(right: Array, aim: Aim, about: str, seed: int) -> Measure:
     """A share of pairs with the bootstrap interval over pairs."""
     times = np.random.default_rng(seed).binomial(len(right), right.mean(), TIMES) / len(right)
     return measure(np.concatenate([[right.mean()], times]), aim, about)
+
+
+def balanced_share(right: Array, same: Array, about: str, seed: int) -> Measure:
+    """Mean of the shares of both kinds of pairs, with the bootstrap interval over pairs of each kind."""
+    kinds = [right[same], right[~same]]
+    rng = np.random.default_rng(seed)
+    times = np.mean([rng.binomial(len(kind), kind.mean(), TIMES) / len(kind) for kind in kinds], axis=0)
+    return measure(np.concatenate([[np.mean([kind.mean() for kind in kinds])], times]), "high", about)

@@ -29,6 +29,7 @@ from efface.results import (
 ATTACK = MeasureKey("attack", "loss/auc", level="photo")
 COLUMNS: tuple[tuple[MeasureKey, str], ...] = (
     (ATTACK, "loss"),
+    (MeasureKey("attack", "class-matched/auc", level="photo"), "loss, same class"),
     (MeasureKey("attack", "confidence/auc", level="photo"), "confidence"),
     (MeasureKey("attack", "entropy/auc", level="photo"), "entropy"),
     (MeasureKey("attack", "modified entropy/auc", level="photo"), "modified entropy"),

@@ -32,7 +32,7 @@ def markdown(results: Results) -> str:
             lines.append(
                 _row(
                     [
-                        wording.row_title(one.method),
+                        wording.title_of(one),
                         _forgotten(one, reference, score),
                         wording.interval(measures.get(wording.ATTACK_AUC)),
                         *(
@@ -57,7 +57,7 @@ def markdown(results: Results) -> str:
             table += [
                 _row(
                     [
-                        wording.row_title(one.method),
+                        wording.title_of(one),
                         *(wording.interval(one.measures.get(column.measure)) for column in headline),
                         *([wording.times_faster(faster(results, request.arm, one.method))] if request.classes else []),
                     ]
@@ -72,7 +72,10 @@ def markdown(results: Results) -> str:
             table = [_row(["model", *head]), _row(["---"] * (len(head) + 1))]
             parts.append(
                 "\n".join(
-                    [*table, *(_row([wording.row_title(name), *map(_cell, cells)]) for name, cells in found.rows)]
+                    [
+                        *table,
+                        *(_row([wording.title_of(summaries[name]), *map(_cell, cells)]) for name, cells in found.rows),
+                    ]
                 )
             )
         if verdicts := audit.verdict_rows(results, request.arm):

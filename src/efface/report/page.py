@@ -42,6 +42,8 @@ class Row:
     name: str
     title: str
     """The name, less what it repeats of the stage before it."""
+    handed: str
+    """What must be known before its attack is believed."""
     control: bool
     """Whether it is a retrained model rather than a method."""
     depth: int
@@ -233,6 +235,10 @@ def drift(results: Results, requests: Sequence[Request]) -> str:
         f"{error.replace('_', ' ')} on test faces": MeasureKey("score", error, split="test", group=ALL),
         f"{error.replace('_', ' ')} on all forgotten so far": MeasureKey("score", error, split="forget", group=ALL),
         "attack AUC on all forgotten so far": wording.ATTACK_AUC,
+        **{
+            f"attack AUC on those of round {number}": MeasureKey("reversal", "auc", group=f"round {number}")
+            for number in range(1, len(requests))
+        },
     }
     rows = {
         request.arm: {one.method: one for one in results.summaries if one.arm == request.arm} for request in requests
@@ -263,7 +269,9 @@ def faster(results: Results, arm: str, method: str) -> float | None:
 def headline_of(request: Request) -> list[HeadlineColumn]:
     """(measure, title) of what the field looks at first on this task, the request's verification sets included."""
     sets = [
-        HeadlineColumn(measure=MeasureKey("verification", "accuracy", group=name), title=f"verification, {name}")
+        HeadlineColumn(
+            measure=MeasureKey("verification", "balanced_accuracy", group=name), title=f"balanced accuracy, {name}"
+        )
         for name in request.pairs
     ]
     return [*request.task.headline, *sets]
@@ -403,6 +411,7 @@ def overview_row(
     return Row(
         name=one.method,
         title=wording.row_title(title(made[one.method])),
+        handed=wording.HANDED if one.trained_on_nonmembers else "",
         control=one.method in RESERVED,
         depth=depth,
         status=status,

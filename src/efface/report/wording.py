@@ -126,6 +126,8 @@ def harm(measures: Mapping[MeasureKey, MeasureRecord], score: str, group: str, a
     return signed(change.value)
 
 
+HANDED = "handed the non-members: attacks on it say nothing"
+
 ROW_TITLES: Mapping[str, str] = {
     REFERENCE: "retrained reference",
     SECOND_REFERENCE: "second retrained model (noise floor)",
@@ -138,6 +140,11 @@ ROW_TITLES: Mapping[str, str] = {
 def row_title(name: str) -> str:
     """A row's name in words."""
     return ROW_TITLES.get(name, name)
+
+
+def title_of(row: Summary) -> str:
+    """A row's name in words, with what must be known before its attack is believed."""
+    return f"{row_title(row.method)} ({HANDED})" if row.trained_on_nonmembers else row_title(row.method)
 
 
 def less(arm: str, ending: str) -> str:
