@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import stat
 from collections.abc import Iterator
@@ -264,3 +265,37 @@ def test_an_audit_takes_a_reference_beside(deployment: Deployment, tmp_path: Pat
     own = {f"{one.name}: retrained reference": one.after for one in done.measurements}
     assert of_reference
     assert all(own[name] == value for name, value in of_reference.items())
+
+
+class Runs:
+    """A pickle that would run a command where it is loaded."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.proof,)
+
+
+def test_a_model_that_would_run_code_is_one_line_and_runs_nothing(deployment: Deployment, tmp_path: Path) -> None:
+    model, proof = tmp_path / "model.pth", tmp_path / "proof"
+    model.write_bytes(pickle.dumps({"state_dict": Runs(proof)}))
+    given = {name: value for name, value in deployment.given().items() if name != "contract"}
+    said = refusal(lambda: forget(erasure_request(given | {"model": model}), tmp_path / "out", threads=1))
+    assert str(model) in said
+    assert not proof.exists()
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_folders_named_like_markup_or_commands_to_a_terminal_are_shown_nowhere(
+    deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["<img src=x onerror=alert(1)>", "a\x1b[31mred"]
+    for person, name in zip(sorted((deployment.folder / "forget").iterdir()), names, strict=False):
+        shutil.copytree(person, tmp_path / "asked" / name)
+    served = forget(request_of(deployment, forget=tmp_path / "asked"), tmp_path / "out", threads=1)
+    assert served.outcome.verdict
+    said = capsys.readouterr()
+    for text in (said.out, said.err, *(one.read_text("utf-8") for one in (tmp_path / "out").glob("*.[hj]*"))):
+        assert "onerror" not in text
+        assert "\x1b[31mred" not in text
