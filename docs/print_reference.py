@@ -100,9 +100,14 @@ def value(one: Any) -> str:
 
 
 def commands() -> dict[str, Any]:
-    """The verbs of the command line, by name."""
+    """The verbs of the command line, by name; of a group of verbs each by both names."""
     found: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    return found
+    groups = {name: getattr(one, "commands", None) for name, one in found.items()}
+    verbs = [
+        {f"{name} {verb}": one for verb, one in inner.items()} if (inner := groups[name]) else {name: found[name]}
+        for name in found
+    ]
+    return {name: one for part in verbs for name, one in part.items()}
 
 
 def verb(name: str) -> str:

@@ -24,6 +24,7 @@ LAYERS = [
     {"audit"},
     {"report"},
     {"erasure", "experiment"},
+    {"ledger"},
     {"library", "testing", "cli"},
     {"__init__", "__main__"},
 ]

@@ -13,6 +13,7 @@ import typer
 
 from efface import __version__
 from efface.errors import InputError, one_line
+from efface.ledger.commands import app as ledger
 
 SPIN = "3000"
 """How long an idle OpenMP thread spins before it sleeps; read when torch is loaded. With the library's default, two
@@ -27,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a trained face model forget someone, and show what that did to everyone else.",
 )
+
+app.add_typer(ledger, name="ledger")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; interrupted runs resume in it.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, predictions_of, refusal
+from efface.erasure.request import erasure_request
 from efface.experiment.resolve import resolve
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap
@@ -88,7 +89,25 @@ def test_every_table_of_results_is_printed_with_its_commands(file: Path) -> None
         assert "plan" not in table or (ROOT / table["plan"]).exists()
 
 
-@pytest.mark.parametrize("page", [one for one in GUIDES if "```toml" in one.read_text(encoding="utf-8")], ids=name_of)
+REQUESTS = ("forget.md",)
+"""Guides whose TOML is a request for erasure; all others show plans."""
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_request_of_a_guide_is_one(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "guide" / name).read_text(encoding="utf-8"), re.DOTALL)
+    file.write_text(text, encoding="utf-8")
+    asked = erasure_request({}, file)
+    assert asked.answer is not None
+    assert asked.answer.deletions
+
+
+@pytest.mark.parametrize(
+    "page",
+    [one for one in GUIDES if one.name not in REQUESTS and "```toml" in one.read_text(encoding="utf-8")],
+    ids=name_of,
+)
 def test_plans_of_the_guide_can_be_run(page: Path) -> None:
     """The first plan of a page is whole, and every other block of it is laid over that one."""
     first, *others = map(tomllib.loads, re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
