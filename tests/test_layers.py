@@ -25,6 +25,7 @@ LAYERS = [
     {"report"},
     {"erasure", "experiment"},
     {"ledger"},
+    {"web"},
     {"library", "testing", "cli"},
     {"__init__", "__main__"},
 ]

@@ -463,6 +463,23 @@ def told(verdict: str, reasons: list[str], out: Path) -> None:
         raise typer.Exit(3)
 
 
+@app.command("serve")
+def serve_(
+    settings: Annotated[Path, typer.Argument(metavar="SETTINGS", help="A request file without forget and [request].")],
+    folder: Annotated[Path, typer.Option("--folder", help="Where requests, photos and runs are kept.")],
+    port: Annotated[int, typer.Option(min=1024, max=65535)] = 8765,
+    arch: Arch = None,
+    threads: Threads = 2,
+) -> None:
+    """Serve a page, on this machine alone, for whoever enters requests and whoever approves them."""
+    try:
+        from efface.web.app import serve
+    except ImportError:
+        raise InputError("the page needs more packages: pip install 'efface[serve]'") from None
+
+    serve(folder, settings, port, arch=arch, threads=threads, say=typer.echo)
+
+
 @app.command()
 def schema(what: Annotated[str, typer.Argument(help="results, plan or record.")] = "results") -> None:
     """Print the JSON Schema of results.json, of a plan, or of a record of an erasure."""

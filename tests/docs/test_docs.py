@@ -21,6 +21,7 @@ from efface.measures.bootstrap import Bootstrap
 from efface.plan.file import overlaid, parse_plan
 from efface.tasks import Task
 from efface.testing import check_method
+from efface.web.office import served_tables
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -89,18 +90,28 @@ def test_every_table_of_results_is_printed_with_its_commands(file: Path) -> None
         assert "plan" not in table or (ROOT / table["plan"]).exists()
 
 
-REQUESTS = ("forget.md",)
-"""Guides whose TOML is a request for erasure; all others show plans."""
+REQUESTS = ("forget.md", "serve.md")
+"""Guides whose TOML is a request for erasure, or settings of the page; all others show plans."""
 
 
-@pytest.mark.parametrize("name", REQUESTS)
-def test_the_request_of_a_guide_is_one(name: str, tmp_path: Path) -> None:
-    file = tmp_path / "request.toml"
+def toml_in(name: str, folder: Path) -> Path:
+    """The TOML of a guide as a file, beside everything that it names."""
     (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "guide" / name).read_text(encoding="utf-8"), re.DOTALL)
+    file = folder / "file.toml"
     file.write_text(text, encoding="utf-8")
-    asked = erasure_request({}, file)
+    for one in ("photos/stay", "photos/public", "backbone.pth", "contract.toml"):
+        (folder / one).mkdir(parents=True)
+    return file
+
+
+def test_the_request_of_the_guide_is_one(tmp_path: Path) -> None:
+    asked = erasure_request({}, toml_in("forget.md", tmp_path))
     assert asked.answer is not None
     assert asked.answer.deletions
+
+
+def test_the_settings_of_the_guide_serve(tmp_path: Path) -> None:
+    assert served_tables(toml_in("serve.md", tmp_path))["budget"] == "10min"
 
 
 @pytest.mark.parametrize(

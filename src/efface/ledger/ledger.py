@@ -265,7 +265,9 @@ def compared(name: str) -> str:
 
 
 def read_entries(connection: sqlite3.Connection) -> list[Entry]:
-    """All events, in order."""
+    """All events, in order; none of a file that another process is just making a ledger of."""
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+        return []
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if (application, version) != (APPLICATION, VERSION):

@@ -1,0 +1,344 @@
+"""The folder behind the page: a ledger, and for each request its photos, what a person decided, and its run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from efface.data.photos import SUFFIXES, Unusable, load, size_of
+from efface.erasure.record import OutcomeWord
+from efface.erasure.request import PATHS, erasure_request
+from efface.erasure.result import OUTCOME, ErasureResult, read_result
+from efface.errors import InputError, refusing
+from efface.files import read_json, read_text, write_private
+from efface.ledger.cases import Case, Linked, Moved, Received
+from efface.ledger.ledger import Ledger
+from efface.ledger.links import linked
+
+MOST_PHOTOS = 300
+"""Of a request."""
+MOST_PHOTO_BYTES = 40 * 2**20
+MOST_PHOTO_PIXELS = 50_000_000
+THUMBNAIL = 240
+DOWNLOADS: Mapping[str, str] = {
+    "report.html": "text/html",
+    "letter.html": "text/html",
+    "letter.md": "text/markdown",
+    "record.json": "application/json",
+    "test-result.json": "application/json",
+    "outcome.json": "application/json",
+}
+"""What may be fetched of a finished run."""
+
+
+class Decision(BaseModel):
+    """What people decided about a request, beside what the ledger says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reference: str
+    person: str
+    """Stands for the person in folders and in the record: the beginning of the ledger's HMAC."""
+    entered_by: str
+    reviewed: bool = False
+    rejected: tuple[str, ...] = ()
+    """Photos that are not of the person."""
+    approved_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A photo as it came."""
+
+    name: str
+    """What the sender called it: shown back in a complaint, never a path."""
+    file: IO[bytes]
+    size: int
+
+
+class Office:
+    """Requests in a folder, served with the settings of one file.
+
+    settings: a request file of `efface forget` without `forget` and `[request]`: model, contract, people who stay,
+    public people, threshold, budget, `[controller]`.
+    """
+
+    def __init__(self, folder: Path, settings: Path, arch: str | None = None, threads: int = 2) -> None:
+        self.folder, self.settings, self.arch, self.threads = folder, settings, arch, threads
+        self.tables = served_tables(settings)
+        for one in (folder, folder / "cases"):
+            one.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.ledger = Ledger(folder / "ledger.db")
+        self._running: tuple[str, subprocess.Popen[bytes]] | None = None
+        self._lock = threading.Lock()
+
+    # Requests
+
+    def queue(self) -> list[Case]:
+        """All requests: those without an answer first, the most urgent on top."""
+        return sorted(self._cases().values(), key=lambda one: (one.answered, one.due, one.reference))
+
+    def case(self, number: str) -> Case | None:
+        """A request by the name of its folder."""
+        return next((one for one in self._cases().values() if folder_name(one.reference) == number), None)
+
+    def enter(self, event: Received, name: str, uploads: Sequence[Upload], entered_by: str) -> str:
+        """Enter a request of one person with their photos, and return the name of its folder.
+
+        Raises InputError, and keeps nothing, for a photo that cannot be used.
+        """
+        if not 0 < len(uploads) <= MOST_PHOTOS:
+            raise InputError(f"{len(uploads)} photos were given: give 1 to {MOST_PHOTOS}")
+        number = folder_name(event.case)
+        place, new = self.folder / "cases" / number, self.folder / "cases" / f"{number}.new"
+        if event.case in self._cases() or place.exists():
+            raise InputError(f"request {event.case} is there already: give another reference")
+        shutil.rmtree(new, ignore_errors=True)
+        (new / "photos").mkdir(parents=True, mode=0o700)
+        try:
+            for turn, upload in enumerate(uploads, start=1):
+                keep_photo(upload, new / "photos" / f"{turn:04d}")
+            case = self.ledger.enter(event, [name])
+            made = Decision(reference=event.case, person=case.subjects[0][:16], entered_by=entered_by)
+            write_private(new / "case.json", made.model_dump_json().encode())
+            new.rename(place)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        return number
+
+    def decision(self, number: str) -> Decision:
+        """What was decided about a request."""
+        try:
+            return Decision.model_validate(read_json(self.place(number) / "case.json", "case"))
+        except ValidationError:
+            raise InputError(f"{self.place(number) / 'case.json'} is not what was written") from None
+
+    def photos(self, number: str) -> list[str]:
+        """Names of a request's photos."""
+        return sorted(one.name for one in (self.place(number) / "photos").glob("*"))
+
+    def review(self, number: str, kept: Sequence[str]) -> None:
+        """Keep these photos as the person's; all others are put aside."""
+        before = self.decision(number)
+        if before.approved_by is not None:
+            raise InputError("the run was approved already: its photos stay as they are")
+        if not (own := [one for one in self.photos(number) if one in {*kept}]):
+            raise InputError("no photo is left: keep those that show the person")
+        rejected = tuple(one for one in self.photos(number) if one not in own)
+        self._decide(number, before.model_copy(update={"reviewed": True, "rejected": rejected}))
+
+    def thumbnail(self, number: str, photo: str, *, clear: bool) -> bytes:
+        """A photo small, as JPEG; blurred beyond recognition unless `clear`."""
+        return small(load(self.place(number) / "photos" / photo, upright=True), clear=clear)
+
+    # Runs
+
+    def approve(self, number: str, approved_by: str) -> None:
+        """Start the run; whoever entered the request cannot approve it."""
+        before, case = self.decision(number), self.case(number)
+        assert case is not None
+        if before.entered_by == approved_by:
+            raise InputError("whoever entered a request cannot approve it: a second person does")
+        if not before.reviewed:
+            raise InputError("look at the photos first, and keep those that show the person")
+        with self._lock:
+            if (other := self.running) is not None:
+                raise InputError(f"another run is at work, of request {self.decision(other).reference}: wait for it")
+            self._prepare(number, case)
+            if case.status != "RequestAccepted":
+                today = date.today()
+                self.ledger.append(Moved(case=case.reference, day=today, status="RequestAccepted"))
+            self._decide(number, before.model_copy(update={"approved_by": approved_by}))
+            self._start(number)
+
+    @property
+    def running(self) -> str | None:
+        """The request whose run is at work."""
+        if self._running is not None and self._running[1].poll() is None:
+            return self._running[0]
+        return None
+
+    def stop(self) -> None:
+        """End a run that is at work; approving it again goes on from there."""
+        if self._running is not None and self._running[1].poll() is None:
+            self._running[1].terminate()
+            self._running[1].wait()
+
+    def log(self, number: str) -> list[str]:
+        """What the run said."""
+        path = self.place(number) / "run.log"
+        return read_text(path, "log").splitlines()[-400:] if path.exists() else []
+
+    def result(self, number: str) -> ErasureResult | None:
+        """What came of the run; None before it has ended well."""
+        out = self.place(number) / "erasure"
+        return read_result(out) if (out / OUTCOME).exists() and self.running != number else None
+
+    def download(self, number: str, name: str) -> Path | None:
+        """A file of a finished run that may be fetched."""
+        path = self.place(number) / "erasure" / name
+        return path if name in DOWNLOADS and path.is_file() else None
+
+    def answer(self, number: str, status: str, reason: str) -> Case:
+        """Note how the request was answered, with the run that the answer rests on."""
+        case, result = self.case(number), self.result(number)
+        assert case is not None
+        if result is None:
+            raise InputError("there is no verdict yet")
+        fitting = answers_to(result.outcome.verdict)
+        if status not in fitting:
+            raise InputError(
+                f"after “{result.outcome.verdict}” the answer is {' or '.join(fitting)}, not {status[:60]}"
+            )
+        today, events = date.today(), list[Linked | Moved]()
+        if not any(one.what == "run" for one in case.links):
+            events += linked(case.reference, today, run=self.place(number) / "erasure")
+        events.append(Moved(case=case.reference, day=today, status=status, reason=reason or None))
+        return self.ledger.append_all(events)[-1]
+
+    # Files
+
+    def place(self, number: str) -> Path:
+        """The folder of a request."""
+        return self.folder / "cases" / number
+
+    def _cases(self) -> dict[str, Case]:
+        path = self.ledger.path
+        return self.ledger.cases() if path.exists() and path.stat().st_size else {}
+
+    def _decide(self, number: str, made: Decision) -> None:
+        write_private(self.place(number) / "case.json", made.model_dump_json().encode())
+
+    def _prepare(self, number: str, case: Case) -> None:
+        """The request file, and the photos of the person alone."""
+        place, made = self.place(number), self.decision(number)
+        asked = place / "asked" / made.person
+        shutil.rmtree(place / "asked", ignore_errors=True)
+        asked.mkdir(parents=True, mode=0o700)
+        for one in self.photos(number):
+            if one not in made.rejected:
+                shutil.copyfile(place / "photos" / one, asked / one)
+        request = {
+            "reference": case.reference,
+            "received": case.received,
+            "due": case.first_due,
+            "ground": case.ground,
+            "identity_check": case.identity_check,
+        }
+        if case.due != case.first_due:
+            request["extended"] = case.due
+        tables = self.tables | {"forget": str((place / "asked").resolve()), "request": request}
+        write_private(place / "request.toml", toml_of(tables).encode())
+
+    def _start(self, number: str) -> None:
+        place = self.place(number)
+        command = [sys.executable, "-m", "efface", "forget", *(["--arch", self.arch] if self.arch else [])]
+        command += ["--out", str(place / "erasure"), "--threads", str(self.threads), str(place / "request.toml")]
+        write_private(place / "run.log", b"")
+        with (place / "run.log").open("ab") as log:
+            run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        self._running = (number, run)
+
+
+def folder_name(reference: str) -> str:
+    """The name of a request's folder and of its page."""
+    return hashlib.sha256(reference.encode()).hexdigest()[:16]
+
+
+def answers_to(verdict: OutcomeWord) -> list[str]:
+    """What may be answered after a verdict."""
+    return ["RequestUnfulfilled"] if verdict == "do not ship" else ["RequestFulfilled", "RequestUnfulfilled"]
+
+
+def keep_photo(upload: Upload, place: Path) -> None:
+    """Write a photo under a name of ours; InputError for what is no photo."""
+    shown = re.sub(r"[^\w. -]", "_", upload.name)[-60:] or "a file"
+    if upload.size > MOST_PHOTO_BYTES:
+        raise InputError(f"{shown} has {upload.size:,} bytes: at most {MOST_PHOTO_BYTES:,} are taken")
+    ending = Path(shown).suffix.lower()
+    path = write_private(place.with_suffix(ending if ending in SUFFIXES else ".jpg"), upload.file.read())
+    try:
+        width, height = size_of(path)
+        if width * height > MOST_PHOTO_PIXELS:
+            raise InputError(f"{shown} has {width:,} x {height:,} pixels: at most {MOST_PHOTO_PIXELS:,} are taken")
+        load(path, upright=True)
+    except Unusable as error:
+        raise InputError(f"{shown} cannot be used ({error.reason}): leave it out") from None
+
+
+def small(image: Image.Image, *, clear: bool) -> bytes:
+    """A picture of at most `THUMBNAIL` pixels a side, as JPEG; unless clear, so coarse that nobody can be told."""
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    if not clear:
+        size = image.size
+        image = image.resize((max(1, size[0] // 40), max(1, size[1] // 40))).resize(size, Image.Resampling.BICUBIC)
+    content = io.BytesIO()
+    image.convert("RGB").save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def served_tables(file: Path) -> dict[str, Any]:
+    """What a settings file says, with its paths made whole; checked as a request would be.
+
+    Raises InputError for a file that no request could be served with.
+    """
+    with refusing(f"settings {file} are not valid TOML"):
+        tables = tomllib.loads(read_text(file, "settings"))
+    if stray := [name for name in ("forget", "request") if name in tables]:
+        raise InputError(f"settings {file}: {stray[0]} is different in each request: leave it out")
+    if "arch" in tables or "second_arch" in tables:
+        raise InputError(f"settings {file}: a file does not choose code: if you trust it, give --arch to efface serve")
+    if "controller" not in tables:
+        raise InputError(f"settings {file}: who answers? give [controller] with name and contact")
+    for name in PATHS:
+        if isinstance(tables.get(name), str):
+            tables[name] = str((file.parent / tables[name]).resolve())
+    plain = {name: value for name, value in tables.items() if not isinstance(value, dict | list)}
+    erasure_request(plain | {"forget": "."})
+    for name in PATHS:
+        if name in tables and not Path(tables[name]).exists():
+            raise InputError(f"settings {file}: {name} {tables[name]} does not exist")
+    return tables
+
+
+def toml_of(tables: Mapping[str, Any]) -> str:
+    """TOML of settings, tables and lists of tables; the text of JSON is TOML's for strings and numbers."""
+
+    def value(one: Any) -> str:
+        return (
+            one.isoformat() if isinstance(one, date) else json.dumps(one, ensure_ascii=False).replace("\x7f", "\\u007f")
+        )
+
+    def lines(table: Mapping[str, Any]) -> list[str]:
+        return [f"{json.dumps(name)} = {value(one)}" for name, one in table.items()]
+
+    plain = {name: one for name, one in tables.items() if not isinstance(one, dict) and not is_tables(one)}
+    text = lines(plain)
+    for name, one in tables.items():
+        if isinstance(one, dict):
+            text += ["", f"[{json.dumps(name)}]", *lines(one)]
+        elif is_tables(one):
+            for part in one:
+                text += ["", f"[[{json.dumps(name)}]]", *lines(part)]
+    return "\n".join(text) + "\n"
+
+
+def is_tables(one: Any) -> bool:
+    """Whether a value is a list of tables."""
+    return isinstance(one, list) and bool(one) and all(isinstance(part, dict) for part in one)
