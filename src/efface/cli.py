@@ -292,6 +292,8 @@ def find(
     ),
     arch: Arch = None,
     size: FaceSize = None,
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the model.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
     others: Annotated[Path | None, typer.Option(help="Photos of other people: what a stranger's score can be.")] = None,
     skip_unreadable: Skip = False,
 ) -> None:
@@ -307,6 +309,8 @@ def find(
             model=model,
             arch=arch,
             size=size,
+            contract=contract,
+            detector=detector,
             others=others,
             skip_unreadable=skip_unreadable,
             progress=progress,

@@ -21,6 +21,7 @@ from efface.data.faces import Array
 from efface.data.vectors import units
 from efface.erasure.embedding import Embedder
 from efface.erasure.find import Scored, find, read_accepted, thresholds
+from efface.files import sha256_of
 
 SIDE = 16
 
@@ -103,6 +104,45 @@ def both_ways(photo: Image.Image) -> Array:
     small = photo.resize((SIDE, SIDE), Image.Resampling.BOX)
     images = [np.asarray(one, np.float32).transpose(2, 0, 1) / 127.5 - 1 for one in (small, ImageOps.mirror(small))]
     return (images[0] + images[1]).ravel()
+
+
+def test_photos_are_shown_as_the_contract_of_the_model_has_them(folder: Path) -> None:
+    """By the contract the network sees each channel less its mean: the cosines are those of the pixels less that."""
+    contract = folder / "contract.toml"
+    contract.write_text(
+        f'[model]\nsha256 = "{sha256_of(folder / "net.pt")}"\ndimensions = {3 * SIDE * SIDE}\n[contract]\n'
+        f'size = [{SIDE}, {SIDE}]\ntemplate = "whole"\nmean = 40.0\nstd = 60.0\nchannels = "bgr"\n'
+        "[measured]\npairs = 9\n",
+        encoding="utf-8",
+    )
+    find(
+        *(folder / "examples", folder / "photos", folder / "out"),
+        model=folder / "net.pt",
+        arch=MODEL["arch"],
+        contract=contract,
+    )
+    table = pd.read_csv(folder / "out" / "candidates.csv", keep_default_na=False)
+    shown = {
+        path: np.asarray(Image.open(path).resize((SIDE, SIDE), Image.Resampling.BOX), float)
+        for path in [*sorted((folder / "examples").glob("*")), *map(Path, table["path"])]
+    }
+    both = {path: (one + one[:, ::-1]).ravel() - 80 for path, one in shown.items()}
+    unit = {path: one / np.linalg.norm(one) for path, one in both.items()}
+    examples = np.stack([unit[path] for path in sorted((folder / "examples").glob("*"))])
+    for path, score in zip(table["path"], table["score"].astype(float), strict=True):
+        assert score == pytest.approx((examples @ unit[Path(path)]).max(), abs=2e-3)
+    assert list(table["suggested"][:4]) == ["yes"] * 4
+
+
+def test_a_contract_of_another_model_is_refused(folder: Path) -> None:
+    contract = folder / "contract.toml"
+    contract.write_text(f'[model]\nsha256 = "{"0" * 64}"\n[contract]\nsize = [16, 16]\n', encoding="utf-8")
+    arch = MODEL["arch"]
+    assert "another model" in refusal(
+        lambda: find(
+            folder / "examples", folder / "photos", folder / "o", model=folder / "net.pt", arch=arch, contract=contract
+        )
+    )
 
 
 def test_copies_are_named_however_they_were_saved(folder: Path) -> None:

@@ -36,7 +36,7 @@ def free_port() -> int:
 def photos(tmp_path: Path) -> list[str]:
     deployment = deployed(tmp_path)
     (tmp_path / "serve.toml").write_text(
-        'model = "deployed.pth"\ncontract = "contract.toml"\nretain = "retain"\npublic = "public"\nbudget = "5s"\n'
+        'model = "deployed.pth"\ncontract = "contract.toml"\nretain = "retain"\npublic = "public"\nbudget = "15s"\n'
         '[controller]\nname = "Example Ltd"\ncontact = "privacy@example.org"\n',
         encoding="utf-8",
     )
@@ -122,7 +122,7 @@ def test_from_upload_to_a_verified_record(
     expect(approves.get_by_role("heading", name="At work")).to_be_visible()
     fits_and_is_accessible(approves)
     expect(approves.get_by_role("heading", name=re.compile("Do not ship|Nothing to unlearn|Forgotten"))).to_be_visible(
-        timeout=60_000
+        timeout=100_000
     )
     fits_and_is_accessible(approves)
     with approves.expect_download() as download:

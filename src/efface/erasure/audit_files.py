@@ -18,20 +18,19 @@ from efface.erasure.criteria import Checked, Verdict, asked_of, limits_of, verdi
 from efface.erasure.deployed import Judged, Reading, judged_by, read_model
 from efface.erasure.forget import (
     NOTHING,
-    Opened,
     Say,
     Served,
     allowed_of,
     fixed_threshold,
     heads_of,
     measure_contract,
-    open_model,
     rows_of_people,
     signature_of,
 )
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import opened_pairs
 from efface.erasure.measuring import measurements_of
+from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
 from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
 from efface.erasure.request import ErasureRequest

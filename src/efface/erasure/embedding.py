@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Resampling
 from torch import Tensor, nn
 
 from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.data.vectors import units
 from efface.erasure.checkpoint import network_of, open_checkpoint
+from efface.erasure.contract import InputContract, as_face
+from efface.erasure.opened import open_model
 from efface.errors import InputError
 from efface.files import sha256_of
 from efface.models.load import outputs_of, read_record, recorded_network
 from efface.models.recogniser import Recogniser, untrained_answer
+from efface.preparation.detect import Detector
 from efface.quality.network import inputs_of
 
 SIZE = (112, 112)
@@ -36,6 +41,18 @@ class Embedder:
     """Whether its answers are embeddings, by whose angles people are told apart."""
     sha256: str
     """Of the file of weights."""
+    contract: InputContract | None = None
+    """How a photo becomes what the network is shown; None: all of it, shrunk to `shape`."""
+    detector: Detector | None = None
+    """Finds the face in a photo that is not aligned, where the contract wants it aligned."""
+
+    def face(self, photo: Image.Image) -> NDArray[np.uint8]:
+        """(c, h, w) what the network is shown of a photo. Raises `Unusable` where no face is found."""
+        if self.contract is not None:
+            return as_face(photo, "photo", self.contract, self.detector)
+        channels, height, width = self.shape
+        small = photo.convert("L" if channels == 1 else "RGB").resize((width, height), Resampling.BOX)
+        return np.atleast_3d(np.array(small)).transpose(2, 0, 1)
 
     @torch.no_grad()
     def features(self, images: Array) -> NDArray[np.float32]:
@@ -50,13 +67,21 @@ class Embedder:
         return units((self.network(batch) + self.network(batch.flip(3))).float().numpy())
 
 
-def load_embedder(weights: Path, arch: str | None = None, size: tuple[int, int] | None = None) -> Embedder:
+def load_embedder(
+    weights: Path, arch: str | None = None, size: tuple[int, int] | None = None, contract: Path | None = None
+) -> Embedder:
     """The embedder of a file of weights.
 
     Of a recogniser that a run trained it is the backbone; of a run's other networks, what enters their last linear
     layer. Any other file is read as `efface.erasure.checkpoint` reads it; arch: "module:function" that makes its
     network, where that is not of this package. size: width and height of its faces, where no record says them.
+    contract: what `efface inspect --out` wrote of it.
     """
+    if contract is not None:
+        if size is not None:
+            raise InputError(f"the size of faces stands in {contract}: leave out --size")
+        model = open_model(weights, arch, contract)
+        return Embedder(model.network, model.contract.shape, True, sha256_of(weights), model.contract)
     record = read_record(weights)
     if "model" in record:
         network = recorded_network(weights, arch)

@@ -12,8 +12,8 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +38,7 @@ from efface.data.vectors import units
 from efface.erasure.embedding import Embedder, load_embedder
 from efface.errors import InputError, one_line
 from efface.files import exclusive, make_folder, plain_cells, read_csv, replacing, write_csv
+from efface.preparation.detect import Detector, detecting
 from efface.preparation.photos import difference_hash
 from efface.progress import Progress
 from efface.tasks.attributes import NO, YES
@@ -149,6 +150,8 @@ def find(
     model: Path,
     arch: str | None = None,
     size: tuple[int, int] | None = None,
+    contract: Path | None = None,
+    detector: Path | None = None,
     others: Path | None = None,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
@@ -156,20 +159,29 @@ def find(
     """Score every photo below `photos` by how much it looks like the examples, into `out/candidates.csv` (best first)
     and a contact sheet.
 
-    examples: a photo or a folder of photos of one person; others: photos of people who are somebody else, to learn
+    examples: a photo or a folder of photos of one person; contract: what `efface inspect --out` wrote of the model, by
+    which each photo becomes a face (detector: YuNet's ONNX file, for photos that are not aligned); without it all of a
+    photo is shrunk. others: photos of people who are somebody else, to learn
     what their scores are (without them: from the lower half of the photos' own scores, which takes it that the person
     is on fewer than half of them). A run that was killed goes on. Raises InputError for photos that cannot be read
     (skip_unreadable: they are left out and listed), and where the table in `out` has been written into.
     """
     if photos.resolve() in (out.resolve(), *out.resolve().parents):
         raise InputError(f"{out} lies among the photos: give another --out, so that nothing stands between them")
-    embedder = load_embedder(model, arch, size)
+    embedder = load_embedder(model, arch, size, contract)
+    if detector is not None and contract is None:
+        raise InputError("a detector aligns faces to the template of a contract: give --contract too")
     if not embedder.recognises:
         raise InputError(f"{model} is no recogniser's: people are found by embeddings; give a recogniser's weights")
     chosen, _ = _photos(examples, "examples")
     paths, left_out = _photos(photos, "photos")
     strangers = [] if others is None else _photos(others, "others")[0]
-    with exclusive(make_folder(out) / ".lock", f"another `efface find` is at work in {out}: wait for it"):
+    looking: AbstractContextManager[Detector | None] = nullcontext() if detector is None else detecting(detector)
+    with (
+        exclusive(make_folder(out) / ".lock", f"another `efface find` is at work in {out}: wait for it"),
+        looking as finder,
+    ):
+        embedder = replace(embedder, detector=finder)
         _refuse_filled(out / TABLE)
         bad: dict[str, str] = {}
         vectors, looks, shown = _of_examples(chosen, embedder, bad, skip_unreadable)
@@ -318,18 +330,16 @@ def _refuse_filled(table: Path) -> None:
             raise InputError(f"{table} has been written into: give another --out, or move it away")
 
 
-def _read(path: Path, shape: tuple[int, int, int]) -> tuple[Array, tuple[int, int]] | str:
+def _read(path: Path, embedder: Embedder) -> tuple[Array, tuple[int, int]] | str:
     """A face (c, h, w) uint8 and its difference hashes, or why there is none."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    channels, height, width = shape
     try:
         photo = load(path, upright=True)
+        face = embedder.face(photo)
     except Unusable as error:
         return error.reason
-    face = photo.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BOX)
-    looks = difference_hash(photo), difference_hash(ImageOps.mirror(photo))
-    return np.atleast_3d(np.array(face)).transpose(2, 0, 1), looks
+    return face, (difference_hash(photo), difference_hash(ImageOps.mirror(photo)))
 
 
 def _of_examples(
@@ -338,7 +348,7 @@ def _of_examples(
     """Embeddings (m, d), difference hashes and places of the examples that can be read."""
     vectors, looks, places = [], [], []
     for place, path in enumerate(chosen):
-        read = _read(path, embedder.shape)
+        read = _read(path, embedder)
         if isinstance(read, str):
             bad[str(path)] = read
             continue
@@ -395,7 +405,7 @@ def _blocks(paths: Sequence[Path]) -> Iterator[Sequence[Path]]:
 def _scored(paths: Sequence[Path], *, embedder: Embedder, search: Search, mean: NDArray[np.float32]) -> list[Scored]:
     """A block of photos, read side by side."""
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        read = list(threads.map(lambda path: _read(path, embedder.shape), paths))
+        read = list(threads.map(lambda path: _read(path, embedder), paths))
     faces = [one[0] for one in read if not isinstance(one, str)]
     block = embedder.embeddings(np.stack(faces)) if faces else np.zeros((0, len(mean)), np.float32)
     cosines, places = search(block) if faces else (np.zeros(0), np.zeros(0, np.int64))
@@ -418,7 +428,13 @@ def _stamp(path: Path) -> str:
 
 def _signature(embedder: Embedder, examples: Sequence[Path]) -> str:
     """What scores depend on beside the photo."""
-    parts = [embedder.sha256, str(embedder.shape), *digests([str(path) for path in examples])]
+    parts = [
+        embedder.sha256,
+        str(embedder.shape),
+        str(embedder.contract),
+        str(embedder.detector is None),
+        *digests([str(path) for path in examples]),
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
-from torch import Tensor, nn
+from torch import nn
 
 import efface
 from efface.data.batches import BatchLoader
@@ -40,15 +40,16 @@ from efface.erasure.candidates import (
     seconds_of_step,
     steps_within,
 )
-from efface.erasure.checkpoint import Checkpoint, network_of, open_checkpoint, write_checkpoint
-from efface.erasure.contract import ContractedNetwork, InputContract
+from efface.erasure.checkpoint import Checkpoint, write_checkpoint
+from efface.erasure.contract import ContractedNetwork
 from efface.erasure.contract_check import check, pairs_of_people, refuse_mistaken
 from efface.erasure.criteria import Checked, Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
 from efface.erasure.deployed import Judged, Reading, judged_by, placed_threshold, read_model
 from efface.erasure.forget_page import write_page
-from efface.erasure.inspect import contract_of, opened_pairs, read_contract
+from efface.erasure.inspect import opened_pairs
 from efface.erasure.letter import write_letter
 from efface.erasure.measuring import evidence_of, groups_of, measurements_of
+from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
 from efface.erasure.record import (
     NO_PROOF_OF_ORIGIN,
@@ -79,7 +80,6 @@ from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, make_folder, sha256_of, write_private
-from efface.models.recogniser import untrained_answer
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 NOTHING = Outcome(
@@ -139,41 +139,6 @@ def forget(
         write_result(result, out)
         shutil.rmtree(out / WORKING, ignore_errors=True)
     return result
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A model as its file has it."""
-
-    checkpoint: Checkpoint
-    network: ContractedNetwork
-    contract: InputContract
-    architecture: str
-    measured: bool
-    """Whether the contract was measured when it was written."""
-
-
-def open_model(path: Path, arch: str | None, contract: Path | None, size: tuple[int, int] | None = None) -> Opened:
-    """Open a recogniser's file under a contract: a file of `efface inspect`, or what its weights say.
-
-    Raises InputError for a network whose answers are no embeddings.
-    """
-    measured = False
-    if contract is not None:
-        if not path.is_file():
-            raise InputError(f"weights file {path} does not exist")
-        found, measured = read_contract(contract, sha256_of(path))
-    else:
-        found = contract_of(path, arch, {} if size is None else {"size": list(size)})
-    network = network_of(path, arch, found.shape)
-    answer = untrained_answer(network, found.shape)
-    if not isinstance(answer, Tensor) or answer.ndim != 2:
-        raise InputError(f"the network of {path} does not answer two images with an embedding each, (2, d)")
-    checkpoint = open_checkpoint(path, network, dimensions=answer.shape[1])
-    network.load_state_dict(checkpoint.weights)
-    name = arch or type(network).__name__
-    contracted = ContractedNetwork(network, found).eval().requires_grad_(False)
-    return Opened(checkpoint, contracted, found, name, measured)
 
 
 def measure_contract(model: Opened, request: ErasureRequest, device: torch.device, say: Say) -> None:

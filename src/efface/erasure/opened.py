@@ -1,0 +1,50 @@
+"""A recogniser's file opened under its input contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from efface.erasure.checkpoint import Checkpoint, network_of, open_checkpoint
+from efface.erasure.contract import ContractedNetwork, InputContract
+from efface.erasure.inspect import contract_of, read_contract
+from efface.errors import InputError
+from efface.files import sha256_of
+from efface.models.recogniser import untrained_answer
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model as its file has it."""
+
+    checkpoint: Checkpoint
+    network: ContractedNetwork
+    contract: InputContract
+    architecture: str
+    measured: bool
+    """Whether the contract was measured when it was written."""
+
+
+def open_model(path: Path, arch: str | None, contract: Path | None, size: tuple[int, int] | None = None) -> Opened:
+    """Open a recogniser's file under a contract: a file of `efface inspect`, or what its weights say.
+
+    Raises InputError for a network whose answers are no embeddings.
+    """
+    measured = False
+    if contract is not None:
+        if not path.is_file():
+            raise InputError(f"weights file {path} does not exist")
+        found, measured = read_contract(contract, sha256_of(path))
+    else:
+        found = contract_of(path, arch, {} if size is None else {"size": list(size)})
+    network = network_of(path, arch, found.shape)
+    answer = untrained_answer(network, found.shape)
+    if not isinstance(answer, Tensor) or answer.ndim != 2:
+        raise InputError(f"the network of {path} does not answer two images with an embedding each, (2, d)")
+    checkpoint = open_checkpoint(path, network, dimensions=answer.shape[1])
+    network.load_state_dict(checkpoint.weights)
+    name = arch or type(network).__name__
+    contracted = ContractedNetwork(network, found).eval().requires_grad_(False)
+    return Opened(checkpoint, contracted, found, name, measured)
