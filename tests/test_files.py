@@ -2,14 +2,17 @@
 
 import os
 import socket
+import tomllib
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import refusal
 from efface import files
 from efface.errors import InputError, refusing
-from efface.files import read_bytes, read_csv, read_json, read_lines, read_text, whole_number
+from efface.files import read_bytes, read_csv, read_json, read_lines, read_text, toml_of, whole_number
 
 # Text
 
@@ -148,10 +151,22 @@ def test_whatever_a_library_raises_is_a_refusal_but_an_interruption_is_none() ->
 def test_there_is_one_reader_of_text() -> None:
     """What a user gives is read by `efface.files` alone, so that no reader forgets a byte order mark."""
     package = Path(files.__file__).parent
-    own = {"files.py", "letter.py", "page.py", "signatures.py", "environment.py"}
+    own = {"files.py", "letter.py", "page.py", "forget_page.py", "signatures.py", "environment.py"}
     """What these read was written by efface, installed with it, or is the system's."""
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         if path.name not in own:
             assert "pd.read_csv(path" not in text, path
             assert 'read_text(encoding="utf-8' not in text, path
+
+
+def test_tables_come_back_from_their_toml() -> None:
+    tables: dict[str, Any] = {
+        "model": 'a "b" \\ \x7f é 顔',
+        "size": [112, 96],
+        "yes": True,
+        "day": date(2026, 11, 27),
+        "controller": {"name": "line\nbreak", "share": 0.25},
+        "deletions": [{"store": "photos"}, {"store": "gallery", "count": 3}],
+    }
+    assert tomllib.loads(toml_of(tables)) == tables

@@ -318,6 +318,45 @@ def find(
     typer.echo(done)
 
 
+@app.command()
+def sweep(
+    stores: Annotated[Path, typer.Option(help="A TOML file with [[store]] for each place where faces lie.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for what was found and what became of it.")] = Path(
+        "sweep"
+    ),
+    examples: Annotated[
+        Path | None, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Weights of the recogniser whose vectors the stores hold.")] = None,
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of it.")] = None,
+    arch: Arch = None,
+    threshold: Annotated[float, typer.Option(min=-1, max=1, help="Cosine from which on a face is reported.")] = 0.5,
+    apply: Annotated[
+        Path | None, typer.Option(help="found.csv with yes in its column accept: these are deleted, nothing else is.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="Who runs it, for the record.")] = "not said",
+) -> None:
+    """Find every copy of a person in photo folders, galleries and vector stores; --apply deletes what was accepted."""
+    from efface.progress import show_progress
+    from efface.sweep.sweep import DELETIONS, FOUND, find_copies
+    from efface.sweep.sweep import apply as delete
+
+    if apply is not None:
+        for one in delete(apply, stores, out, by=by):
+            left = "bytes not looked at" if one.surviving is None else f"{one.surviving} still in its files"
+            typer.echo(f"{one.store}: {one.deleted} of {one.accepted} deleted, {left}")
+        typer.echo(out / DELETIONS)
+        return
+    if examples is None or model is None:
+        raise InputError("a search needs EXAMPLES and --model; a deletion needs --apply with what was accepted")
+    with show_progress() as progress:
+        table = find_copies(
+            examples, stores, out, model=model, arch=arch, contract=contract, threshold=threshold, progress=progress
+        )
+    typer.echo(f"{len(table):,} copies found, nothing deleted; write yes into the column accept and give it to --apply")
+    typer.echo(out / FOUND)
+
+
 @app.command("fit-head")
 def fit_head(
     out: Annotated[Path, typer.Option("--out", help="Folder of the head: head.safetensors and sums.npz.")],

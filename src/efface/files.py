@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -301,6 +302,33 @@ def _mapped(table: pd.DataFrame, change: Any) -> pd.DataFrame:
     texts = [name for name in table.columns if table[name].dtype.kind not in "biufcmM"]
     changed = {name: table[name].astype(object).map(change) for name in texts}
     return table.assign(**changed).rename(columns=change)
+
+
+def toml_of(tables: Mapping[str, Any]) -> str:
+    """TOML of settings, tables and lists of tables; the text of JSON is TOML's for strings and numbers."""
+
+    def value(one: Any) -> str:
+        return (
+            one.isoformat() if isinstance(one, date) else json.dumps(one, ensure_ascii=False).replace("\x7f", "\\u007f")
+        )
+
+    def lines(table: Mapping[str, Any]) -> list[str]:
+        return [f"{json.dumps(name)} = {value(one)}" for name, one in table.items()]
+
+    plain = {name: one for name, one in tables.items() if not isinstance(one, dict) and not is_tables(one)}
+    text = lines(plain)
+    for name, one in tables.items():
+        if isinstance(one, dict):
+            text += ["", f"[{json.dumps(name)}]", *lines(one)]
+        elif is_tables(one):
+            for part in one:
+                text += ["", f"[[{json.dumps(name)}]]", *lines(part)]
+    return "\n".join(text) + "\n"
+
+
+def is_tables(one: Any) -> bool:
+    """Whether a value is a list of tables."""
+    return isinstance(one, list) and bool(one) and all(isinstance(part, dict) for part in one)
 
 
 def save_columns(columns: Any, path: Path, *, private: bool = False) -> None:

@@ -134,7 +134,7 @@ def test_the_report_shows_the_table_of_the_field_and_the_matches(folder: Path, f
     assert "UES, fresh head" in page
     assert "Nearest training photo under each model" in page
     assert "same person" in page or "somebody else" in page
-    assert "verification, pairs" in page
+    assert "balanced accuracy, pairs" in page
     assert not any(f">{name}" in page for name in ("p00000", "p00001"))
 
 

@@ -21,7 +21,7 @@ from starlette.testclient import TestClient
 
 from conftest import refusal
 from efface.web.app import application
-from efface.web.office import Office, folder_name, served_tables, toml_of
+from efface.web.office import Office, folder_name, served_tables
 from efface.web.security import Guard, tokens_of
 
 BASE = "http://127.0.0.1"
@@ -378,15 +378,3 @@ def test_settings_that_serve_nothing_are_one_line(tmp_path: Path, text: str, sai
     file = tmp_path / "serve.toml"
     file.write_text(text, encoding="utf-8")
     assert said in refusal(lambda: served_tables(file))
-
-
-def test_tables_come_back_from_their_toml() -> None:
-    tables: dict[str, Any] = {
-        "model": 'a "b" \\ \x7f é 顔',
-        "size": [112, 96],
-        "yes": True,
-        "day": date(2026, 11, 27),
-        "controller": {"name": "line\nbreak", "share": 0.25},
-        "deletions": [{"store": "photos"}, {"store": "gallery", "count": 3}],
-    }
-    assert tomllib.loads(toml_of(tables)) == tables

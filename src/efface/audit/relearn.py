@@ -42,7 +42,7 @@ def steps_to_relearn(
     lr: Positive = 5e-4,
     batch: Count = 64,
     every: Count = 2,
-    most: Count = 200,
+    most: Count = 1000,
 ) -> int | None:
     """Steps of AdamW on the forgotten until their mean loss is at most `goal`, looked at after `every` so many; None
     where that takes more than `most`."""

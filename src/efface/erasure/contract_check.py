@@ -290,7 +290,7 @@ def refuse_mistaken(checked: Checked, contract: InputContract, what: str) -> Non
 
 def worded(share: Measure) -> str:
     """A share with its interval."""
-    return f"{share.value:.1%} [{share.low:.1%}, {share.high:.1%}]"
+    return f"{share.value:.1%}" + ("" if share.low is None else f" [{share.low:.1%}, {share.high:.1%}]")
 
 
 def flags(contract: InputContract, other: InputContract) -> str:

@@ -213,6 +213,17 @@ def find(
     return Found(out / TABLE, out / SHEET, len(table), counts, limits, odd, bad, left_out)
 
 
+def examples_of(examples: Path, embedder: Embedder) -> tuple[NDArray[np.float32], tuple[int, ...]]:
+    """Embeddings (m, d) of the photos of one person, and the difference hashes of these and of their mirror images.
+
+    Raises InputError for photos that cannot be read, and for a network that is no recogniser's.
+    """
+    if not embedder.recognises:
+        raise InputError("the model is no recogniser's: people are found by embeddings; give a recogniser's weights")
+    vectors, looks, _ = _of_examples(_photos(examples, "examples")[0], embedder, {}, skip=False)
+    return vectors, tuple(one for pair in looks for one in pair)
+
+
 def read_accepted(path: Path) -> list[Path]:
     """The photos of a table of `find` that somebody accepted, in order.
 

@@ -79,7 +79,7 @@ from efface.erasure.trained_on import TrainedOn, head_cosines, trained_on
 from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
-from efface.files import exclusive, make_folder, sha256_of, write_private
+from efface.files import exclusive, make_folder, read_text, sha256_of, write_private
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 NOTHING = Outcome(
@@ -330,7 +330,7 @@ class Working:
         path = self.folder / "plan.json"
         if not path.exists():
             write_private(path, json.dumps(make()).encode())
-        planned: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        planned: dict[str, Any] = json.loads(read_text(path, "plan of the run"))
         return planned
 
     def best_of(self, bench: Bench, candidates: Sequence[Candidate]) -> Attempt:
@@ -360,7 +360,7 @@ class Working:
         about, weights = self.folder / f"attempt-{number}.json", self.folder / f"attempt-{number}.safetensors"
         if not about.exists() or not weights.exists():
             return None
-        plain = json.loads(about.read_text(encoding="utf-8"))
+        plain = json.loads(read_text(about, "candidate of the run"))
         if plain["sha256"] != sha256_of(weights):
             return None
         network = copy.deepcopy(bench.network.network)

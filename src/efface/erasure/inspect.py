@@ -180,7 +180,7 @@ def as_toml(contract: InputContract, checkpoint: Checkpoint, checked: Checked | 
     }
     if checked is not None:
         tables["measured"] = {"pairs": checked.pairs} | {
-            key.metric: spans(measure) for key, measure in checked.measures.items() if measure.value is not None
+            key.metric: spans(one) for key, one in checked.measures.items() if one.low is not None
         }
         tables["measured.neighbours"] = {
             one.name: {"accuracy": spans(one.accuracy), "better_by": spans(one.better_by)} for one in checked.neighbours

@@ -60,7 +60,7 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
     if relearn:
         found["relearn"] = relearn
     if plan.verify:
-        found["verification"] = {"accuracy", *TAR, "equal_error_rate"}
+        found["verification"] = {"accuracy", "balanced_accuracy", "accuracy_deviation", *TAR, "equal_error_rate"}
         if any(one.quality for one in plan.verify):
             found["verification"] |= {"accuracy/low quality", "accuracy/high quality", "discard_area"}
     if any(one.use == "lookalikes" for one in plan.methods.values()):

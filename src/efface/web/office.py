@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from efface.erasure.record import OutcomeWord
 from efface.erasure.request import PATHS, erasure_request
 from efface.erasure.result import OUTCOME, ErasureResult, read_result
 from efface.errors import InputError, refusing
-from efface.files import read_json, read_text, write_private
+from efface.files import read_json, read_text, toml_of, write_private
 from efface.ledger.cases import Case, Linked, Moved, Received
 from efface.ledger.ledger import Ledger
 from efface.ledger.links import linked
@@ -315,30 +314,3 @@ def served_tables(file: Path) -> dict[str, Any]:
         if name in tables and not Path(tables[name]).exists():
             raise InputError(f"settings {file}: {name} {tables[name]} does not exist")
     return tables
-
-
-def toml_of(tables: Mapping[str, Any]) -> str:
-    """TOML of settings, tables and lists of tables; the text of JSON is TOML's for strings and numbers."""
-
-    def value(one: Any) -> str:
-        return (
-            one.isoformat() if isinstance(one, date) else json.dumps(one, ensure_ascii=False).replace("\x7f", "\\u007f")
-        )
-
-    def lines(table: Mapping[str, Any]) -> list[str]:
-        return [f"{json.dumps(name)} = {value(one)}" for name, one in table.items()]
-
-    plain = {name: one for name, one in tables.items() if not isinstance(one, dict) and not is_tables(one)}
-    text = lines(plain)
-    for name, one in tables.items():
-        if isinstance(one, dict):
-            text += ["", f"[{json.dumps(name)}]", *lines(one)]
-        elif is_tables(one):
-            for part in one:
-                text += ["", f"[[{json.dumps(name)}]]", *lines(part)]
-    return "\n".join(text) + "\n"
-
-
-def is_tables(one: Any) -> bool:
-    """Whether a value is a list of tables."""
-    return isinstance(one, list) and bool(one) and all(isinstance(part, dict) for part in one)
