@@ -343,7 +343,11 @@ def sweep(
 
     if apply is not None:
         for one in delete(apply, stores, out, by=by):
-            left = "bytes not looked at" if one.surviving is None else f"{one.surviving} still in its files"
+            left = (
+                "its files are not on this machine"
+                if one.visible is None
+                else f"{one.surviving} still in its files ({one.visible} were to be seen there before)"
+            )
             typer.echo(f"{one.store}: {one.deleted} of {one.accepted} deleted, {left}")
         typer.echo(out / DELETIONS)
         return

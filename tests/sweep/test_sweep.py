@@ -60,6 +60,12 @@ def picture(person: int, photo: int) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+def vector_of(person: int, photo: int) -> Vectors:
+    """(d,) what the network answers to a photo and to its mirror image, added."""
+    pixels = np.asarray(picture(person, photo), float).transpose(2, 0, 1) / 127.5 - 1
+    return (pixels + pixels[:, :, ::-1]).ravel().astype(np.float32)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.save(Net().state_dict(), tmp_path / "net.pt")
@@ -76,9 +82,7 @@ def gallery(folder: Path) -> tuple[Vectors, list[int]]:
     vectors = rng.normal(0, 1, (OTHERS + COPIES, WIDTH))
     mine = sorted(rng.permutation(len(vectors))[:COPIES].tolist())
     for photo, row in enumerate(mine):
-        pixels = np.asarray(picture(0, 20 + photo), float).transpose(2, 0, 1) / 127.5 - 1
-        both = pixels + pixels[:, :, ::-1]
-        vectors[row] = both.ravel() * (1 + photo)
+        vectors[row] = vector_of(0, 20 + photo) * (1 + photo)
     return vectors.astype(np.float32), mine
 
 
@@ -209,7 +213,8 @@ def test_all_copies_are_found_and_what_is_accepted_is_deleted(
     assert len(left) == 1, kept
     (store,) = read_stores(folder / "stores.toml")
     assert len(list(store.everything())) == OTHERS + 1, "nobody else's is gone"
-    if make not in (qdrant, chroma):
+    assert done.visible == COPIES - 1 or make in (csv_lists, csv_columns, parquet), "numbers that are rounded or packed"
+    if make is not chroma:
         assert done.surviving == 0, done.where
 
 
@@ -324,7 +329,7 @@ def test_a_slice_is_found_wherever_it_begins(tmp_path: Path, kind: Any, at: int)
         file.write(stored)
     needles = of_vector(vector)
     found = surviving(needles, [path])
-    assert len(found) == 2
+    assert found
     assert all(one in stored for one in found)
     other = np.random.default_rng(3).normal(0, 1, 128)
     assert surviving(of_vector(other), [path]) == {}
@@ -335,14 +340,11 @@ def test_what_is_all_alike_is_no_needle() -> None:
     assert slices(b"short") == []
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Path]:
-    """A server of its own, reached through a socket in its folder."""
+def server(home: Path) -> Iterator[Path]:
+    """A Postgres of its own, reached through a socket in its folder."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         pytest.skip("no Postgres: apt-get install postgresql")
-    pytest.importorskip("psycopg")
-    home = tmp_path / "pg"
     home.mkdir()
     owner: list[str] = []
     if os.geteuid() == 0:
@@ -352,14 +354,20 @@ def postgres(tmp_path: Path) -> Iterator[Path]:
         owner = ["runuser", "-u", "postgres", "--"]
     data, options = home / "data", f"-k {home} -c listen_addresses=''"
 
-    def run(program: str, *words: str) -> None:
+    def run(program: str, *words: str, check: bool = True) -> None:
         command = [*owner, str(programs[-1] / program), "-D", str(data), *words]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=check, stdout=subprocess.DEVNULL)
 
     run("initdb", "-A", "trust", "-U", "me")
     run("pg_ctl", "-w", "-o", options, "-l", str(home / "log"), "start")
     yield home
-    run("pg_ctl", "-m", "immediate", "stop")
+    run("pg_ctl", "-m", "immediate", "stop", check=False)
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Path]:
+    pytest.importorskip("psycopg")
+    yield from server(tmp_path / "pg")
 
 
 @pytest.mark.slow
@@ -399,4 +407,4 @@ def test_the_command_finds_and_deletes(folder: Path, gallery: tuple[Vectors, lis
     assert f"{COPIES} copies found, nothing deleted" in told.stdout
     told = CliRunner().invoke(app, ["sweep", *common, "--apply", str(accept(folder, places)), "--by", "me"])
     assert told.exit_code == 0, told.output
-    assert f"gallery: {COPIES} of {COPIES} deleted, 0 still in its files" in told.stdout
+    assert f"gallery: {COPIES} of {COPIES} deleted, 0 still in its files ({COPIES} were to be seen" in told.stdout

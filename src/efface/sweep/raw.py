@@ -1,11 +1,13 @@
 """Whether what was deleted still stands in the bytes of a store's files.
 
-A vector is looked for as float32 and float16, as it was stored and at length one, by two slices of it: the start of a
-freed cell is often written over. A photo is looked for by slices of its file.
+A vector is looked for in several forms, as it was stored and at length one, by two slices of it: the start of a freed
+cell is often written over. A photo is looked for by slices of its file. Whether a search can see anything in a store is
+tried before the deletion: what was not to be seen then says nothing afterwards.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,23 @@ def slices(content: bytes) -> list[bytes]:
 
 def of_vector(vector: NDArray[Any]) -> list[bytes]:
     """Slices of a vector in every form that it is likely to be stored in."""
-    plain = np.asarray(vector, np.float64)
-    length = np.linalg.norm(plain)
-    forms = [plain, plain / length] if length > 0 else [plain]
-    return list(
-        dict.fromkeys(
-            part for form in forms for kind in (np.float32, np.float16) for part in slices(form.astype(kind).tobytes())
-        )
-    )
+    plain = np.asarray(vector, np.float32)
+    made = [plain]
+    if plain.any():  # stores normalise in single or double precision, and the last bits tell which
+        exact = np.asarray(vector, np.float64)
+        made += [plain / np.linalg.norm(plain), (exact / np.linalg.norm(exact)).astype(np.float32)]
+    contents = [form for one in made for form in forms(one)]
+    return list(dict.fromkeys(part for content in contents for part in slices(content)))
+
+
+def forms(vector: NDArray[np.float32]) -> list[bytes]:
+    """A vector as bytes: half, single and double precision, a pickled list of Python's floats, a list of JSON."""
+    numbers = vector.astype(np.float64)
+    pickled = np.empty((len(vector), 9), np.uint8)
+    pickled[:, 0] = ord("G")
+    pickled[:, 1:] = numbers.astype(">f8")[:, None].view(np.uint8)
+    binary = [numbers.astype(kind).tobytes() for kind in (np.float16, np.float32, np.float64)]
+    return [*binary, pickled.tobytes(), json.dumps(numbers.tolist()).encode()]
 
 
 def surviving(needles: Iterable[bytes], files: Sequence[Path]) -> dict[bytes, list[Path]]:

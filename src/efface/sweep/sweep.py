@@ -6,7 +6,7 @@ Nothing is deleted without an accepted list. What is deleted must still be what 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,8 +63,11 @@ class Swept(BaseModel):
     """... and how many of them somebody accepted."""
     deleted: int
     """Of these, how many a second search no longer found."""
+    visible: int | None
+    """How many of the accepted stood in the bytes of the store's files before, in a form that is looked for; None where
+    its files are not on this machine."""
     surviving: int | None
-    """Of these, how many still stand in the bytes of the store's files; None where the bytes cannot be read."""
+    """How many of these still do. Nothing can be said of the others."""
     where: list[str] = []
     """Files that still hold some."""
     by: str
@@ -132,26 +135,33 @@ def apply(accepted: Path, stores: Path, out: Path, *, by: str) -> list[Swept]:
 def delete_and_verify(store: Store, copies: Sequence[Copy], found: int, by: str) -> Swept:
     """Delete from one store, and see what is left."""
     needles = store.needles(copies)
+    before = standing(needles, store.files())
     if copies:
         store.delete(copies)
     held = present(store, copies)
     files = store.files()
-    standing = surviving([one for parts in needles.values() for one in parts], files) if files else {}
-    left = {place: [path for one in parts for path in standing.get(one, [])] for place, parts in needles.items()}
-    where = sorted({str(path) for paths in left.values() for path in paths})
+    after = {place: paths for place, paths in standing(needles, files).items() if place in before}
     return Swept(
         store=store.name,
         kind=store.kind,
         found=found,
         accepted=len(copies),
         deleted=len(copies) - len(held),
-        surviving=sum(1 for paths in left.values() if paths) if files else None,
-        where=where,
+        visible=len(before) if files else None,
+        surviving=len(after) if files else None,
+        where=sorted({str(path) for paths in after.values() for path in paths}),
         by=by,
         at=datetime.now(UTC).replace(microsecond=0),
         verified=f"searched again{', and the bytes of its files read' if files else '; its files are not here'}",
         backups_expire=None if store.backups_expire is None else store.backups_expire.isoformat(),
     )
+
+
+def standing(needles: Mapping[str, Sequence[bytes]], files: Sequence[Path]) -> dict[str, list[Path]]:
+    """By place of a copy the files in whose bytes a slice of it stands."""
+    seen = surviving([one for parts in needles.values() for one in parts], files)
+    found = {place: [path for one in parts for path in seen.get(one, [])] for place, parts in needles.items()}
+    return {place: paths for place, paths in found.items() if paths}
 
 
 def present(store: Store, copies: Sequence[Copy]) -> set[str]:

@@ -139,8 +139,9 @@ class ChromaCollection(VectorStore):
     def _collection(self) -> Any:
         try:
             import chromadb
+            from chromadb.config import Settings
         except ImportError:
             raise InputError(f"Chroma needs one more package: {EXTRA}") from None
         with refusing(f"store '{self.name}': {self.path} has no collection {self.collection} of Chroma"):
-            settings = chromadb.Settings(anonymized_telemetry=False)
+            settings = Settings(anonymized_telemetry=False)
             return chromadb.PersistentClient(str(self.path), settings).get_collection(self.collection)
