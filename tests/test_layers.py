@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "efface"
+PLANS = Path(__file__).parents[1] / "plans"
 
 LAYERS = [
     {"errors"},
-    {"files", "measure_key", "memory", "progress", "user_code"},
+    {"files", "functions", "measure_key", "memory", "progress", "user_code"},
     {"settings", "results"},
     {"plan"},
     {"data", "models"},
@@ -111,12 +112,27 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     tuple(TopologicalSorter(needs).static_order())  # raises CycleError
 
 
-def test_help_imports_neither_torch_nor_pandas() -> None:
+HEAVY = {"torch", "scipy", "sklearn", "pandas", "matplotlib"}
+
+
+@pytest.mark.parametrize(
+    ("words", "heavy"),
+    [
+        (["--help"], HEAVY | {"numpy"}),
+        (["list"], HEAVY),
+        (["list", "methods"], HEAVY),
+        (["check", str(PLANS / "attributes.toml")], HEAVY),
+        (["check", str(PLANS / "recognition_full.toml")], HEAVY),
+    ],
+    ids=["help", "list", "list methods", "check", "check of paths that are not here"],
+)
+def test_what_computes_nothing_imports_nothing_heavy(words: list[str], heavy: set[str]) -> None:
     code = (
-        "import sys; sys.argv = ['efface', '--help']\n"
+        f"import sys; sys.argv = ['efface', *{words}]\n"
         "from efface.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "assert not {'torch', 'pandas', 'numpy', 'matplotlib'} & set(sys.modules)"
+        f"found = {heavy} & set(sys.modules)\n"
+        "assert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -51,17 +51,17 @@ def methods() -> str:
 
 def method(name: str) -> str:
     """A method's page: what it does, needs and cites, and its settings."""
-    function = METHODS[name]
+    function = METHODS.outline(name)
     about, needs = about_and_needs(name)
     settings = ", ".join(f"{key} = {value!r}" for key, value in defaults(function).items()) or "none"
-    source = inspect.getdoc(inspect.getmodule(function)) or ""
+    source = inspect.cleandoc(METHODS.about_module(name))
     lines = [about, f"needs: {needs}", f"works on: {', '.join(tasks_of(name))}", f"settings: {settings}", "", source]
     return f"{name}\n" + _indented("\n".join(lines))
 
 
 def about_and_needs(name: str) -> tuple[str, str]:
     """The two parts of a method's first paragraph."""
-    about, _, needs = summary(METHODS[name]).partition(" Needs: ")
+    about, _, needs = summary(METHODS.outline(name)).partition(" Needs: ")
     if needs.startswith("both"):
         needs = needs.replace("both", "forgotten and retained faces", 1)
     return about, needs.removesuffix(".")

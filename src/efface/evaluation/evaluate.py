@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from efface.data.faces import Array
 from efface.evaluation.differences import difference
@@ -394,6 +393,8 @@ def joined(records: Sequence[MeasureRecord], error: Callable[[Vector], float], m
 
     The people are the same in every record, so their part of the interval is averaged, not divided by the models.
     """
+    from scipy import stats
+
     first = records[0]
     spans = [(one.value, one.low, one.high) for one in records]
     if any(one.value is None for one in records):

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
 
 from efface.evaluation.differences import difference
 from efface.evaluation.evaluate import jackknife_error, pairs_of, seed_error
@@ -72,6 +71,8 @@ def of_attack(
 def value_and_error(records: Sequence[MeasureRecord], spread: Callable[[Vector], float]) -> tuple[float, float] | None:
     """Mean of the records, and its standard error over people and models joined; None where a record has no
     interval."""
+    from scipy import stats
+
     spans = [one.span for one in records if one.span is not None]
     if not spans or len(spans) < len(records):
         return None

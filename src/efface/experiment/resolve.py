@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from efface.data.names import normal
 from efface.datasets import GENERATORS, READERS
 from efface.errors import InputError, nearest
 from efface.experiment.loading import PASSED_BY_CODE
 from efface.experiment.measurable import check_thresholds
+from efface.functions import Function, Functions, outline
 from efface.methods import METHODS, NEEDS_CHECKPOINTS, Method, tasks_of, teacher_of, works_on
 from efface.models import MODELS
 from efface.plan.tables import Plan, Source
 from efface.preparation.prepare import prepare
 from efface.settings import validated
 from efface.tasks import Task, task_named
-from efface.training.train import train
 from efface.user_code import function_named
 
-Thing = TypeVar("Thing")
+if TYPE_CHECKING:
+    from torch import nn
+
+TRAIN = ("efface.training.train", "train")
+"""The plan's recipe, as long as it is only asked what may be set."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ResolvedMethod:
     """A way to forget with all its settings, and the name of the row it starts from."""
 
     name: str
-    method: Method
+    use: str
     settings: dict[str, Any]
     after: str
     public: str
@@ -45,6 +47,11 @@ class ResolvedMethod:
     teacher: str
     """Which models it is handed as `data.teachers`: "folds", "reference", or ("") none."""
 
+    @property
+    def method(self) -> Method:
+        """The function, imported when it is asked for."""
+        return METHODS[self.use] if ":" not in self.use else function_named(self.use)
+
 
 @dataclass(frozen=True)
 class ResolvedPlan:
@@ -52,13 +59,17 @@ class ResolvedPlan:
 
     plan: Plan
     task: Task
-    build: Callable[..., nn.Module]
     model_settings: dict[str, Any]
     train_settings: dict[str, Any]
     measure_settings: dict[str, Any]
     stages: tuple[ResolvedMethod, ...]
     of_folds: ResolvedPlan | None = None
     """The same plan as the models of its folds are made by; None where no method learns from such."""
+
+    @property
+    def build(self) -> Callable[..., nn.Module]:
+        """What makes the network, imported when it is asked for."""
+        return MODELS[self.plan.model.name]
 
     def filled(self) -> dict[str, Any]:
         """The plan as plain data, with every default filled in."""
@@ -86,7 +97,7 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
     """Look up every name of a plan; `where` opens the message of an InputError."""
     for source in plan.data:
         _check_source(source, where)
-    build = _named(MODELS, plan.model.name, f"{where}: model")
+    build = outline_of(MODELS, plan.model.name, f"{where}: model")
     task = task_named(plan.task, f"{where}: task")
     if plan.model.name not in task.models:
         raise InputError(
@@ -105,13 +116,12 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
         plan = plan.model_copy(update={"forget": forget})
     check_thresholds(plan, task, where)
-    train_settings = validated(train, plan.train, f"{where}: train")
+    train_settings = validated(outline(*TRAIN), plan.train, f"{where}: train")
     _check_checkpoints(plan, train_settings, where)
     measure_settings = validated(task.more, plan.measures, f"{where}: measures")
     resolved = ResolvedPlan(
         plan=plan,
         task=replace(task, more=partial(task.more, **measure_settings)),
-        build=build,
         model_settings=model_settings,
         train_settings=train_settings,
         measure_settings=measure_settings,
@@ -134,9 +144,11 @@ def _of_folds(resolved: ResolvedPlan, where: str) -> ResolvedPlan | None:
     return replace(
         resolved,
         model_settings=validated(
-            resolved.build, resolved.model_settings | plan.folds.model, f"{where}: folds.model '{plan.model.name}'"
+            MODELS.outline(plan.model.name),
+            resolved.model_settings | plan.folds.model,
+            f"{where}: folds.model '{plan.model.name}'",
         ),
-        train_settings=validated(train, resolved.train_settings | plan.folds.train, f"{where}: folds.train"),
+        train_settings=validated(outline(*TRAIN), resolved.train_settings | plan.folds.train, f"{where}: folds.train"),
     )
 
 
@@ -145,7 +157,7 @@ def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedM
     method = (
         function_named(stage.use, f"{where}: methods.{name}: use")
         if ":" in stage.use
-        else _named(METHODS, stage.use, f"{where}: methods.{name}: method")
+        else outline_of(METHODS, stage.use, f"{where}: methods.{name}: method")
     )
     wanted = ["model", "task", "data", "loader"]
     if (given := list(inspect.signature(method).parameters)[:4]) != wanted:
@@ -158,7 +170,7 @@ def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedM
         raise InputError(
             f"{where}: methods.{name}: {stage.use} works on {' and '.join(tasks_of(stage.use))}, not on '{task.name}'"
         )
-    teacher = teacher_of(method, settings)
+    teacher = teacher_of(stage.use, settings)
     for setting in stage.search:
         if setting == "teacher":
             raise InputError(f"{where}: methods.{name}: teacher cannot be searched: give each a row of its own")
@@ -169,7 +181,7 @@ def _resolved_method(name: str, plan: Plan, task: Task, where: str) -> ResolvedM
         validated(method, {**stage.settings, **one}, f"{where}: methods.{name}.search")
     return ResolvedMethod(
         name,
-        method,
+        stage.use,
         settings,
         stage.after or "original",
         stage.public,
@@ -216,8 +228,7 @@ def _check_checkpoints(plan: Plan, train_settings: Mapping[str, Any], where: str
 
 
 def _check_source(source: Source, where: str) -> None:
-    known = {**GENERATORS, **READERS, "packed": None}
-    _named(known, source.name, f"{where}: dataset")
+    check_name([*GENERATORS, *READERS, "packed"], source.name, f"{where}: dataset")
     if source.name in GENERATORS:
         validated(GENERATORS[source.name].make, source.settings, f"{where}: data '{source.name}'")
         return
@@ -242,7 +253,13 @@ def _check_labels(source: Source, task: Task, where: str) -> None:
         raise InputError(f"{where}: data '{source.name}': task '{task.name}' takes no label: leave it out")
 
 
-def _named(table: Mapping[str, Thing], name: str, where: str) -> Thing:
+def outline_of(table: Functions[Function], name: str, where: str) -> Function:
+    """What a function of a table takes. Raises InputError for a name that is not there."""
+    check_name(table, name, where)
+    return table.outline(name)
+
+
+def check_name(table: Collection[str], name: str, where: str) -> None:
+    """Raise InputError for a name that is not there."""
     if name not in table:
         raise InputError(f"{where} '{name}' is unknown{nearest(name, table)}")
-    return table[name]

@@ -12,8 +12,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, special, stats
-from scipy.spatial import distance
 
 from efface.data.faces import Array
 from efface.measure_key import MeasureKey
@@ -156,6 +154,8 @@ def logistic(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Slopes and offsets (r,) of a logistic regression with scikit-learn's default penalty, slope² / 2, under each row
     of weights (r, n): Newton's method for all rows at once."""
+    from scipy import special
+
     mean, deviation = values.mean(), max(float(values.std()), 1e-12)
     scaled, penalty = (values - mean) / deviation, 1 / deviation**2
     slope, offset = np.zeros(len(weights)), np.zeros(len(weights))
@@ -208,6 +208,9 @@ def js_of_losses(members: Array, others: Array, weights: NDArray[np.float64], po
 
     The replicates for the interval smooth histograms on that grid, which is the same up to the width of a cell.
     """
+    from scipy import stats
+    from scipy.spatial import distance
+
     about = "Jensen-Shannon distance of the losses of forgotten and strangers (0: the same distribution)"
     if min(np.ptp(members), np.ptp(others)) == 0:
         return Measure(None, None, None, "as retrained", about + " (undefined here: all losses of one side are equal)")
@@ -229,6 +232,8 @@ def smoothed(
     points: int,
 ) -> NDArray[np.float64]:
     """(r, points) kernel estimates under each row of weights (r, n), with Scott's width."""
+    from scipy import ndimage
+
     cell = (high - low) / (points - 1)
     place = np.rint((values - low) / cell).astype(np.int64)
     counted = np.stack([np.bincount(place, row, points) for row in weights])

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
-from scipy.spatial.distance import cdist
 
 from efface.data.faces import Array
 from efface.measure_key import MeasureKey
@@ -31,6 +29,8 @@ MOST = 800
 
 def jensen_shannon(ours: Array, theirs: Array) -> NDArray[np.float64]:
     """(n,) divergence in bits, from 0 to 1, of distributions (n, a, k); the mean over a."""
+    from scipy import special
+
     middle = (ours + theirs) / 2
     both = (special.rel_entr(ours, middle) + special.rel_entr(theirs, middle)).sum(2) / 2
     divergence: NDArray[np.float64] = both.mean(1) / np.log(2)
@@ -39,6 +39,8 @@ def jensen_shannon(ours: Array, theirs: Array) -> NDArray[np.float64]:
 
 def kullback_leibler(ours: Array, theirs: Array) -> NDArray[np.float64]:
     """(n,) KL(theirs || ours) in nats of distributions (n, a, k); the mean over a."""
+    from scipy import special
+
     divergence: NDArray[np.float64] = special.rel_entr(theirs, np.maximum(ours, 1e-12)).sum(2).mean(1)
     return divergence
 
@@ -142,6 +144,8 @@ def nearer(now: Array, original: Array, reference: Array, people: Array, seed: i
     maximum mean discrepancy (Gaussian kernel, width of the median distance) of the model to the reference, less that to
     the original: below zero, the forgotten are answered more as by the retrained model.
     """
+    from scipy.spatial.distance import cdist
+
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(np.isfinite(np.concatenate([now, original, reference], axis=1)).all(1))
     about = (

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
 
 from efface.data.faces import Array
 
@@ -78,6 +77,8 @@ def moderated(signal: Array, rows: NDArray[np.bool_]) -> tuple[NDArray[np.float6
 
 def lira(signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
     """(n,) membership score: log likelihood of a model's signal (n,) under models with the face, less that without."""
+    from scipy import stats
+
     known = normals(seen)
     return np.asarray(
         stats.norm.logpdf(signal, known.mean_in, known.deviation_in)
@@ -104,6 +105,8 @@ def density(
     deviation: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """(n,) log of the kernel estimate at each face's value, from the marked ones of signal (s, n)."""
+    from scipy import special, stats
+
     known = rows & np.isfinite(signal)
     counts = known.sum(0)
     width = deviation * np.maximum(counts, 1) ** -0.2
@@ -149,6 +152,8 @@ def completeness(signal: Array, seen: ShadowSignals) -> NDArray[np.float64]:
     distributions of each face. A face that no model treats differently says nothing and stands at a half, so the goal
     is the reference's mean, not 1.
     """
+    from scipy import special, stats
+
     known = normals(seen)
     part = np.linspace(0, 1, STEPS_OF_COMPLETENESS)[:, None]
     mean = (1 - part) * known.mean_in + part * known.mean_out

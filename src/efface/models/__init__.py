@@ -1,17 +1,21 @@
 """The networks, by name. A factory takes the shape of one image, the number of classes, and its own settings."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from torch import nn
+from efface.functions import Functions
 
-from efface.models.eyenet import eyenet
-from efface.models.recogniser import iresnet, mobilefacenet, own_backbone
-from efface.models.resnet import resnet18
+if TYPE_CHECKING:
+    from torch import nn
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "eyenet": eyenet,
-    "iresnet": iresnet,
-    "mobilefacenet": mobilefacenet,
-    "own_backbone": own_backbone,
-    "resnet18": resnet18,
-}
+MODELS: Functions[Callable[..., nn.Module]] = Functions(
+    {
+        "eyenet": "efface.models.eyenet",
+        "iresnet": "efface.models.recogniser",
+        "mobilefacenet": "efface.models.recogniser",
+        "own_backbone": "efface.models.recogniser",
+        "resnet18": "efface.models.resnet",
+    }
+)

@@ -12,12 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from scipy import special
-from torch import Tensor, nn
-from torch.nn import functional
 
-from efface.data.batches import Batch
 from efface.data.faces import Array, Faces, Splits
 from efface.errors import InputError
 from efface.measure_key import MeasureKey
@@ -29,6 +24,9 @@ from efface.tasks.task import Difference, Score, Task, nothing_wrong
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
+
+    from efface.data.batches import Batch
 
 YES, NO = ("1", "1.0", "true", "yes"), ("-1", "-1.0", "0", "0.0", "false", "no")
 
@@ -96,11 +94,15 @@ def attributes_as_they_are(splits: Splits, columns: Sequence[str]) -> tuple[Spli
 
 def cross_entropy(model: nn.Module, faces: Batch) -> Tensor:
     """Cross-entropy of the classes."""
+    from torch.nn import functional
+
     return functional.cross_entropy(model(faces.images), faces.targets, reduction="none")
 
 
 def binary_cross_entropy(model: nn.Module, faces: Batch) -> Tensor:
     """Cross-entropy of each attribute, their mean."""
+    from torch.nn import functional
+
     return functional.binary_cross_entropy_with_logits(model(faces.images), faces.targets, reduction="none").mean(1)
 
 
@@ -112,6 +114,9 @@ def kullback_leibler(outputs: Tensor, others: Tensor) -> Tensor:
 
 def binary_kullback_leibler(outputs: Tensor, others: Tensor) -> Tensor:
     """The same for each attribute, their mean."""
+    import torch
+    from torch.nn import functional
+
     sign = torch.tensor([1.0, -1.0], device=outputs.device)
     ours, theirs = functional.logsigmoid(outputs[..., None] * sign), functional.logsigmoid(others[..., None] * sign)
     return (theirs.exp() * (theirs - ours)).sum(2).mean(1)
@@ -119,6 +124,8 @@ def binary_kullback_leibler(outputs: Tensor, others: Tensor) -> Tensor:
 
 def class_loss(predictions: Predictions) -> Array:
     """As `cross_entropy`, on arrays."""
+    from scipy import special
+
     logs = special.log_softmax(np.asarray(predictions.outputs, np.float64), axis=1)
     loss: Array = -logs[np.arange(len(logs)), predictions.targets]
     return loss
@@ -152,6 +159,8 @@ def attributes_right(predictions: Predictions) -> Array:
 
 def unsure_of_class(predictions: Predictions) -> Array:
     """Minus the logit-scaled confidence, log p(true) - log(1 - p(true)) (Carlini et al., S&P 2022, section IV.B)."""
+    from scipy import special
+
     outputs = np.asarray(predictions.outputs, np.float64)
     rows = np.arange(len(outputs))
     others = outputs.copy()
@@ -168,12 +177,16 @@ def unsure_of_attributes(predictions: Predictions) -> Array:
 
 def class_chances(predictions: Predictions) -> Array:
     """(n, 1, k) softmax."""
+    from scipy import special
+
     chances: Array = special.softmax(np.asarray(predictions.outputs, np.float64), axis=1)[:, None]
     return chances
 
 
 def attribute_chances(predictions: Predictions) -> Array:
     """(n, a, 2) probabilities of no and yes for each attribute."""
+    from scipy import special
+
     yes = special.expit(np.asarray(predictions.outputs, np.float64))
     return np.stack([1 - yes, yes], axis=2)
 
@@ -186,6 +199,8 @@ def unsure_of_itself(chances: Array) -> Array:
 
 def entropy(chances: Array) -> Array:
     """(n,) in nats; the mean over a."""
+    from scipy import special
+
     spread: Array = special.entr(chances).sum(2).mean(1)
     return spread
 
@@ -250,6 +265,8 @@ def class_rates(predictions: Predictions) -> Array:
 
 def attribute_rates(predictions: Predictions) -> Array:
     """(a,) how common each attribute is, as logits; yes where it is had as often as not."""
+    from scipy import special
+
     rates = predictions.targets[predictions.rows("retain")].mean(0)
     logits: Array = special.logit(np.clip(rates + TIE, TIE, 1 - TIE))
     return logits

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
 
 from efface.anonymize.regions import covered
-from efface.data.batches import Batch
 from efface.data.faces import EYES, Array, Splits
 from efface.measures.predictions import Predictions
 from efface.tasks.task import Difference, Score, Task
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
+
+    from efface.data.batches import Batch
 
 
 def eye_targets(table: pd.DataFrame, _labels: Sequence[str]) -> Array:

@@ -7,10 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor, nn
-from torch.nn import functional
 
-from efface.data.batches import Batch
 from efface.data.faces import Array, Faces, Splits
 from efface.data.vectors import units
 from efface.measure_key import MeasureKey
@@ -26,6 +23,9 @@ from efface.tasks.task import Difference, Score, Task, nothing_wrong
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
+
+    from efface.data.batches import Batch
 
 
 def nobody_yet(table: pd.DataFrame, _labels: Sequence[str]) -> Array:
@@ -52,6 +52,8 @@ def margin_loss(model: nn.Module, faces: Batch) -> Tensor:
 
 def cosine_distance(outputs: Tensor, others: Tensor) -> Tensor:
     """One minus the cosine of two embeddings of each face."""
+    from torch.nn import functional
+
     return 1 - functional.cosine_similarity(outputs, others)
 
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from torch import Tensor, nn
 
-from efface.data.batches import Batch
 from efface.data.faces import Array, Splits
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure
@@ -18,6 +16,9 @@ from efface.results import HeadlineColumn, TaskCard
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor, nn
+
+    from efface.data.batches import Batch
 
 
 @dataclass(frozen=True)
