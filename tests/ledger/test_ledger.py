@@ -23,7 +23,19 @@ from typer.testing import CliRunner
 from conftest import refusal
 from efface.cli import app
 from efface.errors import InputError
-from efface.ledger.cases import FOLLOWS, AnyEvent, Closed, Extended, Linked, Moved, Received, Status, cases_of
+from efface.ledger.cases import (
+    FOLLOWS,
+    AnyEvent,
+    Closed,
+    Extended,
+    Linked,
+    ModelStep,
+    Moved,
+    Received,
+    Status,
+    cases_of,
+)
+from efface.ledger.drift import Drift, drifts
 from efface.ledger.ledger import Head, Ledger, parse_head
 
 DAY = date(2026, 11, 1)
@@ -179,6 +191,46 @@ def test_a_database_of_something_else_is_left_alone(tmp_path: Path) -> None:
     connection.close()
     assert "something else" in refusal(lambda: Ledger(path).append(received("a")))
     assert "no ledger" in refusal(Ledger(path).entries)
+
+
+def step(before: str, after: str, rate: float, people: int = 1, seconds: float = 60) -> ModelStep:
+    """A run after which `rate` of all pairs of two people match, of 1.0% [0.8%, 1.2%] before the first."""
+    return ModelStep(
+        before=before * 64,
+        after=after * 64,
+        people=people,
+        false_match=(0.010, 0.008, 0.012, rate),
+        false_non_match=(0.02, 0.01, 0.03, 0.02),
+        seconds=seconds,
+    )
+
+
+def linked_runs(ledger: Ledger, *steps: ModelStep) -> list[Drift]:
+    for place, one in enumerate(steps):
+        ledger.append(received(f"r{place}"))
+        ledger.append(Linked(case=f"r{place}", day=DAY, what="run", name="erasure", verdict="forgotten", step=one))
+    return drifts(ledger.cases().values())
+
+
+def test_runs_add_up_until_the_rates_leave_the_first_models_interval(ledger: Ledger) -> None:
+    (one,) = linked_runs(ledger, step("b", "c", 0.0115, 2), step("a", "b", 0.011, 3))
+    assert [each.before[0] for each in one.steps] == ["a", "b"], "by their models, whenever they were entered"
+    assert (one.people, one.left) == (5, [])
+    assert one.advice(None).startswith("no need")
+    assert one.advice(119).startswith("train again"), "two runs of a minute"
+    ledger.append(Linked(case="r0", day=DAY, what="run", name="again", step=step("c", "d", 0.0125)))
+    (one,) = drifts(ledger.cases().values())
+    assert one.advice(None) == "train again: the false match rate left the interval of the model that was trained"
+
+
+def test_a_model_that_was_trained_again_begins_anew(ledger: Ledger) -> None:
+    first, second = linked_runs(ledger, step("a", "b", 0.02), step("e", "f", 0.01))
+    assert (first.left, second.left) == (["false match rate"], [])
+
+
+def test_a_run_of_several_requests_counts_once(ledger: Ledger) -> None:
+    (one,) = linked_runs(ledger, step("a", "b", 0.01, 2), step("a", "b", 0.01, 2))
+    assert one.people == 2
 
 
 class Requests(RuleBasedStateMachine):

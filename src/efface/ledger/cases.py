@@ -100,6 +100,22 @@ class Moved(Event):
     reason: Line | None = None
 
 
+class ModelStep(BaseModel):
+    """From one model to the next, and what it did to everybody else at the threshold in use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    before: Sha256
+    """Of the file of weights that a run began with ..."""
+    after: Sha256
+    """... and of the one it made."""
+    people: Annotated[int, Field(ge=1)]
+    false_match: tuple[float, float, float, float]
+    """Rate before, the ends of its 95% interval, and the rate after."""
+    false_non_match: tuple[float, float, float, float]
+    seconds: Annotated[float, Field(ge=0)]
+
+
 class Linked(Event):
     """A model, a place where data lie, or the folder of a run was put to the request."""
 
@@ -111,6 +127,8 @@ class Linked(Event):
     """Of a model's file, or of a run's outcome.json."""
     verdict: Line | None = None
     """Of a run."""
+    step: ModelStep | None = None
+    """Of a run that made a new model."""
 
 
 class Closed(Event):

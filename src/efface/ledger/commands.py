@@ -164,6 +164,34 @@ def link(
 
 
 @app.command()
+def drift(
+    retraining_hours: Annotated[float | None, typer.Option(help="How long it takes to train in full.")] = None,
+    ledger: File = LEDGER,
+) -> None:
+    """What all runs that were put to requests add up to since a model was trained in full; exit code 3: train again."""
+    from efface.ledger.drift import drifts
+    from efface.ledger.ledger import Ledger
+
+    again = False
+    for one in drifts(Ledger(ledger).cases().values()):
+        first, last = one.steps[0], one.steps[-1]
+        typer.echo(
+            f"model {first.before[:12]}, changed {len(one.steps)} times for {one.people} people in "
+            f"{one.seconds / 3600:.2f} h, now {last.after[:12]}"
+        )
+        for name, then, now in (
+            ("false matches", first.false_match, last.false_match),
+            ("false non-matches", first.false_non_match, last.false_non_match),
+        ):
+            typer.echo(f"  {name} {then[0]:.3%} [{then[1]:.3%}, {then[2]:.3%}] when trained, {now[3]:.3%} now")
+        advice = one.advice(None if retraining_hours is None else 3600 * retraining_hours)
+        typer.echo(f"  {advice}")
+        again = again or advice.startswith("train again")
+    if again:
+        raise typer.Exit(3)
+
+
+@app.command()
 def close(reference: Which, day: Day = None, ledger: File = LEDGER) -> None:
     """Destroy the key of an answered request: whose it was can no longer be told."""
     from efface.ledger.cases import Closed
