@@ -24,7 +24,7 @@ LAYERS = [
     {"audit"},
     {"report"},
     {"erasure", "experiment"},
-    {"ledger"},
+    {"ledger", "sweep"},
     {"library", "testing", "cli"},
     {"__init__", "__main__"},
 ]

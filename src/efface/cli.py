@@ -314,6 +314,51 @@ def find(
     typer.echo(done)
 
 
+@app.command()
+def sweep(
+    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")],
+    stores: Annotated[Path, typer.Option(help="TOML file of the places to look in.")],
+    model: Annotated[Path, typer.Option(help="Weights of the recogniser that made the stores' vectors.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for found.csv; with --apply for sweep.json.")] = Path(
+        "sweep"
+    ),
+    apply: Annotated[Path | None, typer.Option(help="found.csv with what you accepted: that is deleted.")] = None,
+    by: Annotated[str, typer.Option(help="Who deletes, for the record.")] = "",
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the model.")] = None,
+    arch: Arch = None,
+    size: FaceSize = None,
+    detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Cosine from which on a copy is suggested.")] = None,
+) -> None:
+    """Find every copy of a person in all stores; delete what was accepted, and read the files' bytes for what is left.
+
+    Nothing is changed without --apply. Exit code 3: something accepted is still there.
+    """
+    from efface.sweep.sweep import FOUND, lines_of
+    from efface.sweep.sweep import sweep as look_everywhere
+
+    done = look_everywhere(
+        examples,
+        stores,
+        out,
+        model=model,
+        apply=apply,
+        by=by,
+        say=shown,
+        contract=contract,
+        arch=arch,
+        size=size,
+        detector=detector,
+        least=threshold,
+    )
+    for line in lines_of(done):
+        typer.echo(line)
+    if apply is None:
+        typer.echo(f"nothing was changed; write yes into accept in {out / FOUND}, then give it as --apply")
+    elif not all(one.clean for one in done):
+        raise typer.Exit(3)
+
+
 @app.command("fit-head")
 def fit_head(
     out: Annotated[Path, typer.Option("--out", help="Folder of the head: head.safetensors and sums.npz.")],

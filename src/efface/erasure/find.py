@@ -166,9 +166,9 @@ def find(
     embedder = load_embedder(model, arch, size)
     if not embedder.recognises:
         raise InputError(f"{model} is no recogniser's: people are found by embeddings; give a recogniser's weights")
-    chosen, _ = _photos(examples, "examples")
-    paths, left_out = _photos(photos, "photos")
-    strangers = [] if others is None else _photos(others, "others")[0]
+    chosen, _ = photos_in(examples, "examples")
+    paths, left_out = photos_in(photos, "photos")
+    strangers = [] if others is None else photos_in(others, "others")[0]
     with exclusive(make_folder(out) / ".lock", f"another `efface find` is at work in {out}: wait for it"):
         _refuse_filled(out / TABLE)
         bad: dict[str, str] = {}
@@ -183,7 +183,7 @@ def find(
         usable = [one for one in found if not one.reason]
         if bad and not (skip_unreadable and usable):
             refuse_unusable(bad, len(chosen) + len(paths) + len(strangers), WAY_OUT)
-        own = _against_each_other(vectors, looks)
+        own = against_each_other(vectors, looks)
         limits = thresholds(
             own,
             np.array([one.score for one in usable]),
@@ -281,7 +281,7 @@ def _thumbnail(path: str) -> Image.Image:
     return Image.new("RGB", (SIDE, SIDE), "#dddddd")
 
 
-def _photos(place: Path, what: str) -> tuple[list[Path], dict[str, str]]:
+def photos_in(place: Path, what: str) -> tuple[list[Path], dict[str, str]]:
     """The photos below a folder, or the one photo, sorted; and why other files are left out, by name."""
     if place.is_file():
         return [place.absolute()], {}
@@ -465,7 +465,7 @@ def _resumed(journal: Path, signature: str) -> dict[str, Scored]:
     return known
 
 
-def _against_each_other(vectors: NDArray[np.float32], looks: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+def against_each_other(vectors: NDArray[np.float32], looks: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """(m,) each example's cosine to the nearest other that is no copy of it; NaN where there is none."""
     cosines = (vectors @ vectors.T).astype(np.float64)
     for one, (look, _) in enumerate(looks):

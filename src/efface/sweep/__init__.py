@@ -1,0 +1,1 @@
+"""Every copy of a person in the stores of an organisation: found, accepted by a human, deleted, and verified."""
