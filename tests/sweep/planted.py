@@ -79,6 +79,8 @@ class Office:
         """Write stores.toml."""
 
         def word(value: Any) -> str:
+            if isinstance(value, bool):
+                return str(value).lower()
             return "[" + ", ".join(map(word, value)) + "]" if isinstance(value, list) else repr(value)
 
         tables = [["[[store]]", *(f"{name} = {word(value)}" for name, value in one.items())] for one in stores]

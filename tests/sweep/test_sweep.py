@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import stat
 import tomllib
@@ -185,6 +186,14 @@ def test_bytes_of_a_vector_are_found_wherever_they_lie(tmp_path: Path, kind: typ
     assert set(found[tmp_path / "long"]) == {np.dtype(kind).name}
     assert all(numbers == {0} for forms in found.values() for numbers in forms.values())
     assert (tmp_path / "unit") in found
+
+
+def test_bytes_of_a_pickled_vector_are_found(tmp_path: Path) -> None:
+    vector = vectors_of(0, [5])[0]
+    (tmp_path / "a").write_bytes(b"odd" + pickle.dumps({"vector": vector.tolist()}))
+    rounded = vector * np.float32(1 + 2e-7)
+    found, _ = present([tmp_path / "a"], [vector_forms(rounded), vector_forms(vectors_of(0, [6])[0])])
+    assert found == {tmp_path / "a": {"pickled": {0}}}
 
 
 def test_bytes_of_others_are_not_the_persons(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from efface.data.photos import SUFFIXES, Unusable, decode, open_photo
 from efface.erasure.record import Store as Holding
@@ -22,7 +22,11 @@ class PhotoTree(Store):
     path: Place
     """The folder."""
     holds: Holding = "photos"
-    compacting: ClassVar[str] = "nothing to compact"
+
+    @property
+    def compaction(self) -> str:
+        """What `compact` does, in words."""
+        return "files removed"
 
     def search(self, person: Person) -> Searched:
         """Photos by their embeddings, and near duplicates by their difference hashes."""

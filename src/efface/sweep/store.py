@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -69,8 +69,11 @@ class Store(BaseModel, ABC):
     """What lies there, in the words of the record."""
     backups_expire: date | None = None
     """When the last backup of it that holds the person is gone."""
-    compacting: ClassVar[str] = "written again"
-    """What `compact` does, in words."""
+
+    @property
+    def compaction(self) -> str:
+        """What deleting and `compact` do to the files, in words."""
+        return "written again"
 
     @abstractmethod
     def search(self, person: Person) -> Searched:

@@ -11,11 +11,33 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from efface.errors import InputError, refusing
 from efface.files import read_text
 from efface.settings import first_complaint
+from efface.sweep.chroma_local import ChromaLocal
+from efface.sweep.faiss_index import FaissIndex
 from efface.sweep.gallery import Gallery
+from efface.sweep.head_rows import HeadRows
+from efface.sweep.packed_faces import PackedFaces
 from efface.sweep.photo_tree import PhotoTree
+from efface.sweep.postgres import PostgresTable
+from efface.sweep.qdrant_local import QdrantLocal
+from efface.sweep.run_files import RunFiles
+from efface.sweep.sqlite_table import SqliteTable
 from efface.sweep.store import Store
+from efface.sweep.table_file import TableFile
 
-AnyStore = Annotated[PhotoTree | Gallery, Field(discriminator="kind")]
+AnyStore = Annotated[
+    PhotoTree
+    | Gallery
+    | TableFile
+    | SqliteTable
+    | PostgresTable
+    | FaissIndex
+    | QdrantLocal
+    | ChromaLocal
+    | PackedFaces
+    | HeadRows
+    | RunFiles,
+    Field(discriminator="kind"),
+]
 
 
 class Stores(BaseModel):

@@ -8,6 +8,7 @@ are read for whatever survived.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -42,6 +43,8 @@ class Swept:
     """Of the accepted, those that the store itself no longer finds."""
     surviving: int
     """Of everything accepted in any store, how many still have bytes in this store's files."""
+    kept: int
+    """How many had after the store had deleted them and before it was compacted."""
     readable: int
     """How many had before: where there were none, the files are compressed and say nothing."""
     where: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -144,36 +147,57 @@ def delete_and_verify(
     copies = [here[one] for one in accepted]
     needles = [one.forms for one in copies]
     before = {store.name: _numbers(present(store.files(), needles)[0]) for store in stores}
-    failed = {}
+    failed, kept = {}, {}
     for store in stores:
         mine = [one for one in copies if one.store == store.name]
         try:
             if mine:
                 say(f"deleting {len(mine):,} from {store.name}")
                 store.delete(mine)
+                kept[store.name] = len(_numbers(present(store.files(), needles)[0]))
                 store.compact()
         except (InputError, OSError) as error:
             failed[store.name] = str(error)
     return [
-        _verified(store, person, found[store.name], copies, before[store.name], by, failed.get(store.name, ""))
+        _verified(
+            store,
+            person,
+            found[store.name],
+            copies,
+            readable=len(before[store.name]),
+            kept=kept.get(store.name, 0),
+            failed=failed.get(store.name, ""),
+            by=by,
+        )
         for store in stores
     ]
 
 
 def _verified(
-    store: Store, person: Person, found: Searched, copies: Sequence[Copy], before: set[int], by: str, failed: str
+    store: Store,
+    person: Person,
+    found: Searched,
+    copies: Sequence[Copy],
+    *,
+    readable: int,
+    kept: int,
+    failed: str,
+    by: str,
 ) -> Swept:
     """Search a store again, and read its files."""
     mine = [one for one in copies if one.store == store.name]
-    left = [one.digest for one in store.search(person).copies]
-    still = sum(min(left.count(digest), [one.digest for one in mine].count(digest)) for digest in {*left})
+    try:
+        left = Counter(one.digest for one in store.search(person).copies)
+    except InputError as error:
+        left, failed = Counter(one.digest for one in mine), failed or str(error)
+    still = (left & Counter(one.digest for one in mine)).total()
     files, closed = present(store.files(), [one.forms for one in copies])
     after = _numbers(files)
     where = {_short(store, file): {form: len(many) for form, many in forms.items()} for file, forms in files.items()}
-    ways = [store.compacting, "searched again"]
+    ways = [store.compaction, "searched again"]
     ways.append(
         f"raw bytes of {len(store.files()):,} files read"
-        if before
+        if readable
         else "raw bytes said nothing before: compressed, or written as no known form"
         if mine
         else "raw bytes read"
@@ -186,14 +210,15 @@ def _verified(
         accepted=len(mine),
         deleted=len(mine) - still,
         surviving=len(after),
-        readable=len(before),
+        kept=kept,
+        readable=readable,
         where=where,
         verified=", ".join(ways) if mine else ways[-1],
         by=by if mine else "",
         day=date.today(),
         backups_expire=store.backups_expire,
-        failed=failed or (f"cannot be read: {some(map(str, closed))}" if closed else ""),
-        unread=found.unread,
+        failed=failed,
+        unread={**found.unread, **{_short(store, file): "raw bytes cannot be read" for file in closed}},
     )
 
 
@@ -256,7 +281,7 @@ def _searched(store: Store, person: Person, say: Callable[[str], object]) -> Sea
 
 def _proposed(store: Store, found: Searched) -> Swept:
     kind = store.model_dump()["kind"]
-    return Swept(store.name, kind, store.holds, len(found.copies), 0, 0, 0, 0, unread=found.unread)
+    return Swept(store.name, kind, store.holds, len(found.copies), 0, 0, 0, 0, 0, unread=found.unread)
 
 
 def _numbers(found: Mapping[Path, Mapping[str, set[int]]]) -> set[int]:
