@@ -1,5 +1,6 @@
 """Copies of a person planted in stores: found, accepted, deleted, and looked for in the raw bytes."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -194,6 +195,20 @@ def test_bytes_of_a_pickled_vector_are_found(tmp_path: Path) -> None:
     rounded = vector * np.float32(1 + 2e-7)
     found, _ = present([tmp_path / "a"], [vector_forms(rounded), vector_forms(vectors_of(0, [6])[0])])
     assert found == {tmp_path / "a": {"pickled": {0}}}
+
+
+def test_bytes_of_a_photo_are_its_own(tmp_path: Path) -> None:
+    for person in range(20):
+        picture(person, 0).save(tmp_path / f"{person}.jpg", quality=80)
+    one = (tmp_path / "7.jpg").read_bytes()
+    (tmp_path / "backup.tar").write_bytes(b"head" + one + bytes(100))
+    (tmp_path / "hashes.txt").write_text(f"7.jpg {hashlib.sha256(one).hexdigest()}")
+    found, _ = present(sorted(tmp_path.iterdir()), [photo_forms(one)])
+    assert {file.name: set(forms) for file, forms in found.items()} == {
+        "7.jpg": {"photo bytes"},
+        "backup.tar": {"photo bytes"},
+        "hashes.txt": {"SHA-256 in letters"},
+    }
 
 
 def test_bytes_of_others_are_not_the_persons(tmp_path: Path) -> None:

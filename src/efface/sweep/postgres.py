@@ -37,7 +37,7 @@ class PostgresTable(VectorStore):
     @property
     def compaction(self) -> str:
         """What `compact` does, in words."""
-        return "VACUUM FULL and CHECKPOINT"
+        return "VACUUM FULL of table and statistics, CHECKPOINT"
 
     def vectors(self) -> Iterator[tuple[list[str], Array]]:
         """Rows by their key."""
@@ -64,12 +64,13 @@ class PostgresTable(VectorStore):
         raise NotImplementedError
 
     def compact(self) -> None:
-        """Write table and indexes again, and have the server write everything down."""
+        """Write table, indexes and what ANALYZE keeps of them again, and have the server write everything down."""
         import psycopg
         from psycopg import sql
 
         with self._opened() as base:
-            base.execute(sql.SQL("VACUUM FULL {}").format(self._table()))
+            base.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(self._table()))
+            base.execute("VACUUM FULL pg_catalog.pg_statistic")  # samples of vectors stood there; a warning if not ours
             with suppress(psycopg.errors.InsufficientPrivilege):  # the server does so by itself, later
                 base.execute("CHECKPOINT")
 

@@ -18,16 +18,20 @@ from numpy.typing import NDArray
 from efface.data.faces import Array
 from efface.data.vectors import units
 
-PIECE, PIECES = 16, 16
-"""Bytes of a piece, and how many of each form are looked for, spread over all of it."""
+PIECE, LINE, PIECES = 16, 48, 16
+"""Bytes of a piece, of one of text (a single number of another line may be the same), and how many of each form are
+looked for, spread over all of it."""
 VARIED = 8
 """Different bytes that a piece must have: zeros and repeated bytes stand everywhere."""
+JPEG, SCAN = b"\xff\xd8", b"\xff\xda"
 BLOCK = 2**24
 """Bytes of a file in memory at a time."""
 BITS, FACTOR = 24, np.uint64(0x9E3779B97F4A7C15)
 """Of the table by which most positions of a file are passed over: multiplicative hashing, Fibonacci's (Knuth, TAOCP
 volume 3, 6.4)."""
 
+NEEDED = {"photo bytes": 4, "pixels": 4}
+"""How many pieces of a photo must stand in a file: one alone may be a table, a profile or a plain background."""
 CLOSE = 1e-6
 """Relative difference up to which two numbers are the same, rounded differently."""
 KINDS: Mapping[str, tuple[int, str]] = {
@@ -59,10 +63,12 @@ def vector_forms(vector: Array) -> Forms:
 
 
 def photo_forms(content: bytes) -> Forms:
-    """Pieces of a photo's file, of its later half (an earlier one has tables that photos share), and of its SHA-256."""
+    """Pieces of a photo's file and of its SHA-256. Of a JPEG they are of its last scan, of others of the later half:
+    what comes before are tables and profiles that photos share."""
     digest = hashlib.sha256(content)
+    start = content.rfind(SCAN) + 14 if content.startswith(JPEG) and SCAN in content else len(content) // 2
     return {
-        "photo bytes": _pieces(content[len(content) // 2 :]),
+        "photo bytes": _pieces(content[start:]),
         "SHA-256": (digest.digest()[:PIECE],),
         "SHA-256 in letters": (digest.hexdigest().encode()[:PIECE],),
     }
@@ -75,7 +81,7 @@ def face_forms(pixels: NDArray[np.uint8]) -> Forms:
 
 def text_forms(line: str) -> Forms:
     """Pieces of a line of a text file."""
-    return {"text": _pieces(line.encode())}
+    return {"text": _pieces(line.encode(), LINE)}
 
 
 def _pieces(content: bytes, step: int = PIECE) -> tuple[bytes, ...]:
@@ -109,21 +115,35 @@ def present(files: Sequence[Path], needles: Sequence[Forms]) -> tuple[dict[Path,
                 key = int.from_bytes(piece[:8], "little") & mask
                 wanted.setdefault(mask, {}).setdefault(key, []).append((piece, form, number))
     likely = {mask: _likely(pieces) for mask, pieces in wanted.items()}
-    found: dict[Path, dict[str, set[int]]] = {}
+    found: dict[Path, dict[str, dict[int, set[bytes]]]] = {}
     closed = []
     for file in files:
         try:
-            for block in _blocks(file, 18):
+            for block in _blocks(file, LINE):
                 for mask, pieces in wanted.items():
                     for place, key in _candidates(block, likely[mask], mask):
                         for piece, form, number in pieces.get(key, ()):
-                            if number not in found.get(file, {}).get(form, ()) and _is_piece(block, place, piece, form):
-                                found.setdefault(file, {}).setdefault(form, set()).add(number)
+                            seen = found.setdefault(file, {}).setdefault(form, {}).setdefault(number, set())
+                            if len(seen) < NEEDED.get(form, 1) and _is_piece(block, place, piece, form):
+                                seen.add(piece)
         except FileNotFoundError:
             continue  # a server removed it meanwhile
         except OSError:
             closed.append(file)
-    return found, closed
+    enough = {
+        file: {
+            form: {number for number, seen in numbers.items() if len(seen) >= _needed(form, needles[number])}
+            for form, numbers in forms.items()
+        }
+        for file, forms in found.items()
+    }
+    whole = {file: {form: numbers for form, numbers in forms.items() if numbers} for file, forms in enough.items()}
+    return {file: forms for file, forms in whole.items() if forms}, closed
+
+
+def _needed(form: str, forms: Forms) -> int:
+    """How many of its pieces make a form present."""
+    return min(NEEDED.get(form, 1), len(forms[form]))
 
 
 def _is_piece(block: bytes, place: int, piece: bytes, form: str) -> bool:
