@@ -36,6 +36,7 @@ from planted import Office, among, picture, vectors_of  # noqa: E402
 from efface.data.faces import Array  # noqa: E402
 from efface.models.iresnet import IResNet  # noqa: E402
 from efface.preparation.packed import write_packed  # noqa: E402
+from efface.sweep.raw import files_of, present, vector_forms  # noqa: E402
 from efface.sweep.sweep import Swept  # noqa: E402
 
 COPIES = {
@@ -90,6 +91,11 @@ def main() -> None:
         office = Office(Path(place))
         settings, locations, entries = chroma(office.folder, *vectors("chroma"))
         rebuilt = swept(office, [({**settings, "rebuild": True}, locations, entries)])
+    with tempfile.TemporaryDirectory() as place, postgres_server.server() as (url, data):
+        office = Office(Path(place))
+        found, of_person = vectors("postgres")
+        rebuilt += swept(office, [postgres(url, data, found, of_person)])
+        rebuilt[-1][-2:] = log_removed(url, data, found[of_person])
     save(rows, rebuilt, time.monotonic() - started)
 
 
@@ -108,7 +114,7 @@ def swept(office: Office, planted: list[Planted]) -> list[list[str]]:
 
 def row(one: Swept, kind: str, entries: int, locations: set[str]) -> list[str]:
     """A place as a row of the table."""
-    kept = ", ".join(sorted({Path(file).name if "pg_wal" not in file else "pg_wal" for file in one.where}))
+    kept = ", ".join(sorted({"pg_wal" if file.startswith("pg_wal/") else Path(file).name for file in one.where}))
     failed = f" ({one.failed})" if one.failed else ""
     numbers = (entries, len(locations), one.accepted, one.found - one.accepted, one.deleted)
     bytes_of = (one.readable, one.kept, one.surviving)
@@ -196,6 +202,25 @@ def postgres(url: str, data: Path, found: Array, rows: Array) -> Planted:
         base.execute("CHECKPOINT")
     settings = {"name": "search server", "kind": "postgres", "url": url, "table": "faces", "key": "id", "column": "v"}
     return {**settings, "server_files": [str(data)]}, {f"id {one}" for one in rows}, len(found)
+
+
+def log_removed(url: str, data: Path, mine: Array) -> list[str]:
+    """How many vectors have bytes in the server's files once its log was switched and no segment is kept for later use,
+    and in which."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as base:
+        base.execute("ALTER SYSTEM SET wal_recycle = off")
+        base.execute("ALTER SYSTEM SET min_wal_size = '32MB'")
+        base.execute("SELECT pg_reload_conf()")
+        for _ in range(2):
+            base.execute("CREATE TABLE IF NOT EXISTS nothing ()")
+            base.execute("DROP TABLE nothing")
+            base.execute("SELECT pg_switch_wal()")
+            base.execute("CHECKPOINT")
+    left, _ = present(files_of(data), [vector_forms(one) for one in mine])
+    numbers = {number for forms in left.values() for several in forms.values() for number in several}
+    return [str(len(numbers)), ", ".join(sorted(file.relative_to(data).as_posix() for file in left))]
 
 
 def faiss(folder: Path, found: Array, rows: Array) -> Planted:
@@ -291,9 +316,9 @@ def save(rows: list[list[str]], rebuilt: list[list[str]], seconds: float) -> Non
         f"chromadb {chromadb.__version__}",
         "known": "Limits of these numbers:",
         "limits": [
-            "Vectors of the others are drawn at random on the sphere, 192 numbers long, and the model is a toy by whose "
-            "embeddings the person's photos are far from everybody's: how many are found says that every store is read "
-            "whole, not how well a recogniser tells people apart.",
+            "Vectors of the others are drawn at random on the sphere, 192 numbers long, and the model's embeddings are "
+            "pixels, by which the person's drawn photos are far from everybody's: how many are found says that every "
+            "store is read whole, not how well a recogniser tells people apart.",
             "“Found” counts planted copies among what was proposed; whoever accepts here knows them. Of the files of "
             "runs a copy is a file.",
             "Raw bytes are those of files that still have a name. What a disk keeps of a file that was removed or "
@@ -316,7 +341,8 @@ def save(rows: list[list[str]], rebuilt: list[list[str]], seconds: float) -> Non
             },
             {
                 "name": "rebuilt",
-                "caption": "Chroma once more, its collection rebuilt (`rebuild = true`)",
+                "caption": "The two that keep them, once more: Chroma with `rebuild = true`; Postgres, its log switched twice "
+                "with `wal_recycle = off`",
                 "command": command,
                 "columns": list(COLUMNS),
                 "rows": rebuilt,

@@ -19,6 +19,7 @@ from efface.experiment.resolve import resolve
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap
 from efface.plan.file import overlaid, parse_plan
+from efface.sweep.stores import read_stores
 from efface.tasks import Task
 from efface.testing import check_method
 
@@ -89,8 +90,16 @@ def test_every_table_of_results_is_printed_with_its_commands(file: Path) -> None
         assert "plan" not in table or (ROOT / table["plan"]).exists()
 
 
-REQUESTS = ("forget.md",)
-"""Guides whose TOML is a request for erasure; all others show plans."""
+REQUESTS, STORES = ("forget.md",), ("sweep.md",)
+"""Guides whose TOML is a request for erasure, or stores; all others show plans."""
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_the_stores_of_a_guide_are_some(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "stores.toml"
+    (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "guide" / name).read_text(encoding="utf-8"), re.DOTALL)
+    file.write_text(text, encoding="utf-8")
+    assert [store.name for store in read_stores(file)] == ["uploads", "search server"]
 
 
 @pytest.mark.parametrize("name", REQUESTS)
@@ -105,7 +114,7 @@ def test_the_request_of_a_guide_is_one(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [one for one in GUIDES if one.name not in REQUESTS and "```toml" in one.read_text(encoding="utf-8")],
+    [one for one in GUIDES if one.name not in REQUESTS + STORES and "```toml" in one.read_text(encoding="utf-8")],
     ids=name_of,
 )
 def test_plans_of_the_guide_can_be_run(page: Path) -> None:

@@ -138,6 +138,7 @@ def test_postgres(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
                     "INSERT INTO app.faces (v, h, a) VALUES (%s::vector, %s::vector::halfvec, %s)",
                     [(str(one.tolist()), str(one.tolist()), one.tolist()) for one in vectors],
                 )
+            base.execute("ANALYZE app.faces")  # keeps samples of the vectors
         monkeypatch.setenv("SECRET", "x")
         common = {"kind": "postgres", "url": url, "password_env": "SECRET", "table": "app.faces", "key": "id"}
         for column in ("h", "a"):
@@ -148,7 +149,7 @@ def test_postgres(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         (done,) = office.swept().values()
         assert (done.accepted, done.deleted, done.readable) == (7, 7, 7)
         assert done.surviving == 7
-        assert all(file.startswith("pg_wal") or len(file) == 24 for file in done.where), "only in the log"
+        assert all(file.startswith("pg_wal/") for file in done.where), "only in its log"
         with psycopg.connect(url) as base:
             assert base.execute("SELECT count(*) FROM app.faces").fetchone() == (300,)
         office.stores({"name": "db", "column": "nothing", **common})
@@ -259,7 +260,7 @@ def test_packed_faces(office: Office) -> None:
 
 def test_rows_of_a_head(office: Office) -> None:
     torch.manual_seed(0)
-    network = IResNet((3, 32, 32), depth=18, width=4, dimensions=192)
+    network = IResNet((3, 32, 32), depth=10, width=4, dimensions=192)
     vectors, rows = among(vectors_of(0, range(10, 12)), 60)
     bias = torch.arange(1.0, 63.0)
     path = office.folder / "model.pt"

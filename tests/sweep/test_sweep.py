@@ -128,6 +128,18 @@ def test_a_forged_location_deletes_nothing(office: Office) -> None:
     assert (office.folder / "outside.png").exists()
 
 
+def test_names_that_no_table_holds_and_results_within_a_store(office: Office) -> None:
+    _, _, tree = npy_and_photos(office)
+    picture(0, 1).save(tree / "=1+1.png")
+    assert office.swept()["uploads"].deleted == 6
+    office.stores({"name": "a", "kind": "photos", "path": "."})
+    assert "lies in the store 'a'" in refusal(office.sweep)
+    office.stores({"name": "a", "kind": "photos", "path": "photos"})
+    (office.folder / "out" / "found.csv").unlink()
+    os.rename(tree / "1-0.png", os.fsencode(tree) + b"/\xff.png")
+    assert "not UTF-8" in refusal(office.sweep)
+
+
 def test_links_lead_nowhere(office: Office) -> None:
     _, gallery, tree = npy_and_photos(office)
     elsewhere = office.folder / "elsewhere"

@@ -11,7 +11,7 @@ from efface.data.photos import SUFFIXES, Unusable, decode, open_photo
 from efface.erasure.record import Store as Holding
 from efface.errors import one_line
 from efface.sweep.person import Looks, Person, suggested
-from efface.sweep.raw import Forms, files_of, photo_forms
+from efface.sweep.raw import Forms, files_of, name_below, photo_forms
 from efface.sweep.store import Copy, Place, Searched, Store, own_folder
 
 
@@ -33,7 +33,7 @@ class PhotoTree(Store):
         seen: dict[str, tuple[float, Looks, str, Forms]] = {}
         unread = {}
         for file in self.files():
-            name = file.relative_to(self.path).as_posix()
+            name = name_below(file, self.path)
             try:
                 with open_photo(file) as stream:
                     content = stream.read()
@@ -54,7 +54,7 @@ class PhotoTree(Store):
 
     def delete(self, copies: Sequence[Copy]) -> None:
         """Unlink the files."""
-        inside = {file.relative_to(self.path).as_posix(): file for file in self.files()}
+        inside = {name_below(file, self.path): file for file in self.files()}
         named = {one.location: inside[one.location] for one in copies if one.location in inside}
         self.refuse_changed(copies, {name: _digest(file) for name, file in named.items()})
         for file in named.values():

@@ -78,6 +78,10 @@ class PostgresTable(VectorStore):
         """All files of the server that can be read here."""
         return files_of(*self.server_files)
 
+    def roots(self) -> list[Path]:
+        """The server's folders."""
+        return list(self.server_files)
+
     def _table(self) -> Any:
         from psycopg import sql
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.errors import InputError, one_line
 
 PIECE, LINE, PIECES = 16, 48, 16
 """Bytes of a piece, of one of text (a single number of another line may be the same), and how many of each form are
@@ -103,6 +104,16 @@ def files_of(*places: Path) -> list[Path]:
         else:
             found.append(place)
     return sorted({one for one in found if not one.is_symlink() and one.is_file()})
+
+
+def name_below(file: Path, folder: Path) -> str:
+    """A file's path below a folder. Raises InputError for one that is not UTF-8, which no table can hold."""
+    name = file.relative_to(folder).as_posix()
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{folder} holds a name that is not UTF-8, '{one_line(name)}': rename it") from None
+    return name
 
 
 def present(files: Sequence[Path], needles: Sequence[Forms]) -> tuple[dict[Path, dict[str, set[int]]], list[Path]]:

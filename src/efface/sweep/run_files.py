@@ -11,10 +11,10 @@ from PIL import Image
 
 from efface.data.faces import Array
 from efface.erasure.record import Store as Holding
-from efface.errors import one_line, refusing
+from efface.errors import refusing
 from efface.files import sha256_of
 from efface.sweep.person import Person, suggested
-from efface.sweep.raw import face_forms, files_of, vector_forms
+from efface.sweep.raw import face_forms, files_of, name_below, vector_forms
 from efface.sweep.store import Copy, Place, Searched, Store, own_folder
 
 
@@ -48,12 +48,12 @@ class RunFiles(Store):
                             flat = array.reshape(len(one), *array.shape[-1 if array.dtype.kind == "f" else -3 :])
                             best[file] = float(one.max()), flat[int(one.argmax())]
             except ValueError as error:
-                unread[one_line(file.relative_to(self.path).as_posix())] = str(error)
+                unread[name_below(file, self.path)] = str(error)
         limits = person.limits(scores)
         copies = [
             Copy(
                 self.name,
-                file.relative_to(self.path).as_posix(),
+                name_below(file, self.path),
                 score,
                 word,
                 sha256_of(file),
@@ -66,7 +66,7 @@ class RunFiles(Store):
 
     def delete(self, copies: Sequence[Copy]) -> None:
         """Unlink the files."""
-        inside = {file.relative_to(self.path).as_posix(): file for file in self.files()}
+        inside = {name_below(file, self.path): file for file in self.files()}
         named = {one.location: inside[one.location] for one in copies if one.location in inside}
         self.refuse_changed(copies, {name: sha256_of(file) for name, file in named.items()})
         for file in named.values():

@@ -35,7 +35,7 @@ class SqliteTable(VectorStore):
 
     def vectors(self) -> Iterator[tuple[list[str], Array]]:
         """Rows by their rowid."""
-        with self._opened() as base:
+        with self._opened(change=False) as base:
             yield from self._blocks(base)
 
     def delete(self, copies: Sequence[Copy]) -> None:
@@ -69,10 +69,12 @@ class SqliteTable(VectorStore):
         return [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", "-journal"))]
 
     @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        own_file(self.path, f"store '{self.name}':")
+    def _opened(self, *, change: bool = True) -> Iterator[sqlite3.Connection]:
+        file = own_file(self.path, f"store '{self.name}':").absolute().as_uri()
         try:
-            with closing(sqlite3.connect(self.path, isolation_level=None, timeout=10)) as base:
+            with closing(
+                sqlite3.connect(f"{file}?mode={'rw' if change else 'ro'}", uri=True, isolation_level=None, timeout=10)
+            ) as base:
                 yield base
         except sqlite3.Error as error:
             raise InputError(f"store '{self.name}': {self.path} answers: {error}") from None

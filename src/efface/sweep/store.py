@@ -91,6 +91,10 @@ class Store(BaseModel, ABC):
     def files(self) -> list[Path]:
         """The files in which it keeps what it holds."""
 
+    def roots(self) -> list[Path]:
+        """Files or folders that are its own."""
+        return [place for name, place in self if name == "path" and isinstance(place, Path)]
+
     def refuse_changed(self, copies: Sequence[Copy], now: Mapping[str, str]) -> None:
         """Raise InputError unless each copy still is what was found; now: digests by location."""
         for one in copies:

@@ -86,6 +86,7 @@ def sweep(
     if apply is not None and not by.strip():
         raise InputError("--apply deletes, and the record says by whom: give --by, such as a role or a number of staff")
     accepted = None if apply is None else read_accepted(apply)
+    _refuse_inside(out, known)
     person = look_at(examples, model=model, **looking)
     with exclusive(make_folder(out) / ".lock", f"another `efface sweep` is at work in {out}: wait for it"):
         found = {store.name: _searched(store, person, say) for store in known}
@@ -289,6 +290,13 @@ def _numbers(found: Mapping[Path, Mapping[str, set[int]]]) -> set[int]:
 
 
 def _short(store: Store, file: Path) -> str:
-    """A file's path below the store's, where it lies there."""
-    place = Path(getattr(store, "path", "."))
-    return one_line(file.relative_to(place).as_posix() if place in file.parents else file.name)
+    """A file's path below the store's folder, where it lies in one."""
+    roots = [root for root in store.roots() if root in file.parents]
+    return one_line(file.relative_to(roots[0]).as_posix() if roots else file.name)
+
+
+def _refuse_inside(out: Path, stores: Sequence[Store]) -> None:
+    """Raise InputError where what is written would lie in a store."""
+    for store in stores:
+        if any(root.resolve() in (out.resolve(), *out.resolve().parents) for root in store.roots()):
+            raise InputError(f"{out} lies in the store '{store.name}': give another --out")
