@@ -251,7 +251,8 @@ def chroma(folder: Path, found: Array, rows: Array) -> Planted:
     """A collection."""
     import chromadb
 
-    with closing(chromadb.PersistentClient(path=str(folder / "chroma"))) as client:
+    opened: Any = chromadb.PersistentClient(path=str(folder / "chroma"))
+    with closing(opened) as client:
         faces = client.create_collection("faces", embedding_function=None, metadata={"hnsw:space": "cosine"})
         for start in range(0, len(found), 500):
             block = found[start : start + 500]
@@ -341,8 +342,8 @@ def save(rows: list[list[str]], rebuilt: list[list[str]], seconds: float) -> Non
             },
             {
                 "name": "rebuilt",
-                "caption": "The two that keep them, once more: Chroma with `rebuild = true`; Postgres, its log switched twice "
-                "with `wal_recycle = off`",
+                "caption": "The two that keep them, once more: Chroma with `rebuild = true`; Postgres, its log "
+                "switched twice with `wal_recycle = off`",
                 "command": command,
                 "columns": list(COLUMNS),
                 "rows": rebuilt,

@@ -89,10 +89,12 @@ def test_a_record_takes_what_was_deleted(office: Office) -> None:
 
 def test_what_was_not_accepted_stays(office: Office) -> None:
     _, gallery, tree = npy_and_photos(office)
+    shutil.copy(tree / "copy.png", tree / "twin.png")
     office.sweep()
     table = office.table
     done = office.sweep(apply=office.accept(table["location"] == "copy.png"), by="me")
     assert (done["uploads"].deleted, done["search index"].accepted) == (1, 0)
+    assert done["uploads"].surviving == 1, "its twin was not accepted"
     assert len(np.load(gallery)) == 507
     assert (tree / "deep" / "0.png").exists()
 
@@ -115,6 +117,20 @@ def test_a_store_that_changed_is_refused_whole(office: Office) -> None:
     assert "no longer what was found" in refusal(office.sweep, apply=accepted, by="me")
     assert len(np.load(gallery)) == 506
     assert (office.folder / "photos" / "copy.png").exists()
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("efface.sweep.store.LARGEST", 100_000)
+    np.savez_compressed(office.folder / "gallery.npz", vectors=np.zeros((1000, 192), np.float32))
+    office.stores({"name": "a", "kind": "arrays", "path": "gallery.npz"})
+    assert "unpacks to 768,128 bytes" in refusal(office.sweep)
+
+
+def test_a_table_with_words_in_it_is_not_replaced(office: Office) -> None:
+    npy_and_photos(office)
+    office.sweep()
+    shutil.copy(office.accept(), office.folder / "out" / "found.csv")
+    assert "has been written into" in refusal(office.sweep)
 
 
 def test_a_forged_location_deletes_nothing(office: Office) -> None:

@@ -170,7 +170,7 @@ def find(
     paths, left_out = photos_in(photos, "photos")
     strangers = [] if others is None else photos_in(others, "others")[0]
     with exclusive(make_folder(out) / ".lock", f"another `efface find` is at work in {out}: wait for it"):
-        _refuse_filled(out / TABLE)
+        refuse_filled(out / TABLE)
         bad: dict[str, str] = {}
         vectors, looks, shown = _of_examples(chosen, embedder, bad, skip_unreadable)
         measure = partial(_scored, embedder=embedder, search=_search(vectors, len(paths)), mean=_mean(vectors))
@@ -310,7 +310,7 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _refuse_filled(table: Path) -> None:
+def refuse_filled(table: Path) -> None:
     """Raise InputError where somebody has written into a table that would be replaced."""
     if table.exists():
         words = read_csv(table, "table of candidates")

@@ -97,7 +97,8 @@ class ChromaLocal(VectorStore):
         settings = chromadb.config.Settings(anonymized_telemetry=False)
         with warnings.catch_warnings(), refusing(f"store '{self.name}': Chroma refuses"):
             warnings.simplefilter("ignore")
-            with closing(chromadb.PersistentClient(path=str(self.path), settings=settings)) as client:
+            opened: Any = chromadb.PersistentClient(path=str(self.path), settings=settings)
+            with closing(opened) as client:
                 yield client, client.get_collection(self.collection, embedding_function=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,18 @@ from pydantic import model_validator
 
 from efface.data.faces import Array
 from efface.errors import InputError, refusing
-from efface.sweep.store import BLOCK, Identifier, Place, Places, VectorStore, kept_rows, own_file, rewriting, row_names
+from efface.sweep.store import (
+    BLOCK,
+    Identifier,
+    Place,
+    Places,
+    VectorStore,
+    arrays_of,
+    kept_rows,
+    own_file,
+    rewriting,
+    row_names,
+)
 
 
 class Gallery(VectorStore):
@@ -42,7 +53,7 @@ class Gallery(VectorStore):
         """Write the files again without these rows."""
         keep = kept_rows(len(self._vectors()), locations)
         if self.path.suffix == ".npz":
-            rest = {name: _without(one, keep) for name, one in _arrays(self.path).items()}
+            rest = {name: _without(one, keep) for name, one in arrays_of(self.path)}
             with rewriting(self.path) as part, part.open("wb") as file:
                 np.savez_compressed(file, **rest)  # type: ignore[arg-type]
             return
@@ -64,7 +75,7 @@ class Gallery(VectorStore):
         if self.path.suffix == ".npy":
             vectors = _array(self.path)
         else:
-            arrays = _arrays(self.path)
+            arrays = dict(arrays_of(self.path))
             if self.array not in arrays:
                 raise InputError(
                     f"store '{self.name}': {self.path} has no array '{self.array}'; it has {', '.join(sorted(arrays))}"
@@ -82,11 +93,6 @@ def _array(path: Path) -> Array:
     with refusing(f"{own_file(path, 'gallery')} is no array that can be read"):
         array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
-
-
-def _arrays(path: Path) -> Mapping[str, Array]:
-    with refusing(f"{path} is no .npz that can be read"), np.load(path, allow_pickle=False) as saved:
-        return {name: saved[name] for name in saved.files}
 
 
 def _without(array: Array, keep: Array) -> Array:

@@ -19,7 +19,7 @@ from efface.erasure.embedding import Embedder, load_embedder
 from efface.erasure.find import BITS, COPY, Thresholds, against_each_other, photos_in, thresholds
 from efface.erasure.forget import open_model
 from efface.errors import InputError
-from efface.preparation.detect import detecting
+from efface.preparation.detect import Detector
 from efface.preparation.photos import difference_hash
 
 SAME = 0.999
@@ -87,7 +87,7 @@ def look_at(
     arch: str | None = None,
     size: tuple[int, int] | None = None,
     contract: Path | None = None,
-    detector: Path | None = None,
+    detector: Detector | None = None,
     least: float | None = None,
 ) -> Person:
     """The person on the examples, a photo or a folder of them. Raises InputError for a photo that cannot be used."""
@@ -99,8 +99,7 @@ def look_at(
     else:
         opened = open_model(model, arch, contract)
         embedder = Embedder(opened.network, opened.contract.shape, True, opened.checkpoint.digest)
-        network = None if detector is None else detecting(detector).__enter__()  # for as long as the process
-        face_of = partial(as_face, key="photo", contract=opened.contract, detector=network)
+        face_of = partial(as_face, key="photo", contract=opened.contract, detector=detector)
     chosen, _ = photos_in(examples, "examples")
     bad: dict[str, str] = {}
     faces, looks = [], []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,11 @@ from PIL import Image
 
 from efface.data.faces import Array
 from efface.erasure.record import Store as Holding
-from efface.errors import refusing
+from efface.errors import InputError
 from efface.files import sha256_of
 from efface.sweep.person import Person, suggested
 from efface.sweep.raw import face_forms, files_of, name_below, vector_forms
-from efface.sweep.store import Copy, Place, Searched, Store, own_folder
+from efface.sweep.store import Copy, Place, Searched, Store, arrays_of, own_folder
 
 
 class RunFiles(Store):
@@ -40,14 +40,13 @@ class RunFiles(Store):
             if file.suffix != ".npz":
                 continue
             try:
-                with refusing(f"{file} cannot be read"):
-                    for array in _arrays(file):
-                        one = self._scores(person, array)
-                        scores += one.tolist()
-                        if len(one) and one.max() > best.get(file, (-2.0, one))[0]:
-                            flat = array.reshape(len(one), *array.shape[-1 if array.dtype.kind == "f" else -3 :])
-                            best[file] = float(one.max()), flat[int(one.argmax())]
-            except ValueError as error:
+                for _, array in arrays_of(file):
+                    one = self._scores(person, array)
+                    scores += one.tolist()
+                    if len(one) and one.max() > best.get(file, (-2.0, one))[0]:
+                        flat = array.reshape(len(one), *array.shape[-1 if array.dtype.kind == "f" else -3 :])
+                        best[file] = float(one.max()), flat[int(one.argmax())]
+            except InputError as error:
                 unread[name_below(file, self.path)] = str(error)
         limits = person.limits(scores)
         copies = [
@@ -85,9 +84,3 @@ class RunFiles(Store):
             pictures = (Image.fromarray(one.squeeze(2) if one.shape[2] == 1 else one).convert("RGB") for one in faces)
             return np.array([person.read(one)[0] for one in pictures])
         return np.zeros(0)
-
-
-def _arrays(file: Path) -> Iterator[Array]:
-    with np.load(file, allow_pickle=False) as saved:
-        for name in saved.files:
-            yield saved[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,8 +19,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from efface.data.faces import Array
 from efface.erasure.record import Store as Holding
 from efface.erasure.record import Text
-from efface.errors import InputError
-from efface.files import replacing
+from efface.errors import InputError, refusing
+from efface.files import LARGEST, replacing
 from efface.sweep.person import Person, suggested
 from efface.sweep.raw import Forms, vector_forms
 
@@ -188,6 +189,18 @@ def kept_rows(count: int, locations: Sequence[str]) -> Array:
 def row_names(start: int, count: int) -> list[str]:
     """Locations of rows, counted from 0."""
     return [f"row {number}" for number in range(start, start + count)]
+
+
+def arrays_of(path: Path) -> Iterator[tuple[str, Array]]:
+    """The arrays of a .npz, one after the other. Raises InputError for one that cannot be read or unpacks to more than
+    `LARGEST` bytes."""
+    with refusing(f"{path} is no .npz that can be read"):
+        with zipfile.ZipFile(path) as parts:
+            if (size := sum(part.file_size for part in parts.infolist())) > LARGEST:
+                raise InputError(f"{path} unpacks to {size:,} bytes: expected at most {LARGEST:,}")
+        with np.load(path, allow_pickle=False) as saved:
+            for name in saved.files:
+                yield name, saved[name]
 
 
 def listed(given: object) -> object:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from efface.data.photos import some
-from efface.erasure.find import ACCEPTS, REFUSES
+from efface.erasure.find import ACCEPTS, REFUSES, refuse_filled
 from efface.erasure.record import Deletion
 from efface.errors import InputError, one_line
 from efface.files import exclusive, make_folder, plain_cells, read_csv, write_bytes, write_csv
+from efface.preparation.detect import detecting
 from efface.sweep.person import Person, look_at
 from efface.sweep.raw import present
 from efface.sweep.store import Copy, Searched, Store
@@ -73,22 +75,28 @@ def sweep(
     model: Path,
     apply: Path | None = None,
     by: str = "",
+    detector: Path | None = None,
     say: Callable[[str], object] = lambda line: None,
     **looking: Any,
 ) -> list[Swept]:
     """Search all stores for a person, into `out/found.csv`; or, with `apply` (that table, accepted), delete and verify,
     into `out/sweep.json` and `out/deletions.toml`.
 
-    by: who deletes, for the record; looking: as `look_at` takes it. Raises InputError, before anything is deleted, for
-    an accepted copy that is no longer what was found.
+    by: who deletes, for the record; detector: YuNet's ONNX file; looking: as `look_at` takes it. Raises InputError,
+    before anything is deleted, for an accepted copy that is no longer what was found.
     """
     known = read_stores(stores)
     if apply is not None and not by.strip():
         raise InputError("--apply deletes, and the record says by whom: give --by, such as a role or a number of staff")
     accepted = None if apply is None else read_accepted(apply)
     _refuse_inside(out, known)
-    person = look_at(examples, model=model, **looking)
-    with exclusive(make_folder(out) / ".lock", f"another `efface sweep` is at work in {out}: wait for it"):
+    with (
+        exclusive(make_folder(out) / ".lock", f"another `efface sweep` is at work in {out}: wait for it"),
+        nullcontext() if detector is None else detecting(detector) as network,
+    ):
+        if accepted is None:
+            refuse_filled(out / FOUND)
+        person = look_at(examples, model=model, detector=network, **looking)
         found = {store.name: _searched(store, person, say) for store in known}
         if accepted is None:
             propose(found, out / FOUND)
@@ -101,12 +109,9 @@ def sweep(
 
 
 def propose(found: Mapping[str, Searched], table: Path) -> None:
-    """Write what was found, best first in each store, with an empty column `accept`. Raises InputError where somebody
-    has written into a table that stands there."""
+    """Write what was found, best first in each store, with an empty column `accept`."""
     import pandas as pd
 
-    if table.exists() and read_csv(table, "table of copies").get("accept", pd.Series(["?"])).str.strip().any():
-        raise InputError(f"{table} has been written into: give another --out, or move it away")
     rows = [
         (one.store, one.location, round(one.score, 6), one.suggested, "", one.digest)
         for searched in found.values()
@@ -191,7 +196,9 @@ def _verified(
         left = Counter(one.digest for one in store.search(person).copies)
     except InputError as error:
         left, failed = Counter(one.digest for one in mine), failed or str(error)
-    still = (left & Counter(one.digest for one in mine)).total()
+    gone = Counter(one.digest for one in mine)
+    stay = Counter(one.digest for one in found.copies) - gone
+    still = ((left - stay) & gone).total()
     files, closed = present(store.files(), [one.forms for one in copies])
     after = _numbers(files)
     where = {_short(store, file): {form: len(many) for form, many in forms.items()} for file, forms in files.items()}
