@@ -151,7 +151,7 @@ def test_whatever_a_library_raises_is_a_refusal_but_an_interruption_is_none() ->
 def test_there_is_one_reader_of_text() -> None:
     """What a user gives is read by `efface.files` alone, so that no reader forgets a byte order mark."""
     package = Path(files.__file__).parent
-    own = {"files.py", "letter.py", "page.py", "forget_page.py", "signatures.py", "environment.py"}
+    own = {"files.py", "functions.py", "letter.py", "page.py", "forget_page.py", "signatures.py", "environment.py"}
     """What these read was written by efface, installed with it, or is the system's."""
     for path in package.rglob("*.py"):
         text = path.read_text(encoding="utf-8")

@@ -320,45 +320,47 @@ def find(
 
 @app.command()
 def sweep(
-    stores: Annotated[Path, typer.Option(help="A TOML file with [[store]] for each place where faces lie.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for what was found and what became of it.")] = Path(
+    examples: Annotated[Path, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")],
+    stores: Annotated[Path, typer.Option(help="TOML file of the places to look in.")],
+    model: Annotated[Path, typer.Option(help="Weights of the recogniser that made the stores' vectors.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for found.csv; with --apply for sweep.json.")] = Path(
         "sweep"
     ),
-    examples: Annotated[
-        Path | None, typer.Argument(metavar="EXAMPLES", help="Photos of one person: a folder, or one photo.")
-    ] = None,
-    model: Annotated[Path | None, typer.Option(help="Weights of the recogniser whose vectors the stores hold.")] = None,
-    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of it.")] = None,
+    apply: Annotated[Path | None, typer.Option(help="found.csv with what you accepted: that is deleted.")] = None,
+    by: Annotated[str, typer.Option(help="Who deletes, for the record.")] = "",
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the model.")] = None,
     arch: Arch = None,
-    threshold: Annotated[float, typer.Option(min=-1, max=1, help="Cosine from which on a face is reported.")] = 0.5,
-    apply: Annotated[
-        Path | None, typer.Option(help="found.csv with yes in its column accept: these are deleted, nothing else is.")
-    ] = None,
-    by: Annotated[str, typer.Option(help="Who runs it, for the record.")] = "not said",
+    size: FaceSize = None,
+    detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Cosine from which on a copy is suggested.")] = None,
 ) -> None:
-    """Find every copy of a person in photo folders, galleries and vector stores; --apply deletes what was accepted."""
-    from efface.progress import show_progress
-    from efface.sweep.sweep import DELETIONS, FOUND, find_copies
-    from efface.sweep.sweep import apply as delete
+    """Find every copy of a person in all stores; delete what was accepted, and read the files' bytes for what is left.
 
-    if apply is not None:
-        for one in delete(apply, stores, out, by=by):
-            left = (
-                "its files are not on this machine"
-                if one.visible is None
-                else f"{one.surviving} still in its files ({one.visible} were to be seen there before)"
-            )
-            typer.echo(f"{one.store}: {one.deleted} of {one.accepted} deleted, {left}")
-        typer.echo(out / DELETIONS)
-        return
-    if examples is None or model is None:
-        raise InputError("a search needs EXAMPLES and --model; a deletion needs --apply with what was accepted")
-    with show_progress() as progress:
-        table = find_copies(
-            examples, stores, out, model=model, arch=arch, contract=contract, threshold=threshold, progress=progress
-        )
-    typer.echo(f"{len(table):,} copies found, nothing deleted; write yes into the column accept and give it to --apply")
-    typer.echo(out / FOUND)
+    Nothing is changed without --apply. Exit code 3: something accepted is still there.
+    """
+    from efface.sweep.sweep import FOUND, lines_of
+    from efface.sweep.sweep import sweep as look_everywhere
+
+    done = look_everywhere(
+        examples,
+        stores,
+        out,
+        model=model,
+        apply=apply,
+        by=by,
+        say=shown,
+        contract=contract,
+        arch=arch,
+        size=size,
+        detector=detector,
+        least=threshold,
+    )
+    for line in lines_of(done):
+        typer.echo(line)
+    if apply is None:
+        typer.echo(f"nothing was changed; write yes into accept in {out / FOUND}, then give it as --apply")
+    elif not all(one.clean for one in done):
+        raise typer.Exit(3)
 
 
 @app.command("fit-head")

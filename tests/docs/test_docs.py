@@ -19,6 +19,7 @@ from efface.experiment.resolve import resolve
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap
 from efface.plan.file import overlaid, parse_plan
+from efface.sweep.stores import read_stores
 from efface.tasks import Task
 from efface.testing import check_method
 from efface.web.office import served_tables
@@ -90,8 +91,16 @@ def test_every_table_of_results_is_printed_with_its_commands(file: Path) -> None
         assert "plan" not in table or (ROOT / table["plan"]).exists()
 
 
-REQUESTS = ("forget.md", "serve.md")
-"""Guides whose TOML is a request for erasure, or settings of the page; all others show plans."""
+REQUESTS, STORES = ("forget.md", "serve.md"), ("sweep.md",)
+"""Guides whose TOML is a request for erasure, settings of the page, or stores; all others show plans."""
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_the_stores_of_a_guide_are_some(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "stores.toml"
+    (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "guide" / name).read_text(encoding="utf-8"), re.DOTALL)
+    file.write_text(text, encoding="utf-8")
+    assert [store.name for store in read_stores(file)] == ["uploads", "search server"]
 
 
 def toml_in(name: str, folder: Path) -> Path:
@@ -116,7 +125,7 @@ def test_the_settings_of_the_guide_serve(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [one for one in GUIDES if one.name not in REQUESTS and "```toml" in one.read_text(encoding="utf-8")],
+    [one for one in GUIDES if one.name not in REQUESTS + STORES and "```toml" in one.read_text(encoding="utf-8")],
     ids=name_of,
 )
 def test_plans_of_the_guide_can_be_run(page: Path) -> None:

@@ -1,410 +1,261 @@
-"""Every kind of store with copies planted in it: all are found, what is accepted and nothing else is deleted, and the
-bytes of the files say what is left."""
+"""Copies of a person planted in stores: found, accepted, deleted, and looked for in the raw bytes."""
 
-from __future__ import annotations
-
+import hashlib
 import json
 import os
+import pickle
 import shutil
-import sqlite3
 import stat
-import subprocess
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
-from numpy.typing import NDArray
-from PIL import Image
-from torch import nn
-from typer.testing import CliRunner
+from planted import Office, among, picture, vectors_of
 
 from conftest import refusal
 from efface.cli import app
 from efface.erasure.record import Deletion
-from efface.files import sha256_of
-from efface.sweep.raw import CHUNK, SLICE, of_vector, slices, surviving
-from efface.sweep.sweep import apply, find_copies, read_stores
+from efface.sweep.raw import face_forms, photo_forms, present, text_forms, vector_forms
 
-SIDE = 8
-WIDTH = 3 * SIDE * SIDE
-OTHERS, COPIES = 200, 7
-Vectors = NDArray[np.float32]
-
-
-class Net(nn.Module):
-    """Two photos are as alike as their pixels are."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        flat: torch.Tensor = (images * self.weight).flatten(1)
-        return flat
-
-
-def build(_shape: tuple[int, int, int]) -> nn.Module:
-    """As --arch names it."""
-    return Net()
-
-
-def picture(person: int, photo: int) -> Image.Image:
-    own = np.random.default_rng([7, person]).normal(0, 45, (SIDE, SIDE, 3))
-    pixels = 128 + own + np.random.default_rng([8, person, photo]).normal(0, 15, own.shape)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-
-
-def vector_of(person: int, photo: int) -> Vectors:
-    """(d,) what the network answers to a photo and to its mirror image, added."""
-    pixels = np.asarray(picture(person, photo), float).transpose(2, 0, 1) / 127.5 - 1
-    return (pixels + pixels[:, :, ::-1]).ravel().astype(np.float32)
+PLANTED = range(10, 17)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    torch.save(Net().state_dict(), tmp_path / "net.pt")
-    (tmp_path / "examples").mkdir()
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+def npy_and_photos(office: Office) -> tuple[np.ndarray, Path, Path]:
+    """7 vectors of the person among 500, and 5 photos of 65; rows of the first."""
+    vectors, rows = among(vectors_of(0, PLANTED), 500)
+    gallery, tree = office.folder / "gallery.npy", office.folder / "photos"
+    np.save(gallery, vectors)
+    np.save(office.folder / "names.npy", np.array([f"person {row}" for row in range(len(vectors))]))
+    (tree / "deep").mkdir(parents=True)
     for photo in range(3):
-        picture(0, photo).save(tmp_path / "examples" / f"{photo}.png")
-    return tmp_path
-
-
-@pytest.fixture
-def gallery(folder: Path) -> tuple[Vectors, list[int]]:
-    """Vectors of different lengths (n, d), and in which rows the person's are."""
-    rng = np.random.default_rng(5)
-    vectors = rng.normal(0, 1, (OTHERS + COPIES, WIDTH))
-    mine = sorted(rng.permutation(len(vectors))[:COPIES].tolist())
-    for photo, row in enumerate(mine):
-        vectors[row] = vector_of(0, 20 + photo) * (1 + photo)
-    return vectors.astype(np.float32), mine
-
-
-Made = tuple[str, list[str]]
-"""The lines of a `[[store]]`, and the places of the person."""
-
-
-def npy(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    np.save(folder / "gallery.npy", vectors)
-    (folder / "names.txt").write_text("".join(f"name {row}\n" for row in range(len(vectors))), "utf-8")
-    return 'kind = "array"\npath = "gallery.npy"\nbeside = ["names.txt"]', [str(row) for row in mine]
-
-
-def npz(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    np.savez(folder / "gallery.npz", embeddings=vectors, names=np.arange(len(vectors)), version=np.array(3))
-    return 'kind = "array"\npath = "gallery.npz"', [str(row) for row in mine]
-
-
-def csv_lists(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    cells = [json.dumps([round(float(one), 4) for one in row]) for row in vectors]
-    pd.DataFrame({"id": [f"0{row}" for row in range(len(vectors))], "vec": cells}).to_csv(folder / "t.csv", index=False)
-    return 'kind = "table"\npath = "t.csv"\nvector = "vec"', [str(row) for row in mine]
-
-
-def csv_columns(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    table = pd.DataFrame(vectors, columns=[f"e{place}" for place in range(WIDTH)])
-    table.to_csv(folder / "t.csv", index=False)
-    return 'kind = "table"\npath = "t.csv"\nvector = "e*"', [str(row) for row in mine]
-
-
-def parquet(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    pytest.importorskip("pyarrow")
-    pd.DataFrame({"id": range(len(vectors)), "vec": list(vectors)}).to_parquet(folder / "t.parquet", index=False)
-    return 'kind = "table"\npath = "t.parquet"\nvector = "vec"', [str(row) for row in mine]
-
-
-def sqlite(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    with closing(sqlite3.connect(folder / "f.db")) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("CREATE TABLE faces (id INTEGER PRIMARY KEY, embedding BLOB)")
-        connection.executemany(
-            "INSERT INTO faces VALUES (?, ?)", [(10 + row, one.tobytes()) for row, one in enumerate(vectors)]
-        )
-        connection.execute("INSERT INTO faces VALUES (5, NULL)")
-        connection.commit()
-    return 'kind = "sqlite"\npath = "f.db"\ntable = "faces"', [str(10 + row) for row in mine]
-
-
-def faiss_flat(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    faiss = pytest.importorskip("faiss")
-    index = faiss.IndexFlatIP(WIDTH)
-    index.add(vectors)
-    faiss.write_index(index, str(folder / "i.faiss"))
-    return 'kind = "faiss"\npath = "i.faiss"', [str(row) for row in mine]
-
-
-def faiss_ids(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    faiss = pytest.importorskip("faiss")
-    index = faiss.IndexIDMap2(faiss.IndexFlatIP(WIDTH))
-    index.add_with_ids(vectors, np.arange(len(vectors), dtype=np.int64) * 3 + 1)
-    faiss.write_index(index, str(folder / "i.faiss"))
-    return 'kind = "faiss"\npath = "i.faiss"', [str(3 * row + 1) for row in mine]
-
-
-def qdrant(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    client_of = pytest.importorskip("qdrant_client")
-    from qdrant_client.models import Distance, PointStruct, VectorParams
-
-    client = client_of.QdrantClient(path=str(folder / "qdrant"))
-    client.create_collection("faces", VectorParams(size=WIDTH, distance=Distance.DOT))
-    client.upsert("faces", [PointStruct(id=row, vector=one.tolist()) for row, one in enumerate(vectors)])
-    client.close()
-    return 'kind = "qdrant"\npath = "qdrant"\ncollection = "faces"', [str(row) for row in mine]
-
-
-def chroma(folder: Path, vectors: Vectors, mine: list[int]) -> Made:
-    chromadb = pytest.importorskip("chromadb")
-    client = chromadb.PersistentClient(str(folder / "chroma"), chromadb.Settings(anonymized_telemetry=False))
-    client.create_collection("faces").add(ids=[f"face {row}" for row in range(len(vectors))], embeddings=vectors)
-    return 'kind = "chroma"\npath = "chroma"\ncollection = "faces"', [f"face {row}" for row in mine]
-
-
-MAKERS: list[Callable[[Path, Vectors, list[int]], Made]] = [
-    *(npy, npz, csv_lists, csv_columns, parquet, sqlite, faiss_flat, faiss_ids, qdrant, chroma)
-]
-
-
-def swept(folder: Path, lines: str, **settings: Any) -> pd.DataFrame:
-    (folder / "stores.toml").write_text(f'[[store]]\nname = "gallery"\nbackups_expire = 2027-01-31\n{lines}\n', "utf-8")
-    return find_copies(
-        *(folder / "examples", folder / "stores.toml", folder / "out"),
-        model=folder / "net.pt",
-        arch=f"{__name__}:build",
-        contract=contract_of(folder),
-        **settings,
+        picture(0, 20 + photo).save(tree / "deep" / f"{photo}.png")
+    picture(0, 30).save(tree / ".cache", "PNG")
+    shutil.copy(office.folder / "examples" / "0.png", tree / "copy.png")
+    for person in range(1, 21):
+        for photo in range(3):
+            picture(person, photo).save(tree / f"{person}-{photo}.png")
+    (tree / "notes.txt").write_text("no photo")
+    office.stores(
+        {"name": "search index", "kind": "arrays", "path": "gallery.npy", "beside": ["names.npy"]},
+        {"name": "uploads", "kind": "photos", "path": "photos"},
     )
+    return rows, gallery, tree
 
 
-def contract_of(folder: Path) -> Path:
+def test_found_accepted_deleted_and_gone_from_the_bytes(office: Office) -> None:
+    rows, gallery, tree = npy_and_photos(office)
+    gallery.chmod(0o640)
+    before = np.load(gallery)
+    office.sweep()
+    table = office.table
+    assert set(table["location"][table["store"] == "search index"]) == {f"row {row}" for row in rows}
+    assert set(table["location"][table["suggested"] == "yes"]) >= {"copy.png", ".cache", "deep/0.png"}
+    assert stat.S_IMODE((office.folder / "out" / "found.csv").stat().st_mode) == 0o600
+    assert np.array_equal(np.load(gallery), before)
 
-    text = (
-        f'[model]\nsha256 = "{sha256_of(folder / "net.pt")}"\n[contract]\nsize = [{SIDE}, {SIDE}]\ntemplate = "whole"\n'
-    )
-    (folder / "contract.toml").write_text(text, "utf-8")
-    return folder / "contract.toml"
-
-
-def accept(folder: Path, places: list[str]) -> Path:
-    path = folder / "out" / "found.csv"
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    table["accept"] = np.where(table["place"].isin(places), "yes", "")
-    table.to_csv(path, index=False)
-    return path
-
-
-@pytest.mark.parametrize("make", MAKERS)
-def test_all_copies_are_found_and_what_is_accepted_is_deleted(
-    folder: Path, gallery: tuple[Vectors, list[int]], make: Callable[[Path, Vectors, list[int]], Made]
-) -> None:
-    vectors, mine = gallery
-    lines, places = make(folder, vectors, mine)
-    assert sorted(swept(folder, lines)["place"]) == sorted(places)
-    kept, *accepted = places
-    (done,) = apply(accept(folder, accepted), folder / "stores.toml", folder / "out", by="privacy@example.org")
-    assert (done.found, done.accepted, done.deleted) == (COPIES, COPIES - 1, COPIES - 1)
-    shutil.rmtree(folder / "out")
-    left = swept(folder, lines)
-    assert len(left) == 1, kept
-    (store,) = read_stores(folder / "stores.toml")
-    assert len(list(store.everything())) == OTHERS + 1, "nobody else's is gone"
-    assert done.visible == COPIES - 1 or make in (csv_lists, csv_columns, parquet), "numbers that are rounded or packed"
-    if make is not chroma:
-        assert done.surviving == 0, done.where
+    done = office.sweep(apply=office.accept(), by="officer 7")
+    assert {name: (one.accepted, one.deleted, one.surviving) for name, one in done.items()} == {
+        "search index": (7, 7, 0),
+        "uploads": (5, 5, 0),
+    }
+    assert done["search index"].readable == 7
+    assert done["uploads"].readable == 5
+    after, names = np.load(gallery), np.load(office.folder / "names.npy")
+    kept = np.delete(np.arange(507), rows)
+    assert np.array_equal(after, before[kept])
+    assert names.tolist() == [f"person {row}" for row in kept]
+    assert stat.S_IMODE(gallery.stat().st_mode) == 0o640
+    assert len([one for one in tree.rglob("*") if one.is_file()]) == 61
 
 
-def test_what_stands_row_by_row_beside_loses_the_same_rows(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    vectors, mine = gallery
-    lines, places = npy(folder, vectors, mine)
-    swept(folder, lines)
-    apply(accept(folder, places), folder / "stores.toml", folder / "out", by="x")
-    rows = [row for row in range(len(vectors)) if row not in mine]
-    assert (folder / "names.txt").read_text("utf-8").splitlines() == [f"name {row}" for row in rows]
-    assert np.array_equal(np.load(folder / "gallery.npy"), vectors[rows])
-
-
-def test_cells_that_stay_are_written_as_they_were(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    lines, places = csv_lists(folder, *gallery)
-    before = (folder / "t.csv").read_text("utf-8").splitlines()
-    swept(folder, lines)
-    apply(accept(folder, places), folder / "stores.toml", folder / "out", by="x")
-    assert (folder / "t.csv").read_text("utf-8").splitlines() == [
-        line for row, line in enumerate(before, start=-1) if str(row) not in places
+def test_a_record_takes_what_was_deleted(office: Office) -> None:
+    npy_and_photos(office)
+    office.swept()
+    tables = tomllib.loads((office.folder / "out" / "deletions.toml").read_text())
+    entries = [Deletion.model_validate(one) for one in tables["deletions"]]
+    assert [(one.store, one.where, one.count, one.state) for one in entries] == [
+        ("gallery", "search index", 7, "deleted"),
+        ("photos", "uploads", 5, "deleted"),
     ]
+    swept = json.loads((office.folder / "out" / "sweep.json").read_text())
+    assert {one["by"] for one in swept} == {"officer 7"}
 
 
-def test_photos_are_found_by_face_and_by_looks(folder: Path) -> None:
-    tree = folder / "photos" / "deep"
-    tree.mkdir(parents=True)
-    for photo in range(4):
-        picture(0, 30 + photo).save(tree / f"mine{photo}.png")
-    for person in range(1, 15):
-        picture(person, 0).save(tree / f"other{person}.png")
-    Image.open(folder / "examples" / "0.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tree / "mirrored.png")
-    (tree / "link.png").symlink_to(folder / "examples" / "1.png")
-    (tree / "broken.png").write_bytes(b"no photo")
-    held = (tree / "mine0.png").read_bytes()
-    (tree / "thumbnails.db").write_bytes(b"\0" * 999 + held + b"\0" * 99)
-    table = swept(folder, 'kind = "photos"\npath = "photos"')
-    mine = [f"deep/mine{photo}.png" for photo in range(4)]
-    assert sorted(table["place"]) == sorted([*mine, "deep/mirrored.png"])
-    (done,) = apply(accept(folder, mine), folder / "stores.toml", folder / "out", by="x")
-    assert (done.deleted, done.surviving) == (4, 1)
-    assert done.where == [str(tree / "thumbnails.db")], "a copy within another file"
-    assert sorted(one.name for one in tree.glob("mi*")) == ["mirrored.png"]
-    assert (folder / "examples" / "1.png").exists()
-    entries = tomllib.loads((folder / "out" / "deletions.toml").read_text("utf-8"))["deletions"]
-    assert [Deletion.model_validate(one).state for one in entries] == ["deleted", "kept", "expires"]
+def test_what_was_not_accepted_stays(office: Office) -> None:
+    _, gallery, tree = npy_and_photos(office)
+    shutil.copy(tree / "copy.png", tree / "twin.png")
+    office.sweep()
+    table = office.table
+    done = office.sweep(apply=office.accept(table["location"] == "copy.png"), by="me")
+    assert (done["uploads"].deleted, done["search index"].accepted) == (1, 0)
+    assert done["uploads"].surviving == 1, "its twin was not accepted"
+    assert len(np.load(gallery)) == 507
+    assert (tree / "deep" / "0.png").exists()
 
 
-def test_nothing_is_deleted_without_an_accepted_list(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    lines, _ = npy(folder, *gallery)
-    swept(folder, lines)
-    held = (folder / "gallery.npy").read_bytes()
-    complaint = refusal(lambda: apply(folder / "out" / "found.csv", folder / "stores.toml", folder / "out", by="x"))
-    assert "accepts nothing" in complaint
-    assert (folder / "gallery.npy").read_bytes() == held
+def test_a_copy_in_a_file_of_another_kind_survives_and_is_told(office: Office) -> None:
+    rows, gallery, tree = npy_and_photos(office)
+    (tree / "core.dump").write_bytes(b"x" * 13 + np.load(gallery)[rows[0]].astype(np.float16).tobytes() + b"y")
+    done = office.swept()
+    assert done["uploads"].surviving == 1
+    assert done["uploads"].where == {"core.dump": {"float16": 1}}
+    assert not done["uploads"].clean
+    assert 'state = "to do"' in (office.folder / "out" / "deletions.toml").read_text()
 
 
-def test_a_store_that_changed_meanwhile_is_left_alone(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    vectors, mine = gallery
-    lines, places = npy(folder, vectors, mine)
-    swept(folder, lines)
-    (folder / "names.txt").write_text("".join(f"name {row}\n" for row in range(1, len(vectors))), "utf-8")
-    np.save(folder / "gallery.npy", vectors[1:])
-    held = (folder / "gallery.npy").read_bytes()
-    listed = accept(folder, places)
-    assert "search again" in refusal(lambda: apply(listed, folder / "stores.toml", folder / "out", by="x"))
-    assert (folder / "gallery.npy").read_bytes() == held
+def test_a_store_that_changed_is_refused_whole(office: Office) -> None:
+    _, gallery, _ = npy_and_photos(office)
+    office.sweep()
+    accepted = office.accept()
+    np.save(gallery, np.load(gallery)[1:])
+    assert "no longer what was found" in refusal(office.sweep, apply=accepted, by="me")
+    assert len(np.load(gallery)) == 506
+    assert (office.folder / "photos" / "copy.png").exists()
 
 
-def test_a_list_somebody_filled_in_is_not_written_over(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    lines, places = npy(folder, *gallery)
-    swept(folder, lines)
-    accept(folder, places)
-    assert "written into" in refusal(lambda: swept(folder, lines))
+def test_an_archive_that_unpacks_to_too_much_is_refused(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("efface.sweep.store.LARGEST", 100_000)
+    np.savez_compressed(office.folder / "gallery.npz", vectors=np.zeros((1000, 192), np.float32))
+    office.stores({"name": "a", "kind": "arrays", "path": "gallery.npz"})
+    assert "unpacks to 768,128 bytes" in refusal(office.sweep)
 
 
-def test_what_is_written_is_its_owners_alone(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    lines, places = npy(folder, *gallery)
-    swept(folder, lines)
-    os.chmod(accept(folder, places), 0o600)
-    apply(folder / "out" / "found.csv", folder / "stores.toml", folder / "out", by="x")
-    assert {stat.S_IMODE(one.stat().st_mode) for one in (folder / "out").iterdir()} == {0o600}
+def test_a_table_with_words_in_it_is_not_replaced(office: Office) -> None:
+    npy_and_photos(office)
+    office.sweep()
+    shutil.copy(office.accept(), office.folder / "out" / "found.csv")
+    assert "has been written into" in refusal(office.sweep)
+
+
+def test_a_forged_location_deletes_nothing(office: Office) -> None:
+    npy_and_photos(office)
+    (office.folder / "outside.png").write_bytes((office.folder / "photos" / "copy.png").read_bytes())
+    office.sweep()
+    table = office.table
+    accepted = office.accept(table["location"] == "copy.png")
+    accepted.write_text(accepted.read_text().replace("copy.png", "../outside.png"))
+    assert "no longer what was found" in refusal(office.sweep, apply=accepted, by="me")
+    assert (office.folder / "outside.png").exists()
+
+
+def test_names_that_no_table_holds_and_results_within_a_store(office: Office) -> None:
+    _, _, tree = npy_and_photos(office)
+    picture(0, 1).save(tree / "=1+1.png")
+    assert office.swept()["uploads"].deleted == 6
+    office.stores({"name": "a", "kind": "photos", "path": "."})
+    assert "lies in the store 'a'" in refusal(office.sweep)
+    office.stores({"name": "a", "kind": "photos", "path": "photos"})
+    (office.folder / "out" / "found.csv").unlink()
+    os.rename(tree / "1-0.png", os.fsencode(tree) + b"/\xff.png")
+    assert "not UTF-8" in refusal(office.sweep)
+
+
+def test_links_lead_nowhere(office: Office) -> None:
+    _, gallery, tree = npy_and_photos(office)
+    elsewhere = office.folder / "elsewhere"
+    elsewhere.mkdir()
+    picture(0, 40).save(elsewhere / "mine.png")
+    os.symlink(elsewhere, tree / "linked")
+    os.symlink(elsewhere / "mine.png", tree / "mine.png")
+    office.swept()
+    assert (elsewhere / "mine.png").exists()
+    gallery.rename(office.folder / "real.npy")
+    os.symlink(office.folder / "real.npy", gallery)
+    (office.folder / "out" / "found.csv").unlink()
+    assert "is a link" in refusal(office.sweep)
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("toml", "complaint"),
     [
-        ('kind = "drawer"\npath = "x"', "drawer"),
-        ('kind = "array"\npath = "x.npy"', "is no file"),
-        ('kind = "array"\npath = "net.pt"', "cannot be read as arrays"),
-        ('kind = "sqlite"\npath = "net.pt"\ntable = "faces"', "net.pt"),
-        ('kind = "sqlite"\npath = "net.pt"\ntable = "faces; DROP TABLE x"', "table"),
-        ('kind = "postgres"\ndsn_variable = "NOT_SET_AT_ALL"\ntable = "faces"', "is not set"),
-        ('kind = "photos"\npath = "/nowhere"', "is no folder"),
-        ('kind = "array"\npath = "link.npy"', "no link"),
+        ("", "'store' is missing"),
+        ('[[store]]\nname="a"\nkind="oracle"\npath="x"', "kind"),
+        ('[[store]]\nname="a"\nkind="photos"\npath="x"\narch="os:system"', "unknown setting"),
+        ('[[store]]\nname="a"\nkind="photos"\npath="nowhere"', "does not exist"),
+        ('[[store]]\nname="a"\nkind="photos"\npath="x"\n[[store]]\nname="a"\nkind="photos"\npath="y"', "two stores"),
+        ('[[store]]\nname="a"\nkind="arrays"\npath="x.pkl"', "npy"),
+        ("[[store", "not valid TOML"),
     ],
 )
-def test_a_store_that_cannot_be_opened_is_one_line(folder: Path, lines: str, said: str) -> None:
-    (folder / "link.npy").symlink_to(folder / "net.pt")
-    assert said in refusal(lambda: swept(folder, lines))
-    assert not (folder / "out" / "found.csv").exists()
+def test_stores_that_cannot_be_used(office: Office, toml: str, complaint: str) -> None:
+    (office.folder / "stores.toml").write_text(toml)
+    assert complaint in refusal(office.sweep)
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float16])
-@pytest.mark.parametrize("at", [0, 13, CHUNK - 40, CHUNK - SLICE + 1, CHUNK + 5])
-def test_a_slice_is_found_wherever_it_begins(tmp_path: Path, kind: Any, at: int) -> None:
-    vector = np.random.default_rng(2).normal(0, 1, 128)
-    stored = (vector / np.linalg.norm(vector)).astype(kind).tobytes()
-    path = tmp_path / "bytes"
-    with path.open("wb") as file:
-        file.truncate(CHUNK + 4096)
-        file.seek(at)
-        file.write(stored)
-    needles = of_vector(vector)
-    found = surviving(needles, [path])
-    assert found
-    assert all(one in stored for one in found)
-    other = np.random.default_rng(3).normal(0, 1, 128)
-    assert surviving(of_vector(other), [path]) == {}
+def test_vectors_of_another_model_are_refused(office: Office) -> None:
+    np.save(office.folder / "gallery.npy", np.ones((30, 7), np.float32))
+    office.stores({"name": "a", "kind": "arrays", "path": "gallery.npy"})
+    assert "give the model that they were made with" in refusal(office.sweep)
 
 
-def test_what_is_all_alike_is_no_needle() -> None:
-    assert slices(bytes(400)) == []
-    assert slices(b"short") == []
+def test_deleting_needs_a_name_and_words_that_are_known(office: Office) -> None:
+    npy_and_photos(office)
+    office.sweep()
+    accepted = office.accept()
+    assert "--by" in refusal(office.sweep, apply=accepted)
+    accepted.write_text(accepted.read_text().replace(",yes,yes,", ",yes,perhaps,"))
+    assert "perhaps" in refusal(office.sweep, apply=accepted, by="me")
+    assert "accepts nothing" in refusal(office.sweep, apply=office.folder / "out" / "found.csv", by="me")
 
 
-def server(home: Path) -> Iterator[Path]:
-    """A Postgres of its own, reached through a socket in its folder."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip("no Postgres: apt-get install postgresql")
-    home.mkdir()
-    owner: list[str] = []
-    if os.geteuid() == 0:
-        shutil.chown(home, "postgres")
-        for one in home.parents[:3]:
-            one.chmod(one.stat().st_mode | 0o055)
-        owner = ["runuser", "-u", "postgres", "--"]
-    data, options = home / "data", f"-k {home} -c listen_addresses=''"
-
-    def run(program: str, *words: str, check: bool = True) -> None:
-        command = [*owner, str(programs[-1] / program), "-D", str(data), *words]
-        subprocess.run(command, check=check, stdout=subprocess.DEVNULL)
-
-    run("initdb", "-A", "trust", "-U", "me")
-    run("pg_ctl", "-w", "-o", options, "-l", str(home / "log"), "start")
-    yield home
-    run("pg_ctl", "-m", "immediate", "stop", check=False)
+@pytest.mark.parametrize(
+    ("kind", "offset"), [(np.float16, 1), (np.float32, 0), (np.float32, 2**24 - 40), (np.float64, 7)]
+)
+def test_bytes_of_a_vector_are_found_wherever_they_lie(tmp_path: Path, kind: type, offset: int) -> None:
+    vector = 3 * vectors_of(0, [5])[0]
+    for name, stored in (("long", vector), ("unit", vector / np.linalg.norm(vector))):
+        (tmp_path / name).write_bytes(bytes(offset) + stored.astype(kind).tobytes()[24:-8])
+    found, _ = present([tmp_path / "long", tmp_path / "unit"], [vector_forms(vector), vector_forms(-vector)])
+    assert set(found[tmp_path / "long"]) == {np.dtype(kind).name}
+    assert all(numbers == {0} for forms in found.values() for numbers in forms.values())
+    assert (tmp_path / "unit") in found
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Path]:
-    pytest.importorskip("psycopg")
-    yield from server(tmp_path / "pg")
+def test_bytes_of_a_pickled_vector_are_found(tmp_path: Path) -> None:
+    vector = vectors_of(0, [5])[0]
+    (tmp_path / "a").write_bytes(b"odd" + pickle.dumps({"vector": vector.tolist()}))
+    rounded = vector * np.float32(1 + 2e-7)
+    found, _ = present([tmp_path / "a"], [vector_forms(rounded), vector_forms(vectors_of(0, [6])[0])])
+    assert found == {tmp_path / "a": {"pickled": {0}}}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("column", ["real[]", "bytea"])
-def test_a_table_of_postgres(
-    folder: Path,
-    gallery: tuple[Vectors, list[int]],
-    postgres: Path,
-    column: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import psycopg
-
-    vectors, mine = gallery
-    monkeypatch.setenv("FACES_DSN", f"host={postgres} user=me dbname=postgres")
-    with psycopg.connect(os.environ["FACES_DSN"]) as connection:
-        connection.execute(f"CREATE TABLE faces (id serial PRIMARY KEY, embedding {column})")
-        for one in vectors:
-            held: Any = one.tobytes() if column == "bytea" else one.tolist()
-            connection.execute("INSERT INTO faces (embedding) VALUES (%s)", (held,))
-    lines = f'kind = "postgres"\ndsn_variable = "FACES_DSN"\ntable = "faces"\ndata = "{postgres / "data"}"'
-    places = [str(row + 1) for row in mine]
-    assert sorted(swept(folder, lines)["place"]) == sorted(places)
-    (done,) = apply(accept(folder, places), folder / "stores.toml", folder / "out", by="x")
-    assert (done.deleted, done.accepted) == (COPIES, COPIES)
-    assert done.surviving == COPIES, "the write-ahead log keeps them"
-    assert all("pg_wal" in one for one in done.where), "and the table does not"
+def test_bytes_of_a_photo_are_its_own(tmp_path: Path) -> None:
+    for person in range(20):
+        picture(person, 0).save(tmp_path / f"{person}.jpg", quality=80)
+    one = (tmp_path / "7.jpg").read_bytes()
+    (tmp_path / "backup.tar").write_bytes(b"head" + one + bytes(100))
+    (tmp_path / "hashes.txt").write_text(f"7.jpg {hashlib.sha256(one).hexdigest()}")
+    found, _ = present(sorted(tmp_path.iterdir()), [photo_forms(one)])
+    assert {file.name: set(forms) for file, forms in found.items()} == {
+        "7.jpg": {"photo bytes"},
+        "backup.tar": {"photo bytes"},
+        "hashes.txt": {"SHA-256 in letters"},
+    }
 
 
-def test_the_command_finds_and_deletes(folder: Path, gallery: tuple[Vectors, list[int]]) -> None:
-    lines, places = npy(folder, *gallery)
-    (folder / "stores.toml").write_text(f'[[store]]\nname = "gallery"\n{lines}\n', "utf-8")
-    common = ["--stores", str(folder / "stores.toml"), "--out", str(folder / "out")]
-    more = ["--model", str(folder / "net.pt"), "--arch", f"{__name__}:build", "--contract", str(contract_of(folder))]
-    told = CliRunner().invoke(app, ["sweep", str(folder / "examples"), *common, *more])
-    assert told.exit_code == 0, told.output
-    assert f"{COPIES} copies found, nothing deleted" in told.stdout
-    told = CliRunner().invoke(app, ["sweep", *common, "--apply", str(accept(folder, places)), "--by", "me"])
-    assert told.exit_code == 0, told.output
-    assert f"gallery: {COPIES} of {COPIES} deleted, 0 still in its files ({COPIES} were to be seen" in told.stdout
+def test_bytes_of_others_are_not_the_persons(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(vectors_of(1, range(300)).tobytes())
+    needles = [vector_forms(one) for one in vectors_of(0, range(20))]
+    needles += [
+        photo_forms(os.urandom(4000)),
+        text_forms("0.25,0.5,0.75,1.0"),
+        face_forms(np.zeros((3, 9, 9), np.uint8)),
+    ]
+    assert present([tmp_path / "a", tmp_path / "missing"], needles) == ({}, [])
+
+
+def test_command(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    npy_and_photos(office)
+    place = office.folder
+    given = [str(place / "examples"), "--stores", str(place / "stores.toml"), "--model", str(place / "net.pt")]
+    given += ["--arch", "planted:build", "--size", "8", "8", "--out", str(place / "out")]
+    app(["sweep", *given], standalone_mode=False)
+    assert "nothing was changed" in capsys.readouterr().out
+    app(["sweep", *given, "--apply", str(office.accept()), "--by", "officer 7"], standalone_mode=False)
+    assert "search index: 7 found, 7 accepted, 7 deleted" in capsys.readouterr().out

@@ -173,16 +173,16 @@ def find(
         raise InputError("a detector aligns faces to the template of a contract: give --contract too")
     if not embedder.recognises:
         raise InputError(f"{model} is no recogniser's: people are found by embeddings; give a recogniser's weights")
-    chosen, _ = _photos(examples, "examples")
-    paths, left_out = _photos(photos, "photos")
-    strangers = [] if others is None else _photos(others, "others")[0]
+    chosen, _ = photos_in(examples, "examples")
+    paths, left_out = photos_in(photos, "photos")
+    strangers = [] if others is None else photos_in(others, "others")[0]
     looking: AbstractContextManager[Detector | None] = nullcontext() if detector is None else detecting(detector)
     with (
         exclusive(make_folder(out) / ".lock", f"another `efface find` is at work in {out}: wait for it"),
         looking as finder,
     ):
         embedder = replace(embedder, detector=finder)
-        _refuse_filled(out / TABLE)
+        refuse_filled(out / TABLE)
         bad: dict[str, str] = {}
         vectors, looks, shown = _of_examples(chosen, embedder, bad, skip_unreadable)
         measure = partial(_scored, embedder=embedder, search=_search(vectors, len(paths)), mean=_mean(vectors))
@@ -195,7 +195,7 @@ def find(
         usable = [one for one in found if not one.reason]
         if bad and not (skip_unreadable and usable):
             refuse_unusable(bad, len(chosen) + len(paths) + len(strangers), WAY_OUT)
-        own = _against_each_other(vectors, looks)
+        own = against_each_other(vectors, looks)
         limits = thresholds(
             own,
             np.array([one.score for one in usable]),
@@ -211,17 +211,6 @@ def find(
     usual = sum(limits.others) if limits.others is not None and len(own) > 2 else -np.inf
     odd = [names[place] for place, score in enumerate(own) if score < usual]
     return Found(out / TABLE, out / SHEET, len(table), counts, limits, odd, bad, left_out)
-
-
-def examples_of(examples: Path, embedder: Embedder) -> tuple[NDArray[np.float32], tuple[int, ...]]:
-    """Embeddings (m, d) of the photos of one person, and the difference hashes of these and of their mirror images.
-
-    Raises InputError for photos that cannot be read, and for a network that is no recogniser's.
-    """
-    if not embedder.recognises:
-        raise InputError("the model is no recogniser's: people are found by embeddings; give a recogniser's weights")
-    vectors, looks, _ = _of_examples(_photos(examples, "examples")[0], embedder, {}, skip=False)
-    return vectors, tuple(one for pair in looks for one in pair)
 
 
 def read_accepted(path: Path) -> list[Path]:
@@ -304,7 +293,7 @@ def _thumbnail(path: str) -> Image.Image:
     return Image.new("RGB", (SIDE, SIDE), "#dddddd")
 
 
-def _photos(place: Path, what: str) -> tuple[list[Path], dict[str, str]]:
+def photos_in(place: Path, what: str) -> tuple[list[Path], dict[str, str]]:
     """The photos below a folder, or the one photo, sorted; and why other files are left out, by name."""
     if place.is_file():
         return [place.absolute()], {}
@@ -333,7 +322,7 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _refuse_filled(table: Path) -> None:
+def refuse_filled(table: Path) -> None:
     """Raise InputError where somebody has written into a table that would be replaced."""
     if table.exists():
         words = read_csv(table, "table of candidates")
@@ -492,7 +481,7 @@ def _resumed(journal: Path, signature: str) -> dict[str, Scored]:
     return known
 
 
-def _against_each_other(vectors: NDArray[np.float32], looks: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+def against_each_other(vectors: NDArray[np.float32], looks: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
     """(m,) each example's cosine to the nearest other that is no copy of it; NaN where there is none."""
     cosines = (vectors @ vectors.T).astype(np.float64)
     for one, (look, _) in enumerate(looks):

@@ -1,2 +1,1 @@
-"""Every copy of a person in photo folders, galleries and vector stores: found, deleted once accepted, and looked for in
-the raw bytes afterwards."""
+"""Every copy of a person in the stores of an organisation: found, accepted by a human, deleted, and verified."""

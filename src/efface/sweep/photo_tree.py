@@ -1,58 +1,70 @@
-"""Photos below a folder, found by what the model sees in them and by their looks."""
+"""A folder of photos, deeper ones included: also hidden files, and photos whose names say nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from PIL import ImageOps
-
-from efface.data.photos import SUFFIXES, Unusable, files_below, load
-from efface.files import sha256_of
-from efface.preparation.photos import difference_hash
-from efface.sweep.raw import slices
-from efface.sweep.store import Copy, Store, Wanted, existing
-
-NEAR = 2
-"""Bits in which the difference hash of a copy that was saved again may differ."""
+from efface.data.photos import SUFFIXES, Unusable, decode, open_photo
+from efface.erasure.record import Store as Holding
+from efface.errors import one_line
+from efface.sweep.person import Looks, Person, suggested
+from efface.sweep.raw import Forms, files_of, name_below, photo_forms
+from efface.sweep.store import Copy, Place, Searched, Store, own_folder
 
 
 class PhotoTree(Store):
-    """`kind = "photos"`: every photo below `path`."""
+    """`kind = "photos"`: links are not followed."""
 
     kind: Literal["photos"]
-    path: Path
+    path: Place
+    """The folder."""
+    holds: Holding = "photos"
 
-    def check(self, folder: Path) -> None:
-        self.path = existing(self.path, folder, self.name, is_folder=True)
+    @property
+    def compaction(self) -> str:
+        """What `compact` does, in words."""
+        return "files removed"
 
-    def search(self, wanted: Wanted) -> Iterator[Copy]:
-        for path in self._photos():
+    def search(self, person: Person) -> Searched:
+        """Photos by their embeddings, and near duplicates by their difference hashes."""
+        seen: dict[str, tuple[float, Looks, str, Forms]] = {}
+        unread = {}
+        for file in self.files():
+            name = name_below(file, self.path)
             try:
-                photo = load(path, upright=True)
-                face = wanted.embedder.face(photo)
-            except Unusable:
+                with open_photo(file) as stream:
+                    content = stream.read()
+                score, looks = person.read(decode(content, str(file), upright=True))
+            except Unusable as error:
+                if file.suffix.lower() in SUFFIXES:
+                    unread[one_line(name)] = error.reason
                 continue
-            looks = {difference_hash(photo), difference_hash(ImageOps.mirror(photo))}
-            score = float((wanted.embedder.embeddings(face[None]) @ wanted.vectors.T).max())
-            alike = any((one ^ other).bit_count() <= NEAR for one in looks for other in wanted.looks)
-            if alike or score >= wanted.threshold:
-                yield Copy(path.relative_to(self.path).as_posix(), "photo", score, sha256_of(path))
-
-    def everything(self) -> Iterator[Copy]:
-        for path in self._photos():
-            yield Copy(path.relative_to(self.path).as_posix(), "photo", float("nan"), sha256_of(path))
-
-    def needles(self, copies: Sequence[Copy]) -> dict[str, list[bytes]]:
-        return {one.place: slices((self.path / one.place).read_bytes()) for one in copies}
+            digest = hashlib.sha256(content).hexdigest()
+            seen[name] = (score, looks, digest, photo_forms(content))
+        limits = person.limits([one[0] for one in seen.values()])
+        copies = [
+            Copy(self.name, name, score, word, digest, forms)
+            for name, (score, looks, digest, forms) in seen.items()
+            if (word := suggested(score, limits, person.resembles(looks))) != "no"
+        ]
+        return Searched(sorted(copies, key=lambda one: -one.score), len(seen), unread)
 
     def delete(self, copies: Sequence[Copy]) -> None:
-        for one in copies:
-            (self.path / one.place).unlink()
+        """Unlink the files."""
+        inside = {name_below(file, self.path): file for file in self.files()}
+        named = {one.location: inside[one.location] for one in copies if one.location in inside}
+        self.refuse_changed(copies, {name: _digest(file) for name, file in named.items()})
+        for file in named.values():
+            file.unlink()
 
     def files(self) -> list[Path]:
-        return files_below(self.path)[0]
+        """All regular files below the folder."""
+        return files_of(own_folder(self.path, f"store '{self.name}':"))
 
-    def _photos(self) -> list[Path]:
-        return [one for one in self.files() if one.suffix.lower() in SUFFIXES and not one.is_symlink()]
+
+def _digest(file: Path) -> str:
+    with open_photo(file) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

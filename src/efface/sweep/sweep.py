@@ -1,241 +1,309 @@
-"""`efface sweep`: find every copy of a person, delete what somebody accepted, and see what the files still hold.
+"""`efface sweep`: every copy of a person in all stores, for a human to accept; deleted, and read back byte by byte.
 
-Nothing is deleted without an accepted list. What is deleted must still be what was found.
+Without `--apply` nothing is changed. With it, what was accepted is looked for again and must be what was found; it is
+deleted through each store's own interface, the stores are compacted, searched again, and the raw bytes of their files
+are read for whatever survived.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import numpy as np
-import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from efface.erasure.embedding import load_embedder
-from efface.erasure.find import ACCEPTS, REFUSES, examples_of
-from efface.errors import InputError, one_line, refusing
-from efface.files import exclusive, make_folder, plain_cells, read_csv, read_text, toml_of, write_csv, write_private
-from efface.progress import Progress
-from efface.settings import first_complaint
-from efface.sweep.arrays import ArrayGallery
-from efface.sweep.photo_tree import PhotoTree
-from efface.sweep.raw import surviving
-from efface.sweep.sql import PostgresTable, SqliteTable
-from efface.sweep.store import Copy, Store, Wanted
-from efface.sweep.tables import TableGallery
-from efface.sweep.vector_indexes import ChromaCollection, FaissIndex, QdrantCollection
+from efface.data.photos import some
+from efface.erasure.find import ACCEPTS, REFUSES, refuse_filled
+from efface.erasure.record import Deletion
+from efface.errors import InputError, one_line
+from efface.files import exclusive, make_folder, plain_cells, read_csv, write_bytes, write_csv
+from efface.preparation.detect import detecting
+from efface.sweep.person import Person, look_at
+from efface.sweep.raw import present
+from efface.sweep.store import Copy, Searched, Store
+from efface.sweep.stores import read_stores
 
 FOUND, SWEPT, DELETIONS = "found.csv", "sweep.json", "deletions.toml"
-AnyStore = Annotated[
-    PhotoTree
-    | ArrayGallery
-    | TableGallery
-    | SqliteTable
-    | PostgresTable
-    | FaissIndex
-    | QdrantCollection
-    | ChromaCollection,
-    Field(discriminator="kind"),
-]
-"""Every kind of store; one more is a subclass of `Store` in a file of its own, and a line here."""
+COLUMNS = ("store", "location", "score", "suggested", "accept", "sha256")
 
 
-class Stores(BaseModel):
-    """A stores file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    store: Annotated[list[AnyStore], Field(min_length=1, max_length=1000)]
-
-
-class Swept(BaseModel):
-    """What became of one store."""
+@dataclass(frozen=True)
+class Swept:
+    """What came of one store."""
 
     store: str
     kind: str
+    holds: str
     found: int
-    """Copies that were found ..."""
+    """Copies that were proposed."""
     accepted: int
-    """... and how many of them somebody accepted."""
     deleted: int
-    """Of these, how many a second search no longer found."""
-    visible: int | None
-    """How many of the accepted stood in the bytes of the store's files before, in a form that is looked for; None where
-    its files are not on this machine."""
-    surviving: int | None
-    """How many of these still do. Nothing can be said of the others."""
-    where: list[str] = []
-    """Files that still hold some."""
-    by: str
-    """Who ran it."""
-    at: datetime
-    verified: str
-    """How."""
-    backups_expire: str | None = None
+    """Of the accepted, those that the store itself no longer finds."""
+    surviving: int
+    """Of everything accepted in any store, how many still have bytes in this store's files."""
+    kept: int
+    """How many had after the store had deleted them and before it was compacted."""
+    readable: int
+    """How many had before: where there were none, the files are compressed and say nothing."""
+    where: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Surviving copies by file and by the form in which they survive."""
+    verified: str = ""
+    """How it was verified."""
+    by: str = ""
+    day: date | None = None
+    backups_expire: date | None = None
+    failed: str = ""
+    """Why it could not be done."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """What could not be looked at, and why."""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is left of what was accepted."""
+        return self.deleted == self.accepted and not self.surviving and not self.failed
 
 
-def find_copies(
+def sweep(
     examples: Path,
     stores: Path,
     out: Path,
     *,
     model: Path,
-    arch: str | None = None,
-    contract: Path | None = None,
-    threshold: float = 0.5,
-    progress: Progress | None = None,
-) -> pd.DataFrame:
-    """Every copy in every store, best first, into `out/found.csv`, whose column `accept` a human fills in.
+    apply: Path | None = None,
+    by: str = "",
+    detector: Path | None = None,
+    say: Callable[[str], object] = lambda line: None,
+    **looking: Any,
+) -> list[Swept]:
+    """Search all stores for a person, into `out/found.csv`; or, with `apply` (that table, accepted), delete and verify,
+    into `out/sweep.json` and `out/deletions.toml`.
 
-    examples: a photo or a folder of photos of the person. threshold: cosine from which on something is reported; copies
-    of the examples' pictures are reported whatever their cosine. Raises InputError for a store that cannot be opened,
-    before any is searched.
+    by: who deletes, for the record; detector: YuNet's ONNX file; looking: as `look_at` takes it. Raises InputError,
+    before anything is deleted, for an accepted copy that is no longer what was found.
     """
-    opened = read_stores(stores)
-    embedder = load_embedder(model, arch, contract=contract)
-    vectors, looks = examples_of(examples, embedder)
-    wanted = Wanted(vectors, looks, embedder, threshold)
-    with exclusive(make_folder(out) / ".lock", f"another `efface sweep` is at work in {out}: wait for it"):
-        if (out / FOUND).exists() and plain_cells(read_csv(out / FOUND, "list"))["accept"].str.strip().any():
-            raise InputError(f"{out / FOUND} has been written into: apply it, or give another --out")
-        rows = []
-        for store in (progress or Progress()).track(opened, len(opened), "searching stores"):
-            for copy in sorted(store.search(wanted), key=lambda one: -np.nan_to_num(one.score, nan=-2)):
-                rows.append([store.name, copy.place, copy.kind, f"{copy.score:.4f}", copy.digest, ""])
-        table = pd.DataFrame(rows, columns=["store", "place", "kind", "score", "digest", "accept"], dtype=str)
-        write_csv(out / FOUND, table, private=True)
-    return table
+    known = read_stores(stores)
+    if apply is not None and not by.strip():
+        raise InputError("--apply deletes, and the record says by whom: give --by, such as a role or a number of staff")
+    accepted = None if apply is None else read_accepted(apply)
+    _refuse_inside(out, known)
+    with (
+        exclusive(make_folder(out) / ".lock", f"another `efface sweep` is at work in {out}: wait for it"),
+        nullcontext() if detector is None else detecting(detector) as network,
+    ):
+        if accepted is None:
+            refuse_filled(out / FOUND)
+        person = look_at(examples, model=model, detector=network, **looking)
+        found = {store.name: _searched(store, person, say) for store in known}
+        if accepted is None:
+            propose(found, out / FOUND)
+            return [_proposed(store, found[store.name]) for store in known]
+        swept = delete_and_verify(known, person, found, accepted, by, say)
+        plain = json.dumps([asdict(one) for one in swept], indent=1, default=str, ensure_ascii=False)
+        write_bytes(out / SWEPT, plain.encode("utf-8", "surrogatepass"), private=True)
+        write_bytes(out / DELETIONS, deletions_toml(swept).encode("utf-8"), private=True)
+        return swept
 
 
-def apply(accepted: Path, stores: Path, out: Path, *, by: str) -> list[Swept]:
-    """Delete what a list accepts, look for it again in the stores and in their raw bytes, and write `out/sweep.json`
-    and `out/deletions.toml`, the entries for a request's record.
+def propose(found: Mapping[str, Searched], table: Path) -> None:
+    """Write what was found, best first in each store, with an empty column `accept`."""
+    import pandas as pd
 
-    Raises InputError, and deletes nothing anywhere, where a store no longer holds what was found.
-    """
-    opened = {one.name: one for one in read_stores(stores)}
-    table = read_found(accepted, list(opened))
-    chosen = {name: copies_of(table, name) for name in opened}
-    with exclusive(make_folder(out) / ".lock", f"another `efface sweep` is at work in {out}: wait for it"):
-        for name, copies in chosen.items():
-            refuse_changed(opened[name], copies)
-        done = []
-        for name, store in opened.items():
-            found = int((table["store"] == name).sum())
-            done.append(delete_and_verify(store, chosen[name], found, by))
-            write_private(out / SWEPT, ("[\n" + ",\n".join(one.model_dump_json() for one in done) + "\n]\n").encode())
-        write_private(out / DELETIONS, deletions(done).encode())
-    return done
+    rows = [
+        (one.store, one.location, round(one.score, 6), one.suggested, "", one.digest)
+        for searched in found.values()
+        for one in searched.copies
+    ]
+    write_csv(table, pd.DataFrame(rows, columns=list(COLUMNS)), private=True)
 
 
-def delete_and_verify(store: Store, copies: Sequence[Copy], found: int, by: str) -> Swept:
-    """Delete from one store, and see what is left."""
-    needles = store.needles(copies)
-    before = standing(needles, store.files())
-    if copies:
-        store.delete(copies)
-    held = present(store, copies)
-    files = store.files()
-    after = {place: paths for place, paths in standing(needles, files).items() if place in before}
-    return Swept(
-        store=store.name,
-        kind=store.kind,
-        found=found,
-        accepted=len(copies),
-        deleted=len(copies) - len(held),
-        visible=len(before) if files else None,
-        surviving=len(after) if files else None,
-        where=sorted({str(path) for paths in after.values() for path in paths}),
-        by=by,
-        at=datetime.now(UTC).replace(microsecond=0),
-        verified=f"searched again{', and the bytes of its files read' if files else '; its files are not here'}",
-        backups_expire=None if store.backups_expire is None else store.backups_expire.isoformat(),
-    )
-
-
-def standing(needles: Mapping[str, Sequence[bytes]], files: Sequence[Path]) -> dict[str, list[Path]]:
-    """By place of a copy the files in whose bytes a slice of it stands."""
-    seen = surviving([one for parts in needles.values() for one in parts], files)
-    found = {place: [path for one in parts for path in seen.get(one, [])] for place, parts in needles.items()}
-    return {place: paths for place, paths in found.items() if paths}
-
-
-def present(store: Store, copies: Sequence[Copy]) -> set[str]:
-    """Digests of these copies that the store still holds: at their place or, where places move up, anywhere."""
-    wanted = {one.digest for one in copies}
-    return {one.digest for one in store.everything() if one.digest in wanted} if wanted else set()
-
-
-def refuse_changed(store: Store, copies: Sequence[Copy]) -> None:
-    """Raise InputError where a place no longer holds what was found there."""
-    now = {one.place: one.digest for one in store.everything()} if copies else {}
-    for one in copies:
-        if now.get(one.place) != one.digest:
-            raise InputError(
-                f"store '{store.name}' has changed since it was searched: {one_line(one.place, 80)} is not what was "
-                "found; search again"
-            )
-
-
-def read_stores(path: Path) -> list[Store]:
-    """The stores of a file, each seen to be there; InputError where one is not, or the file is none."""
-    with refusing(f"stores file {path} is not valid TOML"):
-        tables = tomllib.loads(read_text(path, "stores file"))
-    try:
-        stores = Stores.model_validate(tables).store
-    except ValidationError as error:
-        raise InputError(f"stores file {path}: {first_complaint(error, Stores)}") from None
-    names = [one.name for one in stores]
-    if double := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"stores file {path}: two stores are called '{double[0]}': give each a name of its own")
-    for one in stores:
-        one.check(path.parent)
-    return list(stores)
-
-
-def read_found(path: Path, stores: Sequence[str]) -> pd.DataFrame:
-    """A list that `find_copies` wrote and somebody filled in."""
-    table = plain_cells(read_csv(path, "list of copies"))
-    if missing := [name for name in ("store", "place", "kind", "digest", "accept") if name not in table]:
-        raise InputError(f"{path} has no column '{missing[0]}': give what `efface sweep` wrote, separated by commas")
+def read_accepted(path: Path) -> list[tuple[str, str, str]]:
+    """(store, location, SHA-256) of what somebody accepted. Raises InputError where that is nothing, and for a word
+    that is neither yes nor no."""
+    table = plain_cells(read_csv(path, "table of copies"))
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise InputError(f"{path} has no column '{missing[0]}': give the {FOUND} that `efface sweep` wrote")
     words = table["accept"].str.strip().str.lower()
-    if wrong := [one for one in words if one not in ACCEPTS | REFUSES]:
-        raise InputError(f"{path}: accept is '{one_line(wrong[0], 40)}': expected yes, no or nothing")
-    if strange := sorted({*table["store"]} - {*stores}):
-        raise InputError(f"{path} is of the store '{one_line(strange[0], 80)}', which is not in the stores file")
-    accepted = words.isin(ACCEPTS)
-    if not accepted.any():
-        raise InputError(f"{path} accepts nothing: write yes into its column accept for what shall be deleted")
-    return table.assign(accept=np.where(accepted, "yes", "no"))
+    if wrong := [word for word in words if word not in ACCEPTS | REFUSES]:
+        raise InputError(f"{path}: accept is '{wrong[0]}' in a row: expected yes, no or nothing")
+    rows = table[words.isin(ACCEPTS)]
+    if rows.empty:
+        raise InputError(f"{path} accepts nothing: write yes into its column accept where a row is the person's")
+    return list(dict.fromkeys(rows[["store", "location", "sha256"]].itertuples(index=False, name=None)))
 
 
-def copies_of(table: pd.DataFrame, store: str) -> list[Copy]:
-    """What is accepted of one store."""
-    rows = table[(table["store"] == store) & (table["accept"] == "yes")]
-    kinds: Any = rows["kind"].tolist()
+def delete_and_verify(
+    stores: Sequence[Store],
+    person: Person,
+    found: Mapping[str, Searched],
+    accepted: Sequence[tuple[str, str, str]],
+    by: str,
+    say: Callable[[str], object],
+) -> list[Swept]:
+    """Delete what was accepted, store by store; one that fails stops no other."""
+    here = {(one.store, one.location, one.digest): one for searched in found.values() for one in searched.copies}
+    if gone := [one for one in accepted if one not in here]:
+        raise InputError(
+            f"{len(gone):,} accepted copies are no longer what was found, {gone[0][1]} of store '{gone[0][0]}' say: "
+            "nothing was deleted; sweep again without --apply"
+        )
+    copies = [here[one] for one in accepted]
+    needles = [one.forms for one in copies]
+    before = {store.name: _numbers(present(store.files(), needles)[0]) for store in stores}
+    failed, kept = {}, {}
+    for store in stores:
+        mine = [one for one in copies if one.store == store.name]
+        try:
+            if mine:
+                say(f"deleting {len(mine):,} from {store.name}")
+                store.delete(mine)
+                kept[store.name] = len(_numbers(present(store.files(), needles)[0]))
+                store.compact()
+        except (InputError, OSError) as error:
+            failed[store.name] = str(error)
     return [
-        Copy(place, kind, float("nan"), digest)
-        for place, kind, digest in zip(rows["place"], kinds, rows["digest"], strict=True)
+        _verified(
+            store,
+            person,
+            found[store.name],
+            copies,
+            readable=len(before[store.name]),
+            kept=kept.get(store.name, 0),
+            failed=failed.get(store.name, ""),
+            by=by,
+        )
+        for store in stores
     ]
 
 
-def deletions(swept: Sequence[Swept]) -> str:
-    """`[[deletions]]` of a request: what was deleted, what is left and where, when backups expire."""
-    entries: list[dict[str, Any]] = []
+def _verified(
+    store: Store,
+    person: Person,
+    found: Searched,
+    copies: Sequence[Copy],
+    *,
+    readable: int,
+    kept: int,
+    failed: str,
+    by: str,
+) -> Swept:
+    """Search a store again, and read its files."""
+    mine = [one for one in copies if one.store == store.name]
+    try:
+        left = Counter(one.digest for one in store.search(person).copies)
+    except InputError as error:
+        left, failed = Counter(one.digest for one in mine), failed or str(error)
+    gone = Counter(one.digest for one in mine)
+    stay = Counter(one.digest for one in found.copies) - gone
+    still = ((left - stay) & gone).total()
+    files, closed = present(store.files(), [one.forms for one in copies])
+    after = _numbers(files)
+    where = {_short(store, file): {form: len(many) for form, many in forms.items()} for file, forms in files.items()}
+    ways = [store.compaction, "searched again"]
+    ways.append(
+        f"raw bytes of {len(store.files()):,} files read"
+        if readable
+        else "raw bytes said nothing before: compressed, or written as no known form"
+        if mine
+        else "raw bytes read"
+    )
+    return Swept(
+        store=store.name,
+        kind=store.model_dump()["kind"],
+        holds=store.holds,
+        found=len(found.copies),
+        accepted=len(mine),
+        deleted=len(mine) - still,
+        surviving=len(after),
+        kept=kept,
+        readable=readable,
+        where=where,
+        verified=", ".join(ways) if mine else ways[-1],
+        by=by if mine else "",
+        day=date.today(),
+        backups_expire=store.backups_expire,
+        failed=failed,
+        unread={**found.unread, **{_short(store, file): "raw bytes cannot be read" for file in closed}},
+    )
+
+
+def deletions_of(swept: Sequence[Swept]) -> list[Deletion]:
+    """Entries of the record, as `[[deletions]]` of a request takes them: what is gone; what is still to do, due at
+    once, where bytes survive; backups, by when they expire."""
+    entries = []
     for one in swept:
-        kind = "photos" if one.kind == "photos" else "templates"
-        day = one.at.date()
-        state = {"state": "deleted", "day": day} if one.accepted else {"state": "nothing found"}
-        entries.append({"store": kind, "where": one.store, "count": one.deleted} | state)
-        if one.surviving:
-            why = "the store keeps deleted vectors in its files until they are written over"
-            where = f"bytes of {one.store}"
-            entries.append({"store": kind, "where": where, "count": one.surviving, "state": "kept", "why": why})
-        if one.backups_expire:
-            last = date.fromisoformat(one.backups_expire)
-            entries.append({"store": "backups", "where": f"backups of {one.store}", "state": "expires", "day": last})
-    return toml_of({"deletions": entries})
+        day = one.day or date.today()
+        left = max(one.surviving, one.accepted - one.deleted)
+        gone = max(one.accepted - left, 0)
+        if gone:
+            entries.append(Deletion(store=one.holds, where=one.store, count=gone, state="deleted", day=day))  # type: ignore[arg-type]
+        if left:
+            entries.append(Deletion(store=one.holds, where=one.store, count=left, state="to do", day=day))  # type: ignore[arg-type]
+        if not gone and not left:
+            entries.append(Deletion(store=one.holds, where=one.store, state="nothing found"))  # type: ignore[arg-type]
+        if one.backups_expire is not None and (one.accepted or one.surviving):
+            where = f"backups of {one.store}"
+            entries.append(Deletion(store="backups", where=where, state="expires", day=one.backups_expire))
+    return entries
+
+
+def deletions_toml(swept: Sequence[Swept]) -> str:
+    """These entries as tables of a request's file."""
+    tables = []
+    for entry in deletions_of(swept):
+        lines = [
+            f"{name} = {value.isoformat() if isinstance(value, date) else json.dumps(value, ensure_ascii=False)}"
+            for name, value in entry.model_dump(exclude_none=True).items()
+        ]
+        tables.append("\n".join(["[[deletions]]", *lines]))
+    return "\n\n".join(tables) + "\n"
+
+
+def lines_of(swept: Sequence[Swept]) -> list[str]:
+    """A line for each store, for whoever had it done."""
+    lines = []
+    for one in swept:
+        unread = f"; {len(one.unread):,} could not be looked at: {some(one.unread)}" if one.unread else ""
+        if not one.day:
+            lines.append(one_line(f"{one.store}: {one.found:,} found{unread}"))
+            continue
+        survives = f"; bytes of {one.surviving:,} survive in {some(one.where)}" if one.surviving else ""
+        failed = f"; failed: {one.failed}" if one.failed else ""
+        lines.append(
+            one_line(
+                f"{one.store}: {one.found:,} found, {one.accepted:,} accepted, {one.deleted:,} deleted{survives}"
+                f"{failed} ({one.verified}){unread}"
+            )
+        )
+    return lines
+
+
+def _searched(store: Store, person: Person, say: Callable[[str], object]) -> Searched:
+    found = store.search(person)
+    say(f"{store.name}: {len(found.copies):,} of {found.entries:,}")
+    return found
+
+
+def _proposed(store: Store, found: Searched) -> Swept:
+    kind = store.model_dump()["kind"]
+    return Swept(store.name, kind, store.holds, len(found.copies), 0, 0, 0, 0, 0, unread=found.unread)
+
+
+def _numbers(found: Mapping[Path, Mapping[str, set[int]]]) -> set[int]:
+    return {number for forms in found.values() for numbers in forms.values() for number in numbers}
+
+
+def _short(store: Store, file: Path) -> str:
+    """A file's path below the store's folder, where it lies in one."""
+    roots = [root for root in store.roots() if root in file.parents]
+    return one_line(file.relative_to(roots[0]).as_posix() if roots else file.name)
+
+
+def _refuse_inside(out: Path, stores: Sequence[Store]) -> None:
+    """Raise InputError where what is written would lie in a store."""
+    for store in stores:
+        if any(root.resolve() in (out.resolve(), *out.resolve().parents) for root in store.roots()):
+            raise InputError(f"{out} lies in the store '{store.name}': give another --out")
