@@ -96,7 +96,8 @@ def main() -> None:
         found, of_person = vectors("postgres")
         rebuilt += swept(office, [postgres(url, data, found, of_person)])
         rebuilt[-1][-2:] = log_removed(url, data, found[of_person])
-    save(rows, rebuilt, time.monotonic() - started)
+        server = versions(url)
+    save(rows, rebuilt, server, time.monotonic() - started)
 
 
 def swept(office: Office, planted: list[Planted]) -> list[list[str]]:
@@ -204,6 +205,18 @@ def postgres(url: str, data: Path, found: Array, rows: Array) -> Planted:
     return {**settings, "server_files": [str(data)]}, {f"id {one}" for one in rows}, len(found)
 
 
+def versions(url: str) -> str:
+    """Of the server and of pgvector."""
+    import psycopg
+
+    with psycopg.connect(url) as base:
+        row = base.execute(
+            "SELECT current_setting('server_version'), extversion FROM pg_extension WHERE extname = 'vector'"
+        ).fetchone()
+    assert row is not None
+    return f"Postgres {row[0].split()[0]} with pgvector {row[1]}"
+
+
 def log_removed(url: str, data: Path, mine: Array) -> list[str]:
     """How many vectors have bytes in the server's files once its log was switched and no segment is kept for later use,
     and in which."""
@@ -297,7 +310,7 @@ PLANT: dict[str, Callable[[Path, Array, Array], Planted]] = {
 }
 
 
-def save(rows: list[list[str]], rebuilt: list[list[str]], seconds: float) -> None:
+def save(rows: list[list[str]], rebuilt: list[list[str]], server: str, seconds: float) -> None:
     """Write results/sweep.json."""
     import chromadb
     import faiss
@@ -313,7 +326,7 @@ def save(rows: list[list[str]], rebuilt: list[list[str]], seconds: float) -> Non
         "commit": head_of.stdout.strip(),
         "note": f"Saved by the command beside the table, in {seconds:.0f} s.",
         "machine": f"{platform.system()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
-        f"Postgres 15.18 with pgvector 0.8.0, faiss {faiss.__version__}, qdrant-client {version('qdrant-client')}, "
+        f"{server}, faiss {faiss.__version__}, qdrant-client {version('qdrant-client')}, "
         f"chromadb {chromadb.__version__}",
         "known": "Limits of these numbers:",
         "limits": [

@@ -122,6 +122,7 @@ def test_sqlite_that_changes_between_search_and_deletion(office: Office, monkeyp
         assert base.execute("SELECT count(*) FROM faces").fetchone() == (307,)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(postgres_server.missing()), reason=postgres_server.missing())
 def test_postgres(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     import psycopg
