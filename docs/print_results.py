@@ -45,6 +45,7 @@ def table_of(one: dict[str, Any], results: dict[str, Any]) -> str:
         *([f"`{one['plan']}`"] if "plan" in one else []),
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"] if (seeds := one.get("seeds")) else []),
         results["machine"],
+        *([f"commit `{one['commit'][:7]}`"] if one.get("commit", results["commit"]) != results["commit"] else []),
     ]
     short = all(len(cell) <= NUMBERS for row in one["rows"] for cell in row)
     opened, closed = ('<div class="numbers" markdown>\n\n', "\n\n</div>") if short else ("", "")

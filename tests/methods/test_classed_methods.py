@@ -1,8 +1,8 @@
 """Methods for classes and attributes do what their papers say: each against a naive loop or a fact that must hold."""
 
 import copy
-import sys
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from efface.testing import tiny_problem
 from efface.training.environment import deterministic_torch
 
 CPU = torch.device("cpu")
-piu_fr, scrub = (sys.modules[f"efface.methods.{name}"] for name in ("piu_fr", "scrub"))
+piu_fr, scrub = (import_module(f"efface.methods.{name}") for name in ("piu_fr", "scrub"))
 """The modules, whose names in their package are the functions."""
 
 
