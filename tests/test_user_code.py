@@ -71,6 +71,7 @@ def test_a_check_runs_a_plans_module_only_if_trusted(folder: Path) -> None:
     assert ran(folder) == {"mine", "helper"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", [True, False])
 def test_a_run_runs_what_the_plan_names_and_what_that_imports(folder: Path, module: bool) -> None:
     done = said(folder, "run", "plan.toml", "--out", "out", "--threads", "1", module=module)

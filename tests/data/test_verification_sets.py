@@ -48,9 +48,9 @@ def test_the_best_threshold_separates_what_can_be_separated() -> None:
 
 def test_where_pairs_of_one_kind_are_many_both_kinds_count_alike() -> None:
     """Nine of ten pairs are of one person: the library's balanced accuracy, by the threshold that is best by it."""
-    same, fold = np.arange(1000) % 10 > 0, np.arange(1000) // 200
-    similarity = np.where(same, 0.3, 0.0) + np.random.default_rng(1).normal(0, 0.3, 1000)
-    said = np.zeros(1000, bool)
+    same, fold = np.arange(200) % 10 > 0, np.arange(200) // 40
+    similarity = np.where(same, 0.3, 0.0) + np.random.default_rng(1).normal(0, 0.3, 200)
+    said = np.zeros(200, bool)
     for one in range(5):
         train, test = fold != one, fold == one
         ordered = np.sort(similarity[train])
@@ -58,7 +58,7 @@ def test_where_pairs_of_one_kind_are_many_both_kinds_count_alike() -> None:
         said[test] = similarity[test] >= max(
             candidates, key=lambda limit: balanced_accuracy_score(same[train], similarity[train] >= limit)
         )
-    found = of_set("x", similarity, same, fold, np.full(1000, np.nan), np.zeros(1000, bool), 0)
+    found = of_set("x", similarity, same, fold, np.full(200, np.nan), np.zeros(200, bool), 0)
     plain, even = (found[key(f"verification/x/{name}")].value for name in ("accuracy", "balanced_accuracy"))
     assert even == pytest.approx(balanced_accuracy_score(same, said))
     assert plain is not None

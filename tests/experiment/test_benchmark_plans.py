@@ -114,6 +114,7 @@ def test_mucac_all_three_and_one_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert classes == {"all three, as published": ["Male", "Smiling", "Young"], "sex, clean": ["0", "1"]}
 
 
+@pytest.mark.slow
 def test_jaffe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jaffe_folder(tmp_path / "data" / "jaffe")
     results = run_small("jaffe.toml", tmp_path, monkeypatch)

@@ -60,7 +60,9 @@ def test_folds_are_equal_and_keep_groups_in_proportion() -> None:
     assert (of != dealt(groups, 4, [0, 4, 1])).any()
 
 
-@pytest.mark.parametrize("raw", [plan(), recognising()], ids=["eyes", "recognition"])
+@pytest.mark.parametrize(
+    "raw", [pytest.param(plan(), marks=pytest.mark.slow), recognising()], ids=["eyes", "recognition"]
+)
 def test_each_person_is_a_stranger_to_all_models_but_one_of_each_repeat(raw: dict[str, Any], tmp_path: Path) -> None:
     arm = arm_of(raw | {"folds": {"count": 3, "repeats": 2}}, tmp_path)
     trained = {*arm.splits.forget.identities.tolist(), *arm.splits.retain.identities.tolist()}

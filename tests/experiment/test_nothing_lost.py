@@ -87,7 +87,9 @@ def finished(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["models/original*.safetensors", "predictions/reference*.npz", "results.json"])
-@pytest.mark.parametrize("damage", ["flipped", "cut off", "empty"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cut off", "empty"))]
+)
 def test_a_damaged_file_is_made_again(finished: Path, kind: str, damage: str) -> None:
     out = finished / "out"
     before = read_results(out)

@@ -89,11 +89,13 @@ def finished(folder: Path) -> Results:
     return run({"": parse_plan(plan_in(folder), "plan")}, folder / "out")
 
 
+@pytest.mark.slow
 def test_check_knows_what_a_recogniser_s_run_measures(folder: Path, finished: Results) -> None:
     assert finished.evaluations
     assert not_announced({"": parse_plan(plan_in(folder), "plan")}, folder / "out") == set()
 
 
+@pytest.mark.slow
 def test_every_row_has_what_the_field_measures_and_what_no_head_can_hide(finished: Results) -> None:
     for one in finished.summaries:
         for name in (
@@ -121,6 +123,7 @@ def test_every_row_has_what_the_field_measures_and_what_no_head_can_hide(finishe
     assert rows["reference"][key("head/accuracy/forget")].value == 0
 
 
+@pytest.mark.slow
 def test_no_photo_of_a_trained_person_is_in_a_verification_pair(folder: Path, finished: Results) -> None:
     request = finished.requests[0]
     assert request.pairs["pairs"] + request.pairs_left_out["pairs"] == 120
@@ -129,6 +132,7 @@ def test_no_photo_of_a_trained_person_is_in_a_verification_pair(folder: Path, fi
     assert sum(request.faces["forget_unseen"].values()) == 2 * sum(request.people["forget"].values())
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_table_of_the_field_and_the_matches(folder: Path, finished: Results) -> None:
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "UES, fresh head" in page
@@ -138,12 +142,14 @@ def test_the_report_shows_the_table_of_the_field_and_the_matches(folder: Path, f
     assert not any(f">{name}" in page for name in ("p00000", "p00001"))
 
 
+@pytest.mark.slow
 def test_a_second_run_does_no_work(folder: Path, finished: Results) -> None:
     before = (folder / "out" / "results.json").stat().st_mtime_ns
     assert run({"": parse_plan(plan_in(folder), "plan")}, folder / "out").signature == finished.signature
     assert (folder / "out" / "results.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_weights_of_a_backbone_get_a_head_from_the_trained_people(folder: Path, finished: Results) -> None:
     import torch
 
@@ -168,6 +174,7 @@ def test_weights_of_a_backbone_get_a_head_from_the_trained_people(folder: Path, 
     assert rows["original"][key("head/accuracy/retain")].value == pytest.approx(fresh, abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -183,6 +190,7 @@ def test_requests_that_cannot_be_met_are_refused(folder: Path, tmp_path: Path, c
     assert words in refusal(lambda: run({"": parse_plan(plan, "plan")}, tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_plan_sets_the_weight_of_ues_and_the_threshold_of_recall(folder: Path) -> None:
     """UES is the weighted fall of two accuracies; everybody is recalled above no confidence, and nobody above all."""
     before = recognised()
@@ -207,6 +215,7 @@ def test_a_task_without_settings_of_its_measures_refuses_them() -> None:
     assert "measures: unknown setting 'ues_lambda'" in refusal(resolve, plan, "plan")
 
 
+@pytest.mark.slow
 def test_verify_belongs_to_recognition(folder: Path) -> None:
     eyes = {
         "task": "eyes",

@@ -129,6 +129,7 @@ def results(out: Path) -> Results:
     return read_results(out)
 
 
+@pytest.mark.slow
 def test_a_plan_in_rounds_is_an_arm_per_round(results: Results) -> None:
     assert [request.arm for request in results.requests] == ["round 1", "round 2"]
     assert [request.round for request in results.requests] == [1, 2]
@@ -136,6 +137,7 @@ def test_a_plan_in_rounds_is_an_arm_per_round(results: Results) -> None:
     assert forgotten[0] < forgotten[1]
 
 
+@pytest.mark.slow
 def test_a_method_goes_on_from_its_own_last_round(results: Results, out: Path) -> None:
     last = {one.method: one for one in results.evaluations if one.arm == "round 2" and one.seed == 0}
     assert last["piu_fr"].stages == ["original", "piu_fr"]
@@ -148,6 +150,7 @@ def test_a_method_goes_on_from_its_own_last_round(results: Results, out: Path) -
     assert len(list((out / "models").glob("piu-fr-seed0-*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_those_of_the_first_round_are_measured_again_after_the_second(results: Results) -> None:
     """In round 1 they are all there is; in round 2 both rounds' faces together are the forgotten."""
     rows = {(one.arm, one.method): one.measures for one in results.evaluations if one.seed == 0}
@@ -162,6 +165,7 @@ def test_those_of_the_first_round_are_measured_again_after_the_second(results: R
     assert min(earlier, later) <= both <= max(earlier, later)
 
 
+@pytest.mark.slow
 def test_a_chain_that_was_handed_its_judges_is_marked_to_its_end(results: Results, out: Path) -> None:
     marked = {one.method for one in results.summaries if one.trained_on_nonmembers}
     assert marked == {"handed the attack's strangers", "and after it"}
@@ -172,6 +176,7 @@ def test_a_chain_that_was_handed_its_judges_is_marked_to_its_end(results: Result
     assert all(any(f"| {name} (" in line for name in marked) for line in lines)
 
 
+@pytest.mark.slow
 def test_the_mix_of_classes_stands_beside_the_sizes(results: Results) -> None:
     for request in results.requests:
         for split, mix in request.class_mix.items():
@@ -180,6 +185,7 @@ def test_the_mix_of_classes_stands_beside_the_sizes(results: Results) -> None:
     assert re.fullmatch(r"forget: \d+ faces of \d+ people; .*\d+%", line)
 
 
+@pytest.mark.slow
 def test_the_report_shows_drift_faces_and_the_warning(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "Successive requests" in page
@@ -189,6 +195,7 @@ def test_the_report_shows_drift_faces_and_the_warning(out: Path) -> None:
     assert "is: 20-29" in page
 
 
+@pytest.mark.slow
 def test_rte_is_retrainings_seconds_over_the_rows(results: Results) -> None:
     for one in results.evaluations:
         if one.method in ("original", "constant prediction"):
@@ -199,6 +206,7 @@ def test_rte_is_retrainings_seconds_over_the_rows(results: Results) -> None:
             assert one.cost.rte * one.cost.seconds_of_retraining == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_every_measure_of_the_benchmark_is_there(results: Results) -> None:
     measures = results.evaluations[0].measures
     assert {
@@ -214,6 +222,7 @@ def test_every_measure_of_the_benchmark_is_there(results: Results) -> None:
     assert results.requests[0].classes == ["20-29", "30-39", "40-49", "50-59", "60-69"]
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_pretrained_file_for_both_or_for_the_original_alone(tmp_path: Path) -> None:
     torch.manual_seed(0)
     lender = resnet18((1, 16, 16), 1000, width=4, stem="small")

@@ -154,6 +154,7 @@ def test_another_folder_gets_byte_identical_measures(finished: Path, tmp_path: P
     assert measures(tmp_path / "out") == measures(finished / "out")
 
 
+@pytest.mark.slow
 def test_a_method_added_later_leaves_the_others_as_they_are(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(TINY.replace("seeds = [0, 1]", "seeds = [0]"))
     run(read_plan(tmp_path / "plan.toml"), tmp_path / "out")
@@ -165,7 +166,14 @@ def test_a_method_added_later_leaves_the_others_as_they_are(finished: Path, tmp_
     assert "neggrad_plus" in {row.method for row in read_results(tmp_path / "out").evaluations}
 
 
-@pytest.mark.parametrize(("kind", "count"), [("models", 0), ("models", 3), ("predictions", 4)])
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        ("models", 0),
+        pytest.param("models", 3, marks=pytest.mark.slow),
+        pytest.param("predictions", 4, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_run_goes_on_and_ends_alike(finished: Path, tmp_path: Path, kind: str, count: int) -> None:
     """Killed once so many files of a kind stand there, that is in the middle of the next."""
     out = tmp_path / "out"

@@ -164,6 +164,7 @@ def arm_of(out: Path, **audit: Any) -> tuple[Arm, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_processes_make_what_one_after_the_other_makes(tmp_path: Path) -> None:
     weights = {}
     for way in ("processes", "alone"):
@@ -210,6 +211,7 @@ def results(audited: Path) -> Results:
     return read_results(audited / "out")
 
 
+@pytest.mark.slow
 def test_every_attack_is_made_on_every_row_and_on_the_reference(results: Results) -> None:
     attacks = {"loss", "worse eye", "eye distance", "logistic", "forest", "rmia", "lira"}
     for one in (row for row in results.summaries if row.method != "constant prediction"):
@@ -223,12 +225,14 @@ def test_every_attack_is_made_on_every_row_and_on_the_reference(results: Results
     assert SECOND_REFERENCE in {one.method for one in results.summaries}, "one seed, and yet there is a floor"
 
 
+@pytest.mark.slow
 def test_the_original_knows_the_forgotten_at_once(results: Results) -> None:
     rows = {one.method: one.measures for one in results.summaries}
     assert rows["original"][key("relearn/steps")].value == 0
     assert rows["reference"][key("relearn/ain")].value == 1
 
 
+@pytest.mark.slow
 def test_verdicts_stand_beside_their_controls(results: Results) -> None:
     found = {one.method: one.must for one in results.verdicts}
     assert found == {
@@ -243,6 +247,7 @@ def test_verdicts_stand_beside_their_controls(results: Results) -> None:
     assert results.thresholds.sha256 == results.thresholds.first_sha256
 
 
+@pytest.mark.slow
 def test_the_report_shows_them(audited: Path) -> None:
     page = (audited / "out" / "report.html").read_text(encoding="utf-8")
     for heading in (
@@ -256,6 +261,7 @@ def test_the_report_shows_them(audited: Path) -> None:
     assert "but these are not the thresholds" not in page
 
 
+@pytest.mark.slow
 def test_the_same_again_does_no_work(audited: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (audited / "out").rglob("*.safetensors")}
     assert sum("shadow" in path.name for path in before) == 10

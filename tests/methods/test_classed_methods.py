@@ -303,6 +303,7 @@ def test_the_forgotten_of_a_class_are_to_lose_what_public_faces_of_it_lose_rank_
     assert other.max() > 0, "without a public face of their class, any"
 
 
+@pytest.mark.slow
 def test_piu_fr_brings_back_who_went_too_far(problem: tuple[MethodData, nn.Module]) -> None:
     def away(ceiling: float, epochs: int) -> float:
         after = forgotten_by("piu_fr", problem, lr=3e-3, epochs=epochs, repair_epochs=0, ceiling=ceiling, clip=10.0)
@@ -385,7 +386,11 @@ def test_the_benchmarks_neggrad_repeats_the_forgotten_for_a_pass_over_the_retain
 
 
 @pytest.mark.parametrize(
-    "name", ["scrub", "unsir_benchmark", "unsir_official", "gli", "salun", "piu_fr", "neggrad_plus"]
+    "name",
+    [
+        *("scrub", "unsir_benchmark", "gli", "salun", "piu_fr", "neggrad_plus"),
+        pytest.param("unsir_official", marks=pytest.mark.slow),
+    ],
 )
 def test_faces_are_changed_at_random_while_unlearning(name: str, problem: tuple[MethodData, nn.Module]) -> None:
     """On faces that look the same in a mirror, mirroring changes nothing; on others it does."""

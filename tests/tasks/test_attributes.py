@@ -86,6 +86,7 @@ def test_a_narrow_pointwise_convolution_is_the_same_sum() -> None:
     assert torch.allclose(ours(images), theirs(images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_narrow_network_trains_on_two_threads() -> None:
     """In a process of its own: where the fault strikes, the process dies."""
     code = (
