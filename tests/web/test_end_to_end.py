@@ -37,7 +37,7 @@ def photos(tmp_path: Path) -> list[str]:
     deployment = deployed(tmp_path)
     (tmp_path / "serve.toml").write_text(
         'model = "deployed.pth"\ncontract = "contract.toml"\nretain = "retain"\npublic = "public"\nbudget = "15s"\n'
-        '[controller]\nname = "Example Ltd"\ncontact = "privacy@example.org"\n',
+        '[controller]\nname = "Example Ltd"\ncontact = "privacy@example.org"\n[search]\nphotos = "forget"\n',
         encoding="utf-8",
     )
     return sorted(str(one) for one in (deployment.folder / "forget").glob("*/*.png"))[:6]
@@ -114,6 +114,17 @@ def test_from_upload_to_a_verified_record(
         enters.keyboard.press(key)
     assert all(box.is_checked() for box in boxes.all())
     enters.get_by_role("button", name="These photos are right").click()
+
+    enters.get_by_role("button", name="Look for more photos of this person").click()
+    save = enters.get_by_role("button", name="Save what is accepted")
+    expect(save).to_be_visible(timeout=60_000)
+    fits_and_is_accessible(enters)
+    found = enters.locator("input[name=accept]")
+    assert not any(box.is_checked() for box in found.all())
+    found.first.focus()
+    enters.keyboard.press("k")
+    save.click()
+    expect(enters.get_by_text("found among yours and accepted: 1")).to_be_visible()
 
     approves, also_wrong = opened(browser, links[1], size)
     approves.get_by_role("link", name="2026-117").click()

@@ -22,11 +22,14 @@ from starlette.testclient import TestClient
 from conftest import refusal
 from efface.web.app import application
 from efface.web.office import Office, folder_name, served_tables
+from efface.web.search import Search
 from efface.web.security import Guard, tokens_of
 
 BASE = "http://127.0.0.1"
 SETTINGS = '[controller]\nname = "Example Ltd"\ncontact = "privacy@example.org"\n'
 Fields = dict[str, Any]
+begun: list[tuple[str, list[str]]] = []
+"""What would have been started: step and command."""
 
 
 def photo(shade: int = 90, kind: str = "PNG") -> bytes:
@@ -56,7 +59,8 @@ def settings(tmp_path: Path) -> Path:
 @pytest.fixture
 def office(tmp_path: Path, settings: Path, monkeypatch: pytest.MonkeyPatch) -> Office:
     """An office whose runs are not begun."""
-    monkeypatch.setattr(Office, "_start", lambda self, number: None)
+    monkeypatch.setattr(Office, "_start", lambda self, number, step, command: begun.append((step, list(command))))
+    begun.clear()
     return Office(tmp_path / "office", settings)
 
 
@@ -103,6 +107,26 @@ def fields(client: TestClient, **more: Any) -> Fields:
 def entered(client: TestClient, contents: list[bytes] | None = None, name: str = "a.png", **more: Any) -> Any:
     uploads = [("photos", (name, one, "image/png")) for one in contents or [photo(), photo(120)]]
     return client.post("/requests/new", data=fields(client, **more), files=uploads, follow_redirects=False)
+
+
+@pytest.fixture
+def album(tmp_path: Path, office: Office) -> list[Path]:
+    """Photos that the organisation keeps, and where an office looks for people among them."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(photo(60 * number))
+    office.search = Search(folder)
+    return sorted(folder.iterdir())
+
+
+def found(office: Office, album: list[Path]) -> None:
+    """What a search leaves behind: two photos that may show the person, and one that does not."""
+    folder = office.place(folder_name("2026-117")) / "found"
+    folder.mkdir()
+    rows = zip(album, (0.9, 0.5, 0.1), ("yes", "unsure", "no"), strict=True)
+    lines = [f"{row},{path},{score},{why}," for row, (path, score, why) in enumerate(rows, start=2)]
+    (folder / "candidates.csv").write_text("row,path,score,suggested,accept\n" + "\n".join(lines), encoding="utf-8")
 
 
 PAGE = f"/requests/{folder_name('2026-117')}"
@@ -211,6 +235,78 @@ def test_the_run_gets_a_request_that_can_be_read(enters: TestClient, approves: T
     assert tables["request"]["due"] == date.today() + timedelta(30)
     assert Path(tables["forget"]).is_dir()
     assert Path(tables["model"]).is_absolute()
+
+
+def test_more_photos_are_looked_for_and_what_is_accepted_is_forgotten_too(
+    enters: TestClient, approves: TestClient, office: Office, album: list[Path]
+) -> None:
+    entered(enters)
+    form = {"form": token_of(enters)}
+    assert "after the review" in enters.post(PAGE, data={**form, "do": "search"}).text
+    enters.post(PAGE, data={**form, "do": "review", "keep": ["0001.png"]})
+    enters.post(PAGE, data={**form, "do": "search"})
+    (step, command) = begun[-1]
+    assert step == "search"
+    assert [one.name for one in Path(command[4]).iterdir()] == ["0001.png"], "only what was kept is an example"
+    found(office, album)
+    page = enters.get(PAGE).text
+    assert page.count('name="accept"') == 2, "what is ruled out is not shown"
+    assert 'name="accept" value="2" checked' not in page, "nothing is accepted by itself"
+    enters.post(PAGE, data={**form, "do": "accept", "accept": ["3", "4", "../x", "99"]})
+    assert office.decision(folder_name("2026-117")).found == (str(album[1]),)
+    assert "found among yours and accepted: 1" in approves.get(PAGE).text
+    approves.post(PAGE, data={"form": token_of(approves, PAGE), "do": "approve"})
+    made = office.decision(folder_name("2026-117"))
+    asked = {one.name: one.read_bytes() for one in (office.place(folder_name("2026-117")) / "asked").glob("*/*")}
+    assert set(asked) == {"0001.png", "found-0001.png"}
+    assert asked["found-0001.png"] == album[1].read_bytes()
+    assert "search" not in tomllib.loads((office.place(folder_name("2026-117")) / "request.toml").read_text("utf-8"))
+    late = enters.post(PAGE, data={**form, "do": "accept", "accept": ["2"]})
+    assert "approved already" in late.text
+    assert office.decision(folder_name("2026-117")) == made
+
+
+def test_an_accepted_photo_that_is_gone_stops_the_approval_with_one_line(
+    enters: TestClient, approves: TestClient, office: Office, album: list[Path]
+) -> None:
+    entered(enters)
+    form = {"form": token_of(enters)}
+    enters.post(PAGE, data={**form, "do": "review", "keep": ["0001.png"]})
+    found(office, album)
+    enters.post(PAGE, data={**form, "do": "accept", "accept": ["2"]})
+    album[0].unlink()
+    answer = approves.post(PAGE, data={"form": token_of(approves, PAGE), "do": "approve"})
+    assert answer.status_code == 422
+    assert "cannot be read" in answer.text
+    assert office.decision(folder_name("2026-117")).approved_by is None
+    assert enters.get(f"{PAGE}/found/2").status_code == 404
+
+
+def test_photos_that_may_be_somebody_elses_are_shown_by_row_alone(
+    enters: TestClient, office: Office, album: list[Path], site: Starlette
+) -> None:
+    entered(enters)
+    found(office, album)
+    assert enters.get(f"{PAGE}/found/2").headers["content-type"] == "image/jpeg"
+    for row in ("4", "99", "-1", "x", "..%2fcase.json"):
+        assert enters.get(f"{PAGE}/found/{row}").status_code == 404
+    assert TestClient(site, base_url=BASE).get(f"{PAGE}/found/2").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('search = "album"', "[search] is a table"),
+        ("[search]\n", "photos"),
+        ('[search]\nphotos = "nowhere"', "no folder"),
+        ('[search]\nphotos = "public"\nfolder = "x"', "folder"),
+    ],
+)
+def test_a_place_to_look_that_cannot_be_is_one_line(tmp_path: Path, settings: Path, text: str, said: str) -> None:
+    before = settings.read_text(encoding="utf-8")
+    top, table = (f"{text}\n", "") if "=" in text.splitlines()[0] else ("", f"\n{text}\n")
+    settings.write_text(top + before + table, encoding="utf-8")
+    assert said in refusal(lambda: Office(tmp_path / "office", settings))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from efface.erasure.record import Ground, IdentityCheck
 from efface.errors import InputError
 from efface.ledger.cases import DAYS, Received
 from efface.settings import first_complaint
-from efface.web.office import DOWNLOADS, MOST_PHOTOS, Office, Upload, answers_to, folder_name
+from efface.web.office import DOWNLOADS, MOST_PHOTOS, Office, Step, Upload, answers_to, folder_name
+from efface.web.search import MOST_SHOWN
 from efface.web.security import DOCUMENT, Guard, is_own_form, role_of, sign_in, tokens_of
 
 HOURS = 10
@@ -56,6 +57,7 @@ def application(office: Office, hosts: tuple[str, ...] = ("127.0.0.1", "localhos
         Route("/requests/new", pages.new, methods=["GET", "POST"]),
         Route("/requests/{number}", pages.case, methods=["GET", "POST"]),
         Route("/requests/{number}/photos/{photo}", pages.photo),
+        Route("/requests/{number}/found/{row:int}", pages.found_photo),
         Route("/requests/{number}/progress", pages.progress),
         Route("/requests/{number}/files/{name}", pages.download),
         Route("/ledger", pages.ledger),
@@ -163,7 +165,8 @@ class Pages:
                 complaint = await self.done(number, role, form)
             if not complaint:
                 return RedirectResponse(f"/requests/{number}", 303)
-        case, made = self.office.case(number), self.office.decision(number)
+        case, made, working = self.office.case(number), self.office.decision(number), self.office.working(number)
+        candidates = await run_in_threadpool(self.office.candidates, number)
         result = await run_in_threadpool(self.office.result, number)
         return self.shown(
             request,
@@ -174,8 +177,12 @@ class Pages:
             made=made,
             photos=self.office.photos(number),
             clear=request.query_params.get("faces") == "clear",
-            running=self.office.running == number,
-            log=self.office.log(number),
+            working=working,
+            log=self.office.log(number, working or "run"),
+            can_search=self.office.search is not None,
+            search_log=self.office.log(number, "search"),
+            candidates=candidates[:MOST_SHOWN],
+            more_candidates=max(0, len(candidates) - MOST_SHOWN),
             result=result,
             answers=answers_to(result.outcome.verdict) if result else [],
             downloads=[name for name in DOWNLOADS if self.office.download(number, name)],
@@ -187,6 +194,8 @@ class Pages:
         what, status, reason = (str(form.get(name, [""])[0]).strip() for name in ("do", "status", "reason"))
         steps: dict[tuple[str, str], Callable[[], object]] = {
             ("review", "enter"): lambda: self.office.review(number, [str(one) for one in form.get("keep", [])]),
+            ("search", "enter"): lambda: self.office.look_for_more(number),
+            ("accept", "enter"): lambda: self.office.accept(number, [str(one) for one in form.get("accept", [])]),
             ("approve", "approve"): lambda: self.office.approve(number, role),
             ("answer", "approve"): lambda: self.office.answer(number, status, reason),
         }
@@ -207,11 +216,21 @@ class Pages:
         seen = partial(self.office.thumbnail, number, photo, clear=request.query_params.get("faces") == "clear")
         return Response(await run_in_threadpool(seen), media_type="image/jpeg")
 
+    async def found_photo(self, request: Request) -> Response:
+        """A small picture of a candidate; blurred unless asked for clear."""
+        self.signed_in(request)
+        number, clear = self.number(request), request.query_params.get("faces") == "clear"
+        seen = partial(self.office.found_thumbnail, number, request.path_params["row"], clear=clear)
+        if (picture := await run_in_threadpool(seen)) is None:
+            raise HTTPException(404, "There is no such photo.")
+        return Response(picture, media_type="image/jpeg")
+
     async def progress(self, request: Request) -> Response:
-        """The run's lines so far, and whether it is at work."""
+        """The lines of a run or search so far, and whether it is at work."""
         self.signed_in(request)
         number = self.number(request)
-        return JSONResponse({"lines": self.office.log(number), "running": self.office.running == number})
+        step: Step = "search" if request.query_params.get("step") == "search" else "run"
+        return JSONResponse({"lines": self.office.log(number, step), "running": self.office.working(number) == step})
 
     async def download(self, request: Request) -> Response:
         """A file of a finished run."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -28,6 +28,7 @@ from efface.files import read_json, read_text, toml_of, write_private
 from efface.ledger.cases import Case, Linked, Moved, Received
 from efface.ledger.ledger import Ledger
 from efface.ledger.links import linked
+from efface.web.search import Candidate, candidates, chosen, searched
 
 MOST_PHOTOS = 300
 """Of a request."""
@@ -57,7 +58,26 @@ class Decision(BaseModel):
     reviewed: bool = False
     rejected: tuple[str, ...] = ()
     """Photos that are not of the person."""
+    found: tuple[str, ...] = ()
+    """Photos of the person among those that the organisation keeps, which were accepted."""
     approved_by: str | None = None
+
+
+Step = Literal["search", "run"]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A process at work for a request."""
+
+    number: str
+    step: Step
+    process: subprocess.Popen[bytes]
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.poll() is None
 
 
 @dataclass(frozen=True)
@@ -74,16 +94,17 @@ class Office:
     """Requests in a folder, served with the settings of one file.
 
     settings: a request file of `efface forget` without `forget` and `[request]`: model, contract, people who stay,
-    public people, threshold, budget, `[controller]`.
+    public people, threshold, budget, `[controller]`; and `[search]`, where each person is looked for.
     """
 
     def __init__(self, folder: Path, settings: Path, arch: str | None = None, threads: int = 2) -> None:
         self.folder, self.settings, self.arch, self.threads = folder, settings, arch, threads
         self.tables = served_tables(settings)
+        self.search = searched(self.tables, settings)
         for one in (folder, folder / "cases"):
             one.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.ledger = Ledger(folder / "ledger.db")
-        self._running: tuple[str, subprocess.Popen[bytes]] | None = None
+        self._work: Work | None = None
         self._lock = threading.Lock()
 
     # Requests
@@ -146,6 +167,41 @@ class Office:
         """A photo small, as JPEG; blurred beyond recognition unless `clear`."""
         return small(load(self.place(number) / "photos" / photo, upright=True), clear=clear)
 
+    # Photos of the person among those that the organisation keeps
+
+    def look_for_more(self, number: str) -> None:
+        """Start a search for more photos of the person; what an earlier one found is dropped."""
+        made = self.decision(number)
+        if self.search is None:
+            raise InputError("the settings say nowhere to look: give [search] with photos")
+        if not made.reviewed or made.approved_by is not None:
+            raise InputError("more photos are looked for after the review and before the run")
+        with self._lock:
+            self._only_one()
+            asked, out = self._keep(number, made), self.place(number) / "found"
+            shutil.rmtree(out, ignore_errors=True)
+            self._decide(number, made.model_copy(update={"found": ()}))
+            self._start(number, "search", self.search.command(self.tables, self.arch, asked, out))
+
+    def candidates(self, number: str) -> list[Candidate]:
+        """Photos that may show the person, best first."""
+        return [] if self.working(number) == "search" else candidates(self.place(number) / "found")
+
+    def accept(self, number: str, rows: Sequence[str]) -> None:
+        """Take these candidates, named by their rows, for photos of the person, and no others."""
+        before = self.decision(number)
+        if before.approved_by is not None:
+            raise InputError("the run was approved already: its photos stay as they are")
+        self._decide(number, before.model_copy(update={"found": chosen(self.candidates(number), rows)}))
+
+    def found_thumbnail(self, number: str, row: int, *, clear: bool) -> bytes | None:
+        """A candidate small, as JPEG; None where there is none of this row."""
+        path = next((one.path for one in self.candidates(number) if one.row == row), None)
+        try:
+            return None if path is None else small(load(Path(path), upright=True), clear=clear)
+        except Unusable:
+            return None
+
     # Runs
 
     def approve(self, number: str, approved_by: str) -> None:
@@ -157,37 +213,34 @@ class Office:
         if not before.reviewed:
             raise InputError("look at the photos first, and keep those that show the person")
         with self._lock:
-            if (other := self.running) is not None:
-                raise InputError(f"another run is at work, of request {self.decision(other).reference}: wait for it")
+            self._only_one()
             self._prepare(number, case)
             if case.status != "RequestAccepted":
                 today = date.today()
                 self.ledger.append(Moved(case=case.reference, day=today, status="RequestAccepted"))
             self._decide(number, before.model_copy(update={"approved_by": approved_by}))
-            self._start(number)
+            self._start(number, "run", self._forget_command(number))
 
-    @property
-    def running(self) -> str | None:
-        """The request whose run is at work."""
-        if self._running is not None and self._running[1].poll() is None:
-            return self._running[0]
-        return None
+    def working(self, number: str) -> Step | None:
+        """What is at work for a request: a search, a run or nothing."""
+        work = self._work
+        return work.step if work is not None and work.number == number and work.alive else None
 
     def stop(self) -> None:
-        """End a run that is at work; approving it again goes on from there."""
-        if self._running is not None and self._running[1].poll() is None:
-            self._running[1].terminate()
-            self._running[1].wait()
+        """End what is at work; started again it goes on from there."""
+        if self._work is not None and self._work.alive:
+            self._work.process.terminate()
+            self._work.process.wait()
 
-    def log(self, number: str) -> list[str]:
-        """What the run said."""
-        path = self.place(number) / "run.log"
+    def log(self, number: str, step: Step) -> list[str]:
+        """What a search or a run said."""
+        path = self.place(number) / f"{step}.log"
         return read_text(path, "log").splitlines()[-400:] if path.exists() else []
 
     def result(self, number: str) -> ErasureResult | None:
         """What came of the run; None before it has ended well."""
         out = self.place(number) / "erasure"
-        return read_result(out) if (out / OUTCOME).exists() and self.running != number else None
+        return read_result(out) if (out / OUTCOME).exists() and not self.working(number) else None
 
     def download(self, number: str, name: str) -> Path | None:
         """A file of a finished run that may be fetched."""
@@ -224,15 +277,27 @@ class Office:
     def _decide(self, number: str, made: Decision) -> None:
         write_private(self.place(number) / "case.json", made.model_dump_json().encode())
 
-    def _prepare(self, number: str, case: Case) -> None:
-        """The request file, and the photos of the person alone."""
-        place, made = self.place(number), self.decision(number)
+    def _keep(self, number: str, made: Decision) -> Path:
+        """A folder of the photos that show the person, uploads and accepted candidates."""
+        place = self.place(number)
         asked = place / "asked" / made.person
         shutil.rmtree(place / "asked", ignore_errors=True)
         asked.mkdir(parents=True, mode=0o700)
         for one in self.photos(number):
             if one not in made.rejected:
                 shutil.copyfile(place / "photos" / one, asked / one)
+        for turn, found in enumerate(made.found, start=1):
+            try:
+                shutil.copyfile(found, asked / f"found-{turn:04d}{Path(found).suffix.lower()}")
+            except OSError as error:
+                raise InputError(
+                    f"{found} cannot be read ({error.strerror}): look for more photos again, or accept it no longer"
+                ) from None
+        return asked
+
+    def _prepare(self, number: str, case: Case) -> None:
+        """The request file, and the photos of the person alone."""
+        asked = self._keep(number, self.decision(number))
         request = {
             "reference": case.reference,
             "received": case.received,
@@ -242,17 +307,24 @@ class Office:
         }
         if case.due != case.first_due:
             request["extended"] = case.due
-        tables = self.tables | {"forget": str((place / "asked").resolve()), "request": request}
-        write_private(place / "request.toml", toml_of(tables).encode())
+        tables = self.tables | {"forget": str(asked.parent.resolve()), "request": request}
+        write_private(self.place(number) / "request.toml", toml_of(tables).encode())
 
-    def _start(self, number: str) -> None:
+    def _forget_command(self, number: str) -> list[str]:
         place = self.place(number)
         command = [sys.executable, "-m", "efface", "forget", *(["--arch", self.arch] if self.arch else [])]
-        command += ["--out", str(place / "erasure"), "--threads", str(self.threads), str(place / "request.toml")]
-        write_private(place / "run.log", b"")
-        with (place / "run.log").open("ab") as log:
-            run = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        self._running = (number, run)
+        return [*command, "--out", str(place / "erasure"), "--threads", str(self.threads), str(place / "request.toml")]
+
+    def _only_one(self) -> None:
+        if self._work is not None and self._work.alive:
+            other = self.decision(self._work.number).reference
+            raise InputError(f"a {self._work.step} of request {other} is at work: wait for it")
+
+    def _start(self, number: str, step: Step, command: Sequence[str]) -> None:
+        path = write_private(self.place(number) / f"{step}.log", b"")
+        with path.open("ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        self._work = Work(number, step, process)
 
 
 def folder_name(reference: str) -> str:
@@ -308,7 +380,7 @@ def served_tables(file: Path) -> dict[str, Any]:
     for name in PATHS:
         if isinstance(tables.get(name), str):
             tables[name] = str((file.parent / tables[name]).resolve())
-    plain = {name: value for name, value in tables.items() if not isinstance(value, dict | list)}
+    plain = {name: value for name, value in tables.items() if not isinstance(value, dict | list) and name != "search"}
     erasure_request(plain | {"forget": "."})
     for name in PATHS:
         if name in tables and not Path(tables[name]).exists():
