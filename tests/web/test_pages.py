@@ -426,7 +426,8 @@ def test_the_same_reference_twice_is_refused(enters: TestClient, office: Office)
     assert len(office.queue()) == 1
 
 
-def test_many_at_once_lose_nothing(site: Starlette, office: Office) -> None:
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_at_once_lose_nothing(site: Starlette, office: Office, count: int) -> None:
     def one(number: int) -> int:
         with signed_in(site, office, "enter") as client:
             status: int = entered(client, reference=f"r-{number}").status_code
@@ -434,10 +435,10 @@ def test_many_at_once_lose_nothing(site: Starlette, office: Office) -> None:
                 assert client.get("/").status_code == 200
             return status
 
-    with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(one, range(20))) == {303}
-    assert len(office.queue()) == 20
-    assert office.ledger.verify().count == 20
+    with ThreadPoolExecutor(count) as pool:
+        assert set(pool.map(one, range(count))) == {303}
+    assert len(office.queue()) == count
+    assert office.ledger.verify().count == count
 
 
 def test_everything_is_its_owners_alone_and_survives_a_restart(
