@@ -14,28 +14,17 @@ import numpy as np
 from efface.data.faces import Array
 from efface.erasure.checkpoint import Checkpoint, open_checkpoint
 from efface.erasure.contract import ContractedNetwork
-from efface.erasure.criteria import Checked, Verdict, asked_of, limits_of, verdict_of
-from efface.erasure.deployed import Judged, Reading, judged_by, read_model
-from efface.erasure.forget import (
-    NOTHING,
-    Say,
-    Served,
-    allowed_of,
-    fixed_threshold,
-    heads_of,
-    measure_contract,
-    rows_of_people,
-    signature_of,
-)
+from efface.erasure.criteria import Checked, Verdict
+from efface.erasure.forget import Say, Served, allowed_of, measure_contract, signature_of
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import opened_pairs
-from efface.erasure.measuring import measurements_of
+from efface.erasure.judge import Judge, RecognitionJudge, heads_of
+from efface.erasure.measuring import OF_BOTH
 from efface.erasure.opened import Opened, open_model
-from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.photos import read_request_photos
 from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import ErasureResult, model_file, write_result
-from efface.erasure.trained_on import trained_on
 from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
@@ -76,16 +65,9 @@ def audit(
             measure_contract(model, request, here, say)
         images = photos.faces.images
         old, new = (outputs(one.network.to(here), images, here) for one in (model, other))
-        threshold = fixed_threshold(request, old, photos)
-        judged = judged_by(photos, choosing=False)
-        before, now = (read_model(one, photos, judged, threshold.value) for one in (old, new))
-        limits = limits_of(request, before)
-        verdict = verdict_of(request, now, limits)
-        rows = rows_left(request, model.checkpoint, other.checkpoint, photos, old)
-        asked = asked_of(request, limits, len(photos.people(photos.forget_held)))
-        if rows is not None:
-            verdict = Verdict((*verdict.checked, Checked(ROWS, float(rows), -np.inf, 0.0, 0.0)))
-            asked.append(Criterion(measure=ROWS, asked="none"))
+        judge = RecognitionJudge(request, photos, old)
+        verdict, asked = judge.verdict(new), judge.asked()
+        rows = rows_left(judge, model.checkpoint, other.checkpoint)
         extra = list(
             verification_of(
                 opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable),
@@ -95,30 +77,22 @@ def audit(
             )
         )
         if rows is not None:
+            verdict = Verdict((*verdict.checked, Checked(ROWS, float(rows), -np.inf, 0.0, 0.0)))
+            asked.append(Criterion(measure=ROWS, asked="none"))
             about = "rows of a head nearer to one of them, by the model before, than any row is to any stranger"
-            own = sum(map(len, rows_of_people(request, model.checkpoint, photos, old).values()))
+            own = sum(map(len, judge.rows_of_people(model.checkpoint).values()))
             extra.append(Measurement(name=ROWS, before=Estimate(value=own), after=Estimate(value=rows), about=about))
         if reference is not None:
             known = of_same_network(reference, model)
-            vectors = outputs(known.network.to(here), images, here)
-            if trained_on(vectors, photos, {}).conclusion == "trained on":
-                raise InputError(
-                    f"reference {reference} answers the people who asked like people it was trained on: it is no "
-                    "reference; give one retrained without them"
-                )
-            extra += of_reference(before, read_model(vectors, photos, judged, threshold.value), photos, judged)
+            extra += of_reference(judge, outputs(known.network.to(here), images, here), reference)
         say(f"verdict: {verdict.summary()}")
         served = Served(
             request,
             model,
             photos,
-            threshold,
-            trained_on(old, photos, heads_of(model.checkpoint)),
-            NOTHING,
-            before,
-            judged,
-            (old, new),
-            after=now,
+            judge,
+            judge.evidence(old, heads_of(model.checkpoint)),
+            answers_after=new,
             criteria=fix_criteria(asked, datetime.now(UTC)),
             file_after=model_file(after, other.checkpoint.digest, model.architecture, model.contract.plain()),
             allowed=[allowed_of(one) for one in verdict.checked],
@@ -142,24 +116,32 @@ def of_same_network(path: Path, model: Opened) -> Opened:
     return Opened(checkpoint, contracted, model.contract, model.architecture, model.measured)
 
 
-def rows_left(
-    request: ErasureRequest, before: Checkpoint, after: Checkpoint, photos: RequestPhotos, old: Array
-) -> int | None:
+def rows_left(judge: Judge, before: Checkpoint, after: Checkpoint) -> int | None:
     """How many rows of the heads of the file after still hold a direction of the people; None where it has no head."""
     if not after.heads:
         return None
-    meant = rows_of_people(request, before, photos, old)
-    found = rows_of_people(request, after, photos, old)
-    heads = heads_of(after)
+    meant, found, heads = judge.rows_of_people(before), judge.rows_of_people(after), heads_of(after)
     left = {(name, row) for name, rows in found.items() for row in rows}
     left |= {(name, row) for name, rows in meant.items() if name in heads for row in rows}
     return sum(bool(np.any(heads[name][row])) for name, row in left)
 
 
-def of_reference(before: Reading, reference: Reading, photos: RequestPhotos, judged: Judged) -> list[Measurement]:
-    """What the retrained model has, under names of its own."""
-    rows, _ = measurements_of(before, reference, (np.zeros((0, 1)), None), photos, judged, 0.0)
-    return [one.model_copy(update={"name": f"{one.name}: retrained reference", "before": None}) for one in rows]
+def of_reference(judge: Judge, answers: Array, path: Path) -> list[Measurement]:
+    """What the retrained model has, under names of its own.
+
+    Raises InputError for one that knows the people who asked.
+    """
+    if judge.evidence(answers, {}).conclusion == "trained on":
+        raise InputError(
+            f"reference {path} answers the people who asked like people it was trained on: it is no reference; give "
+            "one retrained without them"
+        )
+    measured, _ = judge.measurements(answers)
+    return [
+        one.model_copy(update={"name": f"{one.name}: retrained reference", "before": None})
+        for one in measured
+        if one.name not in OF_BOTH
+    ]
 
 
 def outcome_of(verdict: Verdict) -> Outcome:

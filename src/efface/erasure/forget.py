@@ -19,14 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load as load_tensors
 from torch import nn
 
 import efface
 from efface.data.batches import BatchLoader
-from efface.data.faces import Array
-from efface.data.vectors import units
+from efface.data.faces import Array, MethodData
 from efface.erasure.candidates import (
     CHECKS,
     ENOUGH,
@@ -40,15 +38,15 @@ from efface.erasure.candidates import (
     seconds_of_step,
     steps_within,
 )
-from efface.erasure.checkpoint import Checkpoint, write_checkpoint
+from efface.erasure.checkpoint import write_checkpoint
 from efface.erasure.contract import ContractedNetwork
 from efface.erasure.contract_check import check, pairs_of_people, refuse_mistaken
-from efface.erasure.criteria import Checked, Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
-from efface.erasure.deployed import Judged, Reading, judged_by, placed_threshold, read_model
+from efface.erasure.criteria import Checked, Verdict
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import opened_pairs
+from efface.erasure.judge import Judge, RecognitionJudge, heads_of
 from efface.erasure.letter import write_letter
-from efface.erasure.measuring import evidence_of, groups_of, measurements_of
+from efface.erasure.measuring import evidence_of
 from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
 from efface.erasure.record import (
@@ -58,6 +56,7 @@ from efface.erasure.record import (
     CriterionResult,
     Measurement,
     Method,
+    ModelFile,
     Outcome,
     Tried,
     fix_criteria,
@@ -67,7 +66,6 @@ from efface.erasure.result import (
     OUTCOME,
     Allowed,
     ErasureResult,
-    Threshold,
     model_file,
     read_result,
     record_of,
@@ -75,11 +73,12 @@ from efface.erasure.result import (
 )
 from efface.erasure.second import save_private, second_recogniser
 from efface.erasure.signing import default_key, write_record
-from efface.erasure.trained_on import TrainedOn, head_cosines, trained_on
+from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, make_folder, read_text, sha256_of, write_private
+from efface.results import Environment
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 NOTHING = Outcome(
@@ -156,27 +155,22 @@ class Served:
     request: ErasureRequest
     model: Opened
     photos: RequestPhotos
-    threshold: Threshold
+    judge: Judge
     evidence: TrainedOn
-    outcome: Outcome
-    before: Reading
-    judged: Judged
-    vectors: tuple[Array, Array | None]
-    after: Reading | None = None
+    outcome: Outcome = NOTHING
+    answers_after: Array | None = None
     criteria: Criteria | None = None
     method: Method | None = None
-    file_after: Any = None
+    file_after: ModelFile | None = None
     emptied: int = 0
     faces: int = 0
     allowed: Sequence[Allowed] = ()
     limits: Sequence[str] = ()
     extra: Sequence[Measurement] = ()
 
-    def result(self, signature: str, meter: Meter, machine: Any) -> ErasureResult:
+    def result(self, signature: str, meter: Meter, machine: Environment) -> ErasureResult:
         """Everything in one."""
-        measurements, re_enrol = measurements_of(
-            self.before, self.after, self.vectors, self.photos, self.judged, self.threshold.value
-        )
+        measurements, re_enrol = self.judge.measurements(self.answers_after)
         asked = np.concatenate([self.photos.forget, self.photos.forget_held])
         shipped = self.file_after is not None
         return ErasureResult(
@@ -184,7 +178,7 @@ class Served:
             people=len(self.photos.people(asked)),
             photos=len(asked),
             held_back=len(self.photos.forget_held),
-            threshold=self.threshold,
+            threshold=self.judge.threshold,
             model_before=model_file(
                 self.request.model, self.model.checkpoint.digest, self.model.architecture, self.model.contract.plain()
             ),
@@ -195,7 +189,7 @@ class Served:
             allowed=list(self.allowed),
             outcome=self.outcome.model_copy(update={"re_enrol": re_enrol if shipped else None}),
             measurements=[*measurements, *self.extra],
-            groups=groups_of(self.before, self.after, self.photos, self.judged),
+            groups=self.judge.groups(self.answers_after),
             emptied_rows=self.emptied,
             stale=list(self.model.checkpoint.stale) if shipped else [],
             notes=list(self.photos.notes),
@@ -212,19 +206,14 @@ def serve(
 ) -> Served:
     """From the evidence to the verdict."""
     network = model.network.to(device)
-    vectors = outputs(network, photos.faces.images, device)
-    threshold = fixed_threshold(request, vectors, photos)
-    judged, choosing = judged_by(photos, choosing=False), judged_by(photos, choosing=True)
-    before = read_model(vectors, photos, judged, threshold.value)
-    evidence = trained_on(vectors, photos, heads_of(model.checkpoint))
-    say(f"evidence that they were trained on: {evidence.conclusion}")
-    served = Served(request, model, photos, threshold, evidence, NOTHING, before, judged, (vectors, None))
-    no_sign = evidence.conclusion == "no sign of training"
+    before = outputs(network, photos.faces.images, device)
+    judge = RecognitionJudge(request, photos, before)
+    served = Served(request, model, photos, judge, judge.evidence(before, heads_of(model.checkpoint)))
+    say(f"evidence that they were trained on: {served.evidence.conclusion}")
+    no_sign = served.evidence.conclusion == "no sign of training"
     if no_sign and not request.without_evidence and request.goal == "influence removed":
         return served
 
-    limits = limits_of(request, before)
-    of_choice = limits_of_choice(limits, limits_of(request, read_model(vectors, photos, choosing, threshold.value)))
     working = Working(make_folder(out / WORKING))
     loader = BatchLoader(device, request.seed)
     second = None
@@ -233,24 +222,23 @@ def serve(
         second = second_recogniser(request, photos, device, working.folder / "second.safetensors", loader)
     data = method_data(photos, second, network)
 
-    def judge(one: nn.Module) -> Verdict:
-        now = np.zeros(vectors.shape, np.float32)
-        now[choosing.rows] = outputs(one, photos.faces[choosing.rows].images, device)
-        return verdict_of(request, read_model(now, photos, choosing, threshold.value), of_choice)
+    def chosen_by(one: nn.Module) -> Verdict:
+        rows, now = judge.choosing_rows, np.zeros(before.shape, np.float32)
+        now[rows] = outputs(one, photos.faces[rows].images, device)
+        return judge.choice(now)
 
-    planned = working.plan(lambda: planned_run(request, network, data, photos, choosing, limits, device))
+    planned = working.plan(lambda: planned_run(request, network, data, judge, device))
     served.criteria = Criteria.model_validate_json(json.dumps(planned["criteria"]))
     every = candidates_for(request.goal, planned["steps"], len(data.forget), len(data.retain))
     candidates = every[: planned["candidates"]]
     say(f"{len(candidates)} candidates of {planned['steps']} steps: about {planned['seconds'] / 60:.1f} min at most")
-    bench = Bench(network, data, device, request.seed, judge, say)
+    bench = Bench(network, data, device, request.seed, chosen_by, say)
     chosen = working.best_of(bench, candidates)
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
 
     after = ContractedNetwork(chosen.network, model.contract).to(device)
-    new = outputs(after, photos.faces.images, device)
-    served.after, served.vectors = read_model(new, photos, judged, threshold.value), (vectors, new)
-    verdict = verdict_of(request, served.after, limits)
+    served.answers_after = outputs(after, photos.faces.images, device)
+    verdict = judge.verdict(served.answers_after)
     say(f"verdict on photos that chose nothing: {verdict.summary()}")
     served.method = method_of(chosen, bench.attempts)
     served.extra = verification_of(
@@ -262,7 +250,7 @@ def serve(
     served.allowed = [allowed_of(one) for one in verdict.checked]
     results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
     if verdict.passed and chosen.verdict.passed:
-        rows = rows_of_people(request, model.checkpoint, photos, vectors)
+        rows = judge.rows_of_people(model.checkpoint)
         path = out / f"{request.model.stem}-after{request.model.suffix}"
         digest = write_checkpoint(model.checkpoint, chosen.network.cpu().state_dict(), path, emptied_rows=rows)
         served.file_after = model_file(path, digest, model.architecture, model.contract.plain())
@@ -275,22 +263,8 @@ def serve(
     return served
 
 
-def fixed_threshold(request: ErasureRequest, vectors: Array, photos: RequestPhotos) -> Threshold:
-    """The threshold in use or, where none is given, one placed by the model before."""
-    if request.threshold is not None:
-        return Threshold(value=request.threshold, about="the one in use, as the request says")
-    value, rate = placed_threshold(vectors, photos)
-    return Threshold(value=value, about=f"placed where the model before takes {rate:.1%} of wrong pairs")
-
-
 def planned_run(
-    request: ErasureRequest,
-    network: ContractedNetwork,
-    data: Any,
-    photos: RequestPhotos,
-    choosing: Judged,
-    limits: Limits,
-    device: torch.device,
+    request: ErasureRequest, network: ContractedNetwork, data: MethodData, judge: Judge, device: torch.device
 ) -> dict[str, Any]:
     """Candidates and steps that the budget allows, and the criteria, before the first candidate is made.
 
@@ -298,9 +272,9 @@ def planned_run(
     """
     step = seconds_of_step(network, data, device)
     start = time.perf_counter()
-    some = photos.faces[np.arange(min(64, len(photos.faces)))]
+    some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)
-    check = (time.perf_counter() - start) * len(choosing.rows) / len(some)
+    check = (time.perf_counter() - start) * len(judge.choosing_rows) / len(some)
     possible = len(candidates_for(request.goal, FEWEST_STEPS, len(data.forget), len(data.retain)))
     fitting = ((count, steps_within(request.budget, step, check, count)) for count in range(possible, 0, -1))
     count, steps = next(((count, steps) for count, steps in fitting if steps >= FEWEST_STEPS), (0, 0))
@@ -310,12 +284,11 @@ def planned_run(
             f"budget of {request.budget:.0f} s is too short: one candidate of {FEWEST_STEPS} steps takes about "
             f"{least / 60:.1f} min here; give --budget {max(1, np.ceil(2 * least / 60)):.0f}min"
         )
-    asked = asked_of(request, limits, len(photos.people(photos.forget_held)))
     return {
         "candidates": count,
         "steps": steps,
         "seconds": count * (steps * step + CHECKS * check),
-        "criteria": fix_criteria(asked, datetime.now(UTC)).model_dump(mode="json"),
+        "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
     }
 
 
@@ -401,35 +374,6 @@ def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attemp
         "the weights were not written: delete the gallery entries, keep a block list, and train again without them; or "
         "give more photos, more retained people or a larger --budget and try again",
     ]
-
-
-def heads_of(checkpoint: Checkpoint) -> dict[str, NDArray[np.float32]]:
-    """Matrices (people, d) that a direction per person may stand in."""
-    found = {}
-    for name, head in checkpoint.heads.items():
-        rows = head if checkpoint.people_axis(name) == 0 else head.T
-        found[name] = np.ascontiguousarray(rows.float().numpy())
-    return found
-
-
-def rows_of_people(
-    request: ErasureRequest, checkpoint: Checkpoint, photos: RequestPhotos, vectors: Array
-) -> dict[str, list[int]]:
-    """Rows of heads that hold a direction of the people who asked: those the request names, and each that is nearer to
-    one of them than any row is to any stranger."""
-    found: dict[str, set[int]] = {}
-    for head, row in request.head_rows.values():
-        found.setdefault(head, set()).add(row)
-    who, unit = photos.faces.identities, units(vectors)
-    asked = np.concatenate([photos.forget, photos.forget_held])
-    strangers = np.concatenate([photos.calibration, photos.strangers, photos.teaching])
-    for name, rows in heads_of(checkpoint).items():
-        nearest, cosine = head_cosines(unit, who, asked, rows)
-        _, normal = head_cosines(unit, who, strangers, rows)
-        mine = nearest[cosine > normal.max()]
-        if len(mine):
-            found.setdefault(name, set()).update(mine.tolist())
-    return {name: sorted(rows) for name, rows in found.items()}
 
 
 def signature_of(request: ErasureRequest, model: Opened, photos: RequestPhotos) -> str:

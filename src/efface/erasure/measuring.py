@@ -18,6 +18,8 @@ STRANGERS = {name: f"{name}: strangers" for name in OF_PEOPLE}
 OLD_ENTRIES = "held-back photos accepted by entries made with the model before"
 OLD_FNMR, OLD_FMR = f"{FNMR}, by entries made with the model before", f"{FMR}, by entries made with the model before"
 DRIFT = "drift of everybody else's embeddings"
+OF_BOTH = (OLD_ENTRIES, OLD_FNMR, OLD_FMR, DRIFT)
+"""Measures that compare the two models with each other."""
 
 
 def measurements_of(

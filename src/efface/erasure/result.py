@@ -62,7 +62,8 @@ class ErasureResult(Part):
     people: Count
     photos: Count
     held_back: Count
-    threshold: Threshold
+    threshold: Threshold | None
+    """Of a recogniser."""
     model_before: ModelFile
     model_after: ModelFile | None
     evidence: Evidence
