@@ -1,11 +1,45 @@
-"""Embeddings as directions: people are told apart by angles, not by lengths."""
+"""Embeddings and other rows of numbers: made in one piece, gone through in blocks, and as directions."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+
+BLOCK = 2**22
+"""Numbers of a matrix that are looked at together, where the whole of it would grow with the faces."""
+
+
+class Rows:
+    """At most n rows (n, ...) that come batch by batch: memory for all of them is taken once, when the first batch
+    shows their shape and type. More than n raise ValueError."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.count = 0
+
+    def add(self, batch: Array) -> None:
+        """Put the next rows behind the last ones."""
+        if not self.count:
+            self._rows = np.empty((self.most, *batch.shape[1:]), batch.dtype)
+        self._rows[self.count : self.count + len(batch)] = batch
+        self.count += len(batch)
+
+    @property
+    def given(self) -> Array:
+        """(m, ...) all rows so far; ValueError where there are none."""
+        if not self.count:
+            raise ValueError("no row was given")
+        return self._rows[: self.count]
+
+
+def blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of the rows of a matrix, each of at most `BLOCK` numbers, or of one row."""
+    step = max(1, BLOCK // max(1, columns))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def units(vectors: Array) -> NDArray[np.float32]:
