@@ -44,7 +44,22 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
 
 def units(vectors: Array) -> NDArray[np.float32]:
     """(n, d) of length one, however long they were; a vector of length zero stays."""
-    wide = np.asarray(vectors, np.float32)
-    wide = wide / np.maximum(np.abs(wide).max(1, keepdims=True, initial=0), 1e-30)  # squares of long ones overflow
-    unit: NDArray[np.float32] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
-    return unit
+    found = np.empty(vectors.shape, np.float32)
+    for some in blocks(*vectors.shape):
+        wide = np.asarray(vectors[some], np.float32)
+        wide = wide / np.maximum(np.abs(wide).max(1, keepdims=True, initial=0), 1e-30)  # squares of long ones overflow
+        found[some] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+    return found
+
+
+def sums_of_units(vectors: Array, rows: NDArray[np.int64], of: Array, count: int) -> NDArray[np.float64]:
+    """(count, d) sums of the directions of these rows of vectors (n, d), by the number `of` (m,) each row has."""
+    sums = np.zeros((count, vectors.shape[1]))
+    for some in blocks(len(rows), vectors.shape[1]):
+        sums += sums_by(units(vectors[rows[some]]), of[some], count)
+    return sums
+
+
+def sums_by(values: Array, of: Array, count: int) -> NDArray[np.float64]:
+    """(count, d) sums of the rows of values (k, d), by the number each row has."""
+    return np.stack([np.bincount(of, column, count) for column in values.T], axis=1)
