@@ -152,7 +152,7 @@ def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, t
             original.predictions, membership_score, Bootstrap(original.predictions, 1), people=False
         )
         assert membership_scores is not None
-        return seconds, float(auc(membership_scores)[0])
+        return seconds, float(membership_scores.over_draws(auc)[0])
 
 
 def main() -> None:

@@ -6,11 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import RidgeClassifier
 
 from conftest import key, recognised
+from efface.data.vectors import units
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap, Measure
-from efface.measures.identification import cohorts, first_of_each, identification, last_of_each, probe, prototypes
+from efface.measures.identification import (
+    Probes,
+    cohorts,
+    first_of_each,
+    identification,
+    last_of_each,
+    linear_guesses,
+    looked_for,
+    prototypes,
+    thresholds_among,
+)
 from efface.measures.predictions import Predictions
 from efface.measures.verification import threshold_at
 
@@ -68,19 +80,43 @@ def test_people_who_look_like_themselves_are_found_and_people_scattered_at_rando
 def test_the_threshold_is_the_one_a_deployed_system_would_have() -> None:
     many = recognised(people=40, noise=0.25)
     found = found_in(many)
-    unit = many.outputs / np.linalg.norm(many.outputs, axis=1, keepdims=True)
-    people = prototypes(unit, many.identity, many.split == "retain")
-    alike = unit[many.split == "retain_unseen"] @ people.unit.T
-    who = many.identity[many.split == "retain_unseen"]
+    people = prototypes(many, many.split == "retain")
+    probes = many.split == "retain_unseen"
+    alike, who = units(many.outputs[probes]) @ people.unit.T, many.identity[probes]
     wrong = np.sort(alike[who[:, None] != people.names[None]])[::-1]
-    allowed = int(0.01 * len(wrong))
     threshold = threshold_at(wrong, 0.01)
     assert threshold is not None
-    assert (wrong >= threshold).sum() == allowed
+    assert thresholds_among(Probes.of(many, probes), people) == {0.01: pytest.approx(threshold, abs=1e-6), 0.001: None}
+    assert (wrong >= threshold).sum() == int(0.01 * len(wrong))
     genuine = alike[who[:, None] == people.names[None]]
     assert value(found, "identification/tar_at_1%_far/retain") == pytest.approx((genuine >= threshold).mean())
     assert found[key("identification/tar_at_0.1%_far/retain")].value is None
     assert "too few" in found[key("identification/tar_at_0.1%_far/retain")].about
+
+
+def test_probes_of_nobody_enrolled_are_never_genuine_and_claims_of_the_others_all_wrong() -> None:
+    halved = replace(SEEN, identity=np.where(SEEN.identity == "retain0", "somebody", SEEN.identity))
+    people = prototypes(SEEN, SEEN.split == "retain")
+    probes = Probes.of(halved, halved.split == "retain_unseen")
+    right, genuine = looked_for(probes, people)
+    strange = probes.who == "somebody"
+    assert strange.sum() == 2
+    assert (genuine[strange] == -2).all()
+    assert not right[strange].any()
+    assert (genuine[~strange] > -1).all()
+
+
+def test_blocks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = recognised(people=40, noise=0.4)
+    whole = found_in(many)
+    monkeypatch.setattr("efface.data.vectors.BLOCK", 1000)
+    again = found_in(many)
+    assert whole.keys() == again.keys()
+    for name, one in whole.items():
+        if one.value is None:
+            assert again[name] == one
+        else:
+            assert (again[name].value, again[name].low) == pytest.approx((one.value, one.low), rel=1e-12)
 
 
 def test_strangers_are_looked_for_in_their_last_two_photos() -> None:
@@ -111,5 +147,16 @@ def test_a_linear_probe_tells_apart_what_a_line_separates() -> None:
     rng = np.random.default_rng(0)
     unit = rng.normal(0, 0.1, (20, 4)).astype(np.float32) + np.repeat(np.eye(4, dtype=np.float32), 5, axis=0)
     who = np.repeat(["a", "b", "c", "d"], 5)
-    assert probe(unit, who, np.eye(4, dtype=np.float32)).tolist() == ["a", "b", "c", "d"]
-    assert probe(unit[:5], who[:5], np.eye(4, dtype=np.float32)).tolist() == ["a"] * 4
+    probes = Probes(np.eye(4, dtype=np.float32), np.arange(4), np.array(["a", "b", "c", "d"]))
+    assert linear_guesses(unit, who, probes).tolist() == ["a", "b", "c", "d"]
+    assert linear_guesses(unit[:5], who[:5], probes).tolist() == ["a"] * 4
+
+
+@pytest.mark.parametrize(("people", "photos", "dimensions"), [(2, 3, 8), (9, 1, 32), (30, 5, 16)])
+def test_a_linear_probe_guesses_as_scikit_learn_does(people: int, photos: int, dimensions: int) -> None:
+    rng = np.random.default_rng(people)
+    who = np.repeat(np.arange(people).astype(str), photos)
+    unit, asked = (units(rng.normal(size=(count, dimensions))) for count in (len(who), 400))
+    classifier = RidgeClassifier(alpha=0.1).fit(unit.astype(np.float64), who)
+    found = linear_guesses(unit, who, Probes(asked, np.arange(400), np.full(400, "")))
+    assert found.tolist() == classifier.predict(units(asked).astype(np.float64)).tolist()

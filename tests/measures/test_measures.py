@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from sklearn.metrics import roc_auc_score
 from conftest import key, predictions_of
 from efface.files import load_columns, save_columns
 from efface.measure_key import MeasureKey
-from efface.measures.attacks import MembershipScores, auc, group_weights, tpr_at_fpr
+from efface.measures.attacks import (
+    MembershipScores,
+    auc,
+    balanced_accuracy,
+    group_weights,
+    membership_scores_of,
+    tpr_at_fpr,
+)
 from efface.measures.bootstrap import Bootstrap, Measure, measure
 from efface.measures.cost import weights_moved
 from efface.measures.fairness import disparity, harm, harmed_group, increase, main_group, means_on_test
@@ -53,12 +61,42 @@ def test_a_resample_is_the_mean_over_photos_as_often_as_their_person_was_drawn()
     predictions = predictions_of(("test", "A", 4, 3), ("test", "B", 3, 1), ("val", "A", 4, 2))
     bootstrap, values, rows = Bootstrap(predictions, 20), noise(predictions), predictions.rows("test")
     people = sorted(set(zip(predictions.split.tolist(), predictions.identity.tolist(), strict=True)))
+    every = np.arange(len(people))
     for draw, found in enumerate(bootstrap.means(values, rows)):
         total = count = 0.0
         for row in np.flatnonzero(rows):
-            times = bootstrap.weights[draw, people.index((predictions.split[row], predictions.identity[row]))]
+            times = bootstrap.weights(every)[draw, people.index((predictions.split[row], predictions.identity[row]))]
             total, count = total + times * values[row], count + times
         assert found == pytest.approx(total / count)
+
+
+def test_weights_made_from_counts_are_those_drawn_all_at_once() -> None:
+    """The bits of a matrix of weights as it was drawn and kept before: (draws + 1, people) of single precision."""
+    predictions = predictions_of(("test", "A", 40, 3), ("test", "B", 9, 1), ("val", "A", 1, 2))
+    rng, whole = np.random.default_rng(0), np.ones((301, 50), np.float32)
+    for members in (np.arange(40), np.arange(40, 49), np.arange(49, 50)):
+        count, drawn = len(members), max(1, len(members) - 1)
+        whole[1:, members] = rng.multinomial(drawn, np.full(count, 1 / count), 300) * (count / drawn)
+    bootstrap = Bootstrap(predictions, 300)
+    assert np.array_equal(bootstrap.weights(np.arange(50)), whole)
+    assert np.array_equal(bootstrap.weights(np.arange(50), slice(7, 9)), whole[7:9])
+
+
+def test_blocks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = predictions_of(("forget", "A", 12, 3), ("strangers", "A", 15, 2), ("strangers", "B", 9, 1))
+    score, rows = noise(predictions), predictions.rows("strangers")
+
+    def found() -> list[NDArray[np.float64]]:
+        bootstrap = Bootstrap(predictions, 40)
+        sides = [membership_scores_of(predictions, score, bootstrap, people=people) for people in (False, True)]
+        asked = (auc, balanced_accuracy, partial(tpr_at_fpr, 0.1))
+        return [bootstrap.means(score, rows), *(one.over_draws(of) for one in sides if one for of in asked)]
+
+    whole = found()
+    monkeypatch.setattr("efface.data.vectors.BLOCK", 100)
+    assert len(whole) == 7
+    for one, other in zip(whole, found(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_several_columns_are_averaged_as_one_by_one() -> None:
@@ -72,7 +110,8 @@ def test_several_columns_are_averaged_as_one_by_one() -> None:
 
 def test_all_photos_of_a_person_come_or_stay_away_together() -> None:
     predictions = predictions_of(("test", "A", 6, 3))
-    times = Bootstrap(predictions, 50).photos(predictions.rows("test")).reshape(51, 6, 3)
+    bootstrap = Bootstrap(predictions, 50)
+    times = bootstrap.weights(bootstrap.cluster[predictions.rows("test")]).reshape(51, 6, 3)
     assert (times == times[:, :, :1]).all()
     assert (times[1:] == 0).any()
     assert (times[0] == 1).all()
@@ -98,7 +137,8 @@ def test_every_split_and_group_keeps_its_number_of_people() -> None:
     predictions = predictions_of(*((split, group, count, 1) for (split, group), count in sizes.items()))
     bootstrap = Bootstrap(predictions, 30)
     for (split, group), count in sizes.items():
-        assert bootstrap.photos(predictions.rows(split, group)).sum(axis=1) == pytest.approx(count)
+        drawn = bootstrap.weights(bootstrap.cluster[predictions.rows(split, group)])
+        assert drawn.sum(axis=1) == pytest.approx(count)
 
 
 def test_a_model_does_not_differ_from_itself_in_any_draw() -> None:
@@ -119,7 +159,7 @@ def test_a_difference_that_all_people_share_has_no_width() -> None:
 
 def test_draws_follow_from_their_seed() -> None:
     predictions = predictions_of(("test", "A", 20, 1))
-    first, again, other = (Bootstrap(predictions, 10, seed).weights for seed in (0, 0, 1))
+    first, again, other = (Bootstrap(predictions, 10, seed).counts for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 

@@ -200,7 +200,7 @@ def procedure_attack(
         column[asked] = membership_score
         membership_scores = membership_scores_of(mine, column, bootstrap, people=False, times=100)
         if membership_scores is not None:
-            aucs.append(auc(membership_scores))
+            aucs.append(membership_scores.over_draws(auc))
     aucs = [(one + other) / 2 for one, other in zip(aucs[::2], aucs[1::2], strict=False)]
     if not aucs:
         return {}

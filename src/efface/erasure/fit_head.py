@@ -25,7 +25,7 @@ from efface import __version__
 from efface.data.faces import EYES, Array
 from efface.data.names import among
 from efface.data.photos import left_out_line, refuse_unusable, some
-from efface.data.vectors import units
+from efface.data.vectors import Rows, units
 from efface.erasure.embedding import Embedder, load_embedder
 from efface.errors import InputError, nearest, one_line, refusing
 from efface.files import exclusive, load_columns, make_folder, replacing, save_columns
@@ -292,14 +292,14 @@ def _embedded(
     source: Photos, embedder: Embedder, bad: dict[str, str], progress: Progress
 ) -> tuple[Array, NDArray[np.uint8], NDArray[np.float32]]:
     """Rows, digests of pixels and features of all photos that can be read; of the others the reason in `bad`."""
-    found = [
-        (rows, [_digest(image) for image in images], embedder.features(images))
-        for rows, images in progress.track(source.batches(bad), math.ceil(len(source.keys) / 128), "photos")
-    ]
-    if not found:
+    kept, pictures, features = (Rows(len(source.keys)) for _ in range(3))
+    for rows, images in progress.track(source.batches(bad), math.ceil(len(source.keys) / 128), "photos"):
+        kept.add(np.asarray(rows, np.int64))
+        pictures.add(np.stack([_digest(image) for image in images]))
+        features.add(embedder.features(images))
+    if not kept.count:
         return np.zeros(0, np.int64), np.zeros((0, 16), np.uint8), np.zeros((0, 0), np.float32)
-    rows, pictures, features = zip(*found, strict=True)
-    return np.concatenate(rows), np.concatenate(pictures), np.concatenate(features)
+    return kept.given, pictures.given, features.given
 
 
 def _digest(image: Array) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -252,10 +252,14 @@ def distances(
             f"100 minus the mean gap in points to the reference: {share} on retained, forgotten and test faces "
             "and on the forgotten's group, difference between groups, attack",
         )
-    photos = bootstrap.photos(rows["forget"], REPLICATES)
+    forgotten = bootstrap.cluster[rows["forget"]]
     known = np.isfinite(model.signal[rows["forget"]]) & np.isfinite(reference.signal[rows["forget"]])
     found[MeasureKey("distance", "wasserstein/signal")] = measure(
-        wasserstein(model.signal[rows["forget"]][known], reference.signal[rows["forget"]][known], photos[:, known]),
+        bootstrap.over_draws(
+            partial(wasserstein, model.signal[rows["forget"]][known], reference.signal[rows["forget"]][known]),
+            forgotten[known],
+            REPLICATES,
+        ),
         "low",
         f"Wasserstein distance of the {task.signal.about} on the forgotten, model and retrained reference",
     )
@@ -265,7 +269,13 @@ def distances(
             for one in (predictions, other)
         )
         found[MeasureKey("distance", "wasserstein/answers")] = measure(
-            np.mean([wasserstein(a, b, photos) for a, b in zip(here, there, strict=True)], axis=0),
+            np.mean(
+                [
+                    bootstrap.over_draws(partial(wasserstein, *one), forgotten, REPLICATES)
+                    for one in zip(here, there, strict=True)
+                ],
+                axis=0,
+            ),
             "low",
             "Wasserstein distance of the answered coordinates on the forgotten, in pixels; mean over coordinates",
         )
@@ -273,7 +283,7 @@ def distances(
         for split, some in rows.items():
             picked = np.sort(np.random.default_rng(0).permutation(np.flatnonzero(some))[:MOST_ALIGNED])
             if len(picked) > 1:
-                weights = bootstrap.weights[:TIMES_ALIGNED, bootstrap.cluster[picked]].astype(np.float64)
+                weights = bootstrap.weights(bootstrap.cluster[picked], slice(TIMES_ALIGNED))
                 found[MeasureKey("distance", "cka", split=split)] = measure(
                     cka(
                         np.asarray(predictions.outputs[picked], np.float64),
@@ -301,7 +311,7 @@ def accuracies(scored: Scored, task: Task, bootstrap: Bootstrap, harmed: str) ->
         found["group"] = bootstrap.means(right, mine)
     found["between groups"] = equalised_odds(right, predictions, bootstrap)
     membership_scores = membership_scores_of(predictions, -scored.signal, bootstrap, people=False)
-    return found if membership_scores is None else found | {"attack": auc(membership_scores)}
+    return found if membership_scores is None else found | {"attack": membership_scores.over_draws(auc)}
 
 
 def summarise(evaluations: Sequence[Evaluation]) -> list[Summary]:

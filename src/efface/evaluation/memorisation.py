@@ -60,7 +60,7 @@ def memorisation(model: nn.Module, splits: Splits, task: Task, loader: BatchLoad
         )
         if membership_scores is not None:
             found[MeasureKey("memorisation", name)] = measure(
-                auc(membership_scores),
+                membership_scores.over_draws(auc),
                 "none",
                 f"AUC of the {task.signal.about}, the forgotten against validation people, of what "
                 f"the model says of the {NEIGHBOURS} public faces nearest by features of {name} "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from efface.data.batches import as_input, inference_batch
 from efface.data.faces import Array, Faces, Images, Splits
-from efface.data.vectors import units
+from efface.data.vectors import Rows, units
 from efface.data.verification import Verification
 from efface.measures.predictions import Predictions
 from efface.measures.utility import SPLITS
@@ -19,9 +19,13 @@ from efface.models.recogniser import Recogniser
 
 def predict(model: nn.Module, splits: Splits, sets: Sequence[Verification], device: torch.device) -> Predictions:
     """What `model` answers to every face that evaluation looks at, and how alike it finds the pairs of each set."""
-    answers = [outputs(model, faces.images, device) for _, faces in looked_at(splits)]
+    asked = [faces.images for _, faces in looked_at(splits)]
+    answers = Rows(sum(map(len, asked)))
+    for images in asked:
+        for answer in answers_of(model, images, device):
+            answers.add(answer)
     pairs = recognised(model, sets, device) if isinstance(model, Recogniser) else {}
-    return Predictions(outputs=np.concatenate(answers), **known_of_faces(splits), **pairs)
+    return Predictions(outputs=answers.given, **known_of_faces(splits), **pairs)
 
 
 def looked_at(splits: Splits) -> list[tuple[str, Faces]]:
@@ -59,17 +63,27 @@ def similarity(model: nn.Module, pairs: Verification, device: torch.device) -> A
     """(p,) cosine of the embeddings of each pair, a photo's and its mirror image's summed (the field's flip test)."""
     rows, places = np.unique(np.stack([pairs.first, pairs.second]), return_inverse=True)
     photos = Images(pairs.images.store, pairs.images.rows[rows])
-    both = outputs(model, photos, device) + outputs(model, photos, device, flip=True)
-    unit = units(both)
+    unit = units(outputs(model, photos, device, with_mirror=True))
     first, second = places.reshape(2, -1)
     alike: Array = np.einsum("pd,pd->p", unit[first], unit[second])
     return alike
 
 
+def outputs(model: nn.Module, images: Images, device: torch.device, *, with_mirror: bool = False) -> Array:
+    """(n, ...) the model's outputs in evaluation mode for the images; with_mirror: summed with those for their mirror
+    images."""
+    answers = Rows(len(images))
+    for answer in answers_of(model, images, device, with_mirror=with_mirror):
+        answers.add(answer)
+    return answers.given
+
+
 @torch.no_grad()
-def outputs(model: nn.Module, images: Images, device: torch.device, *, flip: bool = False) -> Array:
-    """(n, ...) the model's outputs in evaluation mode, for the images or their mirror images."""
+def answers_of(model: nn.Module, images: Images, device: torch.device, *, with_mirror: bool = False) -> Iterator[Array]:
+    """What `outputs` puts together, batch by batch."""
     model.eval()
     batch = inference_batch(device)
-    batches = (as_input(images[start : start + batch], device) for start in range(0, len(images), batch))
-    return np.concatenate([model(one.flip(3) if flip else one).cpu().numpy() for one in batches])
+    for start in range(0, len(images), batch):
+        shown = as_input(images[start : start + batch], device)
+        answer = model(shown)
+        yield (answer + model(shown.flip(3)) if with_mirror else answer).cpu().numpy()

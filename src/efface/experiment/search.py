@@ -121,7 +121,7 @@ def candidate_of(
         raise InputError(
             "search compares the forgotten with people of val of the same groups, and there are none: raise split.val"
         )
-    attacks = auc(membership_scores)
+    attacks = membership_scores.over_draws(auc)
     low, high = np.percentile(attacks[1:], [2.5, 97.5])
     return Candidate(
         settings=settings,

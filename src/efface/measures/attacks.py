@@ -50,6 +50,34 @@ class MembershipScores:
     """... (o,), where photos of one person are to stay together."""
 
 
+@dataclass(frozen=True)
+class ResampledScores:
+    """Membership scores of m members and o others whose weights in each draw are made when they are asked for: all of
+    them together would be as many as there are draws times photos."""
+
+    members: NDArray[np.float64]
+    """(m,) membership scores"""
+    others: NDArray[np.float64]
+    """(o,)"""
+    people: Array
+    """(m + o,) the bootstrap's cluster of each, members first."""
+    share: NDArray[np.float64]
+    """(o,) what weights of others are multiplied by, so that their mix of groups is the members'."""
+    bootstrap: Bootstrap
+    times: int
+    halves: tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None] = (None, None)
+    """As `MembershipScores` has them."""
+
+    def over_draws(self, answer: Callable[[MembershipScores], Vector]) -> Vector:
+        """(times + 1,) what is asked of membership scores (`auc`, ...), draw by draw."""
+
+        def of(weights: NDArray[np.float64]) -> Vector:
+            members, others = np.split(weights, [len(self.members)], axis=1)
+            return answer(MembershipScores(self.members, self.others, members, others * self.share, *self.halves))
+
+        return self.bootstrap.over_draws(of, self.people, self.times)
+
+
 def members_and_nonmembers(
     predictions: Predictions, known: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
@@ -67,31 +95,25 @@ def membership_scores_of(
     *,
     people: bool,
     times: int = REPLICATES,
-) -> MembershipScores | None:
+) -> ResampledScores | None:
     """The forgotten beside strangers; people: by the mean over each person's photos. None without a stranger."""
     forgotten, strangers, _ = members_and_nonmembers(predictions, np.isfinite(membership_score))
     if not strangers.any():
         return None
-    if not people:
-        matched = bootstrap.photos(strangers, times) * group_weights(
-            predictions.group[strangers], predictions.group[forgotten]
-        )
-        return MembershipScores(
-            membership_score[forgotten],
-            membership_score[strangers],
-            bootstrap.photos(forgotten, times),
-            matched,
-            half_of_people(bootstrap.cluster[forgotten]),
-            half_of_people(bootstrap.cluster[strangers]),
-        )
     members, others = (
-        by_person(predictions, membership_score, bootstrap, rows, times) for rows in (forgotten, strangers)
+        by_person(predictions, membership_score, bootstrap, rows)
+        if people
+        else Side(membership_score[rows], predictions.group[rows], bootstrap.cluster[rows])
+        for rows in (forgotten, strangers)
     )
-    return MembershipScores(
+    return ResampledScores(
         members.membership_score,
         others.membership_score,
-        members.weights,
-        others.weights * group_weights(others.group, members.group),
+        np.concatenate([members.cluster, others.cluster]),
+        group_weights(others.group, members.group),
+        bootstrap,
+        min(times, bootstrap.times),
+        (None, None) if people else (half_of_people(members.cluster), half_of_people(others.cluster)),
     )
 
 
@@ -135,7 +157,7 @@ def attack_measures(
                 Measure(None, None, None, "as retrained", sentence + lacking)
                 if lacking
                 else measure(
-                    answer(membership_scores),
+                    membership_scores.over_draws(answer),
                     "as retrained",
                     sentence + chance_level(question, len(membership_scores.others)),
                 )
@@ -184,7 +206,7 @@ def advantage_over_reference(
         )
         if here is not None and there is not None:
             found[MeasureKey("attack", f"{name}/auc", against="reference", level=level)] = measure(
-                auc(here) - auc(there),
+                here.over_draws(auc) - there.over_draws(auc),
                 "as retrained",
                 f"AUC of this attack minus the same attack's on the retrained "
                 f"reference, per {level} (below 0: it gives away from the "
@@ -318,25 +340,20 @@ def group_weights(groups: Array, like: Array) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class People:
-    """Mean membership score and group of each person, and how often the person stands in each draw."""
+class Side:
+    """Photos or people, (k,) each: membership score, or its mean over a person's photos, group, and the bootstrap's
+    cluster."""
 
     membership_score: Array
     group: Array
-    weights: Array
+    cluster: Array
 
 
-def by_person(
-    predictions: Predictions,
-    membership_score: Array,
-    bootstrap: Bootstrap,
-    rows: NDArray[np.bool_],
-    times: int,
-) -> People:
+def by_person(predictions: Predictions, membership_score: Array, bootstrap: Bootstrap, rows: NDArray[np.bool_]) -> Side:
     """The people of the marked photos, each with the group of their first one."""
     _, first, of = np.unique(predictions.identity[rows], return_index=True, return_inverse=True)
     means = np.bincount(of, membership_score[rows]) / np.bincount(of)
-    return People(means, predictions.group[rows][first], bootstrap.photos(rows, times)[:, first])
+    return Side(means, predictions.group[rows][first], bootstrap.cluster[rows][first])
 
 
 def population_attacks(signals: Mapping[str, Array], predictions: Predictions) -> dict[str, NDArray[np.float64]]:

@@ -56,7 +56,7 @@ def benchmark_measures(
         return {MeasureKey("benchmark", "attack"): Measure(None, None, None, "as retrained", few)}
     members, others = losses_of_both(predictions, np.isfinite(loss))
     both = np.concatenate([members, others])
-    weights = bootstrap.weights[: REPLICATES + 1, bootstrap.cluster[both]].astype(np.float64)
+    weights = bootstrap.weights(bootstrap.cluster[both], slice(REPLICATES + 1))
     attack = replicated_attack(loss[members], loss[others], weights)
     forgetting = forgetting_score(attack)
     utility = bootstrap.means(right, predictions.rows("test"))[: REPLICATES + 1]

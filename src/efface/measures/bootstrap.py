@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
+from efface.data.vectors import blocks
 from efface.measures.predictions import Predictions
 
 Aim = Literal["low", "high", "as retrained", "none"]
 Name = TypeVar("Name", bound=str)
 Vector = NDArray[np.float64]
 """(draws + 1,): the estimate, then one value per resample. Any arithmetic on such vectors keeps the pairing."""
+EVERY = slice(None)
+"""All draws, the sample itself first."""
 TOGETHER = "(intervals of all {} groups hold together)"
 """What stands behind the sentence of a measure that has such an interval."""
 
@@ -98,14 +101,33 @@ class Bootstrap:
         clusters = np.char.add(np.char.add(predictions.split, "\x1f"), predictions.identity)
         _, first, self.cluster = np.unique(clusters, return_index=True, return_inverse=True)
         strata = np.char.add(np.char.add(predictions.split, "\x1f"), predictions.group)[first]
+        self.times = times
+        self.counts = np.ones((times + 1, len(first)), np.uint8)
+        """(times + 1, clusters): how often each person was drawn; row 0 is the sample itself. The mean is below one, so
+        that no count comes near what a byte holds."""
+        self.share = np.ones(len(first))
+        """(clusters,) what one draw of a person counts: a stratum's people count as many as they are."""
         rng = np.random.default_rng(seed)
-        self.weights = np.ones((times + 1, len(first)), np.float32)
-        """(times + 1, clusters): how much each person counts in each draw; row 0 is the sample itself. A stratum's
-        people count as many as they are."""
         for stratum in np.unique(strata):
             members = np.flatnonzero(strata == stratum)
             count, drawn = len(members), max(1, len(members) - 1)
-            self.weights[1:, members] = rng.multinomial(drawn, np.full(count, 1 / count), times) * (count / drawn)
+            self.share[members] = count / drawn
+            for some in blocks(times, count):
+                shares = np.full(count, 1 / count)
+                self.counts[1:][some, members] = rng.multinomial(drawn, shares, some.stop - some.start)
+
+    def weights(self, people: Array, draws: slice = EVERY) -> NDArray[np.float64]:
+        """(r, k) how much each of these k clusters counts in each of these draws (default: all times + 1)."""
+        weights = (self.counts[draws, people] * self.share[people]).astype(np.float32).astype(np.float64)
+        if not draws.start:
+            weights[0] = 1
+        return weights
+
+    def over_draws(
+        self, value: Callable[[NDArray[np.float64]], NDArray[np.float64]], people: Array, times: int
+    ) -> Vector:
+        """(times + 1,) a value of weights (r, k) of these k clusters, draw by draw, a block of draws at a time."""
+        return np.concatenate([value(self.weights(people, some)) for some in blocks(times + 1, len(people))])
 
     def means(self, values: Array, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Mean of values (n,) or (n, k) over the marked rows, NaN left out: (times + 1,) or (times + 1, k)."""
@@ -116,11 +138,15 @@ class Bootstrap:
             np.stack([np.bincount(of, column, len(people)) for column in columns.T], axis=1)
             for columns in (np.where(known, picked, 0.0), known.astype(np.float64))
         )
-        weights = self.weights[:, people].astype(np.float64)
+        of_draws, drawn = np.zeros((2, self.times + 1, sums.shape[1]))
+        for some in blocks(len(people), self.times + 1):
+            weights = self.weights(people[some])
+            of_draws += weights @ sums[some]
+            drawn += weights @ counts[some]
         with np.errstate(invalid="ignore"):
-            means: NDArray[np.float64] = (weights @ sums) / (weights @ counts)
+            means: NDArray[np.float64] = of_draws / drawn
         return means[:, 0] if np.ndim(values) == 1 else means
 
-    def photos(self, rows: NDArray[np.bool_], times: int | None = None) -> NDArray[np.float64]:
-        """(times + 1, marked): how often each marked photo stands in each draw, or in the first so many of them."""
-        return self.weights[: None if times is None else times + 1, self.cluster[rows]].astype(np.float64)
+    def photos(self, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(times + 1, marked): how often each marked photo stands in each draw. Of many photos ask `over_draws`."""
+        return self.weights(self.cluster[rows])

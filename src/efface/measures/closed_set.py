@@ -13,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.data.vectors import units
+from efface.data.vectors import blocks, sums_of_units, units
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
 
 Number = TypeVar("Number", float, NDArray[np.float64])
-
-BLOCK = 4096
 
 
 def ues(
@@ -52,14 +50,11 @@ def through_the_head(predictions: Predictions) -> tuple[NDArray[np.float64], NDA
     """(n,) confidence and (n,) entropy of the head's softmax, whoever is meant; NaN without a head."""
     if not predictions.centres.size:
         return np.full(len(predictions), np.nan), np.full(len(predictions), np.nan)
-    blocks = [
-        softmax_through(predictions.centres, predictions.outputs[start : start + BLOCK])
-        for start in range(0, len(predictions), BLOCK)
-    ]
-    return (
-        np.concatenate([block.max(1) for block in blocks]).astype(np.float64),
-        np.concatenate([entropy(block) for block in blocks]).astype(np.float64),
-    )
+    confidence, uncertainty = np.empty((2, len(predictions)))
+    for some in blocks(len(predictions), max(predictions.centres.shape)):
+        softmax = softmax_through(predictions.centres, predictions.outputs[some])
+        confidence[some], uncertainty[some] = softmax.max(1), entropy(softmax)
+    return confidence, uncertainty
 
 
 def face_by_face(
@@ -68,11 +63,11 @@ def face_by_face(
     rows: NDArray[np.int64],
     threshold: float,
 ) -> dict[str, NDArray[np.float64]]:
-    """Every measure of every marked face, name to (marked,); a few thousand faces at a time, since there may be as many
-    classes as people."""
+    """Every measure of every marked face, name to (marked,); a block of faces at a time, since there may be
+    as many classes as people."""
     parts: dict[str, list[Array]] = {}
-    for start in range(0, len(rows), BLOCK):
-        some = rows[start : start + BLOCK]
+    for block in blocks(len(rows), max(now.centres.shape)):
+        some = rows[block]
         after, before = (softmax_through(one.centres, one.outputs[some]) for one in (now, original))
         columns = {
             "accuracy": after.argmax(1) == now.targets[some],
@@ -161,9 +156,8 @@ def fresh_head(predictions: Predictions) -> NDArray[np.float32]:
     are."""
     if not predictions.centres.size:
         return predictions.centres
-    rows = predictions.rows("forget") | predictions.rows("retain")
-    sums = np.zeros(predictions.centres.shape)
-    np.add.at(sums, predictions.targets[rows], units(predictions.outputs[rows]))
+    rows = np.flatnonzero(predictions.rows("forget") | predictions.rows("retain"))
+    sums = sums_of_units(predictions.outputs, rows, predictions.targets[rows], len(predictions.centres))
     scale = np.float32(np.linalg.norm(predictions.centres, axis=1).mean())
     return scale * units(sums)
 

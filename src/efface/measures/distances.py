@@ -117,7 +117,7 @@ def equalised_odds(right: Array, predictions: Predictions, bootstrap: Bootstrap)
         for means in by_class(right, predictions, bootstrap)
         if len(means) > 1
     ]
-    return np.nanmean(spreads, axis=0) if spreads else np.zeros(len(bootstrap.weights))
+    return np.nanmean(spreads, axis=0) if spreads else np.zeros(bootstrap.times + 1)
 
 
 def by_class(right: Array, predictions: Predictions, bootstrap: Bootstrap) -> list[list[Vector]]:

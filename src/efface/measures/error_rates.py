@@ -94,7 +94,7 @@ def rates_of(
     matched = member.T @ above @ member
     counts = member.sum(0)
     pairs = np.outer(counts, counts)
-    weights = bootstrap.weights[: REPLICATES + 1, bootstrap.cluster[rows[first]]].astype(np.float64)
+    weights = bootstrap.weights(bootstrap.cluster[rows[first]], slice(REPLICATES + 1))
     own, of_own = np.diag(matched) - counts, np.diag(pairs) - counts
     np.fill_diagonal(matched, 0)
     np.fill_diagonal(pairs, 0)

@@ -7,19 +7,19 @@ not at all (unrecognisable).
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.data.vectors import units
+from efface.data.vectors import blocks, sums_by, sums_of_units, units
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Aim, Bootstrap, Measure, measure
 from efface.measures.predictions import Predictions
-from efface.measures.verification import FALSE_ACCEPTS, threshold_at
+from efface.measures.selection import order_statistics
+from efface.measures.verification import FALSE_ACCEPTS, just_above, threshold_place
 
 PROBES = 2
 """Photos of each stranger that are looked for; the others are enrolled."""
@@ -52,22 +52,17 @@ def cohorts(predictions: Predictions) -> dict[str, Cohort]:
 
 def identification(predictions: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """`identification/...` and `relearn/...` of each cohort."""
-    unit, known = units(predictions.outputs), cohorts(predictions)
+    known = cohorts(predictions)
     found: dict[MeasureKey, Measure] = {}
     if "retain" not in known:
         return found
-    retained = prototypes(unit, predictions.identity, known["retain"].enrolled)
-    thresholds = {
-        rate: threshold_at(impostors(unit, predictions.identity, known["retain"].probes, retained), rate)
-        for rate in FALSE_ACCEPTS
-    }
+    retained = prototypes(predictions, known["retain"].enrolled)
+    thresholds = thresholds_among(Probes.of(predictions, known["retain"].probes), retained)
     for name, cohort in known.items():
-        own = prototypes(unit, predictions.identity, cohort.enrolled)
-        gallery = own if name == "retain" else own.beside(retained)
-        alike = unit[cohort.probes] @ gallery.unit.T
-        who = predictions.identity[cohort.probes]
-        genuine = np.where(gallery.names[None, : len(own.names)] == who[:, None], alike[:, : len(own.names)], -2).max(1)
-        values = {"rank1": gallery.names[alike.argmax(1)] == who}
+        own = retained if name == "retain" else prototypes(predictions, cohort.enrolled)
+        probes = Probes.of(predictions, cohort.probes)
+        right, genuine = looked_for(probes, own, None if name == "retain" else retained)
+        values: dict[str, Array] = {"rank1": right}
         about = {
             "rank1": f"share of held-back photos of {cohort.whose} whose nearest prototype, among theirs and all "
             "retained people's, is their own"
@@ -89,25 +84,19 @@ def identification(predictions: Predictions, bootstrap: Bootstrap) -> dict[Measu
             MeasureKey("identification", key, split=name): measure(means[key], cohort.aim, about[key]) for key in values
         }
         if name != "retain":
-            found |= relearning(unit, predictions, cohort, name, bootstrap)
+            found |= relearning(predictions, cohort, name, bootstrap)
     return found
 
 
-def relearning(
-    unit: NDArray[np.float32],
-    predictions: Predictions,
-    cohort: Cohort,
-    name: str,
-    bootstrap: Bootstrap,
-) -> dict[MeasureKey, Measure]:
+def relearning(predictions: Predictions, cohort: Cohort, name: str, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
     """`relearn/...`: how well a cohort is told apart again from 1 or 5 photos of each person."""
     values: dict[str, Array] = {}
+    probes = Probes.of(predictions, cohort.probes)
     for count in (1, 5):
         few = first_of_each(predictions, cohort.enrolled, count)
-        people = prototypes(unit, predictions.identity, few)
-        who = predictions.identity[cohort.probes]
-        values[f"prototype/k={count}"] = people.names[(unit[cohort.probes] @ people.unit.T).argmax(1)] == who
-        values[f"linear/k={count}"] = probe(unit[few], predictions.identity[few], unit[cohort.probes]) == who
+        values[f"prototype/k={count}"] = looked_for(probes, prototypes(predictions, few))[0]
+        guessed = linear_guesses(units(predictions.outputs[few]), predictions.identity[few], probes)
+        values[f"linear/k={count}"] = guessed == probes.who
     means = averaged(values, cohort.probes, predictions, bootstrap)
     return {
         MeasureKey("relearn", key, split=name): measure(
@@ -122,32 +111,82 @@ def relearning(
 
 
 @dataclass(frozen=True)
+class Probes:
+    """Photos that are looked for; their directions are made a block at a time."""
+
+    outputs: Array
+    """(n, d) embeddings of all photos"""
+    rows: NDArray[np.int64]
+    """(m,) which of them are looked for"""
+    who: Array
+    """(m,) str: whom they show"""
+
+    @classmethod
+    def of(cls, predictions: Predictions, rows: NDArray[np.bool_]) -> Probes:
+        """The marked photos."""
+        return cls(predictions.outputs, np.flatnonzero(rows), predictions.identity[rows])
+
+    def blocks(self, people: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """(which of them, their directions (b, d)), so many that comparing them with so many people stays small."""
+        for some in blocks(len(self.rows), max(people, self.outputs.shape[1])):
+            yield some, units(self.outputs[self.rows[some]])
+
+    def columns(self, names: Array) -> NDArray[np.int64]:
+        """(m,) where each one's person stands among sorted names; -1 for one who does not."""
+        place = np.searchsorted(names, self.who).clip(max=len(names) - 1)
+        return np.where(names[place] == self.who, place, -1)
+
+
+@dataclass(frozen=True)
 class People:
     """A direction per person."""
 
     names: Array
-    """(p,)"""
+    """(p,) sorted"""
     unit: NDArray[np.float32]
     """(p, d)"""
 
-    def beside(self, others: People) -> People:
-        """These, then the others."""
-        return People(np.concatenate([self.names, others.names]), np.concatenate([self.unit, others.unit]))
 
-
-def prototypes(unit: NDArray[np.float32], identity: Array, rows: NDArray[np.bool_]) -> People:
+def prototypes(predictions: Predictions, rows: NDArray[np.bool_]) -> People:
     """The mean direction of each person of the marked rows."""
-    names, of = np.unique(identity[rows], return_inverse=True)
-    sums = np.zeros((len(names), unit.shape[1]))
-    np.add.at(sums, of, unit[rows])
-    return People(names, units(sums))
+    names, of = np.unique(predictions.identity[rows], return_inverse=True)
+    return People(names, units(sums_of_units(predictions.outputs, np.flatnonzero(rows), of, len(names))))
 
 
-def impostors(unit: NDArray[np.float32], identity: Array, probes: NDArray[np.bool_], people: People) -> Array:
-    """Cosines of probes to the prototypes of others, (how many,)."""
-    alike = unit[probes] @ people.unit.T
-    others: Array = alike[identity[probes][:, None] != people.names[None]]
-    return others
+def looked_for(
+    probes: Probes, own: People, others: People | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """(m,) whether the nearest prototype, among these people's and the others', is the probe's own, and (m,) its cosine
+    to the own one; -2 for a probe of nobody who is enrolled."""
+    sides = [own] if others is None else [own, others]
+    names, unit = np.concatenate([side.names for side in sides]), np.concatenate([side.unit for side in sides])
+    column, nearest = probes.columns(own.names), np.empty(len(probes.rows), np.int64)
+    genuine = np.full(len(probes.rows), -2, np.float32)
+    for some, looked in probes.blocks(len(names)):
+        alike = looked @ unit.T
+        nearest[some] = alike.argmax(1)
+        mine = alike[np.arange(len(looked)), column[some]]
+        genuine[some] = np.where(column[some] < 0, genuine[some], mine)
+    return names[nearest] == probes.who, genuine
+
+
+def thresholds_among(probes: Probes, people: People) -> dict[float, float | None]:
+    """By rate of false accepts, the lowest threshold that lets through at most that share of wrong claims: of each
+    probe to be any of the other people. None where they are too few to say."""
+    column = probes.columns(people.names)
+    claims = len(probes.rows) * len(people.names) - int((column >= 0).sum())
+    places = {rate: place for rate in FALSE_ACCEPTS if (place := threshold_place(claims, rate)) is not None}
+
+    def passed() -> Iterator[tuple[NDArray[np.float32], int]]:
+        """Cosines of all probes to all people, and those to their own, which are taken out."""
+        for some, looked in probes.blocks(len(people.names)):
+            alike = looked @ people.unit.T
+            known = np.flatnonzero(column[some] >= 0)
+            yield alike, 1
+            yield alike[known, column[some][known]], -1
+
+    highest = dict(zip(places, order_statistics(passed, list(places.values())), strict=True)) if places else {}
+    return {rate: just_above(highest[rate]) if rate in highest else None for rate in FALSE_ACCEPTS}
 
 
 def first_of_each(predictions: Predictions, rows: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
@@ -175,17 +214,23 @@ def _place(predictions: Predictions, rows: NDArray[np.bool_]) -> Array:
     return place
 
 
-def probe(unit: NDArray[np.float32], who: Array, probes: NDArray[np.float32]) -> Array:
-    """What a linear classifier fitted on some embeddings guesses for others."""
-    from sklearn.linear_model import RidgeClassifier
-
-    if len(np.unique(who)) < 2:
-        return np.full(len(probes), who[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # an ill-conditioned system is solved all the same
-        classifier: Any = RidgeClassifier(alpha=0.1).fit(unit.astype(np.float64), who)
-    guesses: Array = classifier.predict(probes.astype(np.float64))
-    return guesses
+def linear_guesses(unit: NDArray[np.float32], who: Array, probes: Probes, penalty: float = 0.1) -> Array:
+    """(m,) what a linear classifier fitted on some embeddings (k, d) guesses for others: ridge regression on one
+    indicator a person (scikit-learn's `RidgeClassifier`), solved from sums, so that no (k, people) matrix is made."""
+    names, of = np.unique(who, return_inverse=True)
+    if len(names) < 2:
+        return np.full(len(probes.rows), who[0])
+    mean = unit.mean(0, dtype=np.float64)
+    gram, sums = penalty * np.eye(len(mean)), np.zeros((len(names), len(mean)))
+    for some in blocks(*unit.shape):
+        centred = unit[some] - mean
+        gram += centred.T @ centred
+        sums += sums_by(centred, of[some], len(names))
+    weights = np.linalg.solve(gram, sums.T)
+    nearest = np.empty(len(probes.rows), np.int64)
+    for some, looked in probes.blocks(len(names)):
+        nearest[some] = ((looked - mean) @ weights + np.bincount(of) / len(of)).argmax(1)
+    return np.asarray(names[nearest])
 
 
 def averaged(

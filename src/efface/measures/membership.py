@@ -30,7 +30,7 @@ def membership(
         -signal,
         bootstrap,
         only=MEASURED,
-        times=len(bootstrap.weights) - 1,
+        times=bootstrap.times,
         fewest=1,
     )
 
@@ -51,7 +51,7 @@ def class_matched_membership(
         -signal,
         bootstrap,
         only=MEASURED,
-        times=len(bootstrap.weights) - 1,
+        times=bootstrap.times,
         fewest=1,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,11 +145,19 @@ def over_folds(right: Array, fold: Array) -> tuple[float, float]:
 
 def threshold_at(impostor: Array, rate: float) -> float | None:
     """The lowest threshold that accepts at most `rate` of the impostor scores; None where they are too few to say."""
-    allowed = int(np.floor(rate * len(impostor)))
-    if allowed < FEWEST_IMPOSTORS:
-        return None
-    place = len(impostor) - allowed - 1
-    return float(np.nextafter(np.partition(impostor, place)[place], impostor.dtype.type(2)))
+    place = threshold_place(len(impostor), rate)
+    return None if place is None else just_above(np.partition(impostor, place)[place])
+
+
+def threshold_place(count: int, rate: float) -> int | None:
+    """The place, among so many impostor scores in rising order, of the highest one that is not to be accepted."""
+    allowed = int(np.floor(rate * count))
+    return None if allowed < FEWEST_IMPOSTORS else count - allowed - 1
+
+
+def just_above(score: np.floating[Any]) -> float:
+    """The next number of the same precision."""
+    return float(np.nextafter(score, type(score)(2)))
 
 
 def equal_error_rate(similarity: Array, same: Array) -> float:

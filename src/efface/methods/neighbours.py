@@ -14,7 +14,7 @@ from torch import nn
 
 from efface.data.batches import BatchLoader, inference_batch
 from efface.data.faces import Array, Faces
-from efface.data.vectors import units
+from efface.data.vectors import Rows, units
 from efface.models.depths import flattened, tapped
 from efface.tasks import Task
 
@@ -33,17 +33,17 @@ class Seen:
 def seen_by(model: nn.Module, parts: Mapping[str, nn.Module], faces: Faces, loader: BatchLoader) -> Seen:
     """Features of these parts and answers of a model in evaluation mode, in one pass; each face is handed out once."""
     model.eval()
-    features: dict[str, list[Array]] = {name: [] for name in parts}
-    outputs: list[Array] = []
+    features = {name: Rows(len(faces)) for name in parts}
+    outputs = Rows(len(faces))
     batch = inference_batch(loader.device)
     with ExitStack() as stack:
         taps = {name: stack.enter_context(tapped(part)) for name, part in parts.items()}
         for start in range(0, len(faces), batch):
             some = loader.fetch(faces, np.arange(start, min(start + batch, len(faces))))
-            outputs.append(model(some.images).cpu().numpy())
+            outputs.add(model(some.images).cpu().numpy())
             for name, tap in taps.items():
-                features[name].append(flattened(tap.out).cpu().numpy())
-    return Seen({name: np.concatenate(found) for name, found in features.items()}, np.concatenate(outputs))
+                features[name].add(flattened(tap.out).cpu().numpy())
+    return Seen({name: found.given for name, found in features.items()}, outputs.given)
 
 
 def nearest(

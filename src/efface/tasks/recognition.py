@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from efface.data.faces import Array, Faces, Splits
-from efface.data.vectors import units
+from efface.data.vectors import blocks, sums_of_units, units
 from efface.measure_key import MeasureKey
 from efface.measures import distances
 from efface.measures.bootstrap import Bootstrap, Measure
@@ -61,12 +61,11 @@ def compactness(predictions: Predictions) -> Array:
     """Mean cosine of a photo to the same person's other photos in its split; NaN for an only photo."""
     own = np.full(len(predictions), np.nan)
     for rows in np.split(*by_split(predictions)):
-        unit = units(predictions.outputs[rows]).astype(np.float64)
         _, of, counts = np.unique(predictions.identity[rows], return_inverse=True, return_counts=True)
-        sums = np.zeros((len(counts), unit.shape[1]))
-        np.add.at(sums, of, unit)
-        others = counts[of] - 1
-        own[rows] = np.where(others > 0, (np.einsum("nd,nd->n", unit, sums[of]) - 1) / np.maximum(others, 1), np.nan)
+        sums, others = sums_of_units(predictions.outputs, rows, of, len(counts)), counts[of] - 1
+        for some in blocks(len(rows), sums.shape[1]):
+            alike = np.einsum("nd,nd->n", units(predictions.outputs[rows[some]]), sums[of[some]])
+            own[rows[some]] = np.where(others[some] > 0, (alike - 1) / np.maximum(others[some], 1), np.nan)
     return own
 
 
@@ -75,13 +74,14 @@ def impostor_rate(predictions: Predictions, block: int = 1000, most: int = 10_00
     own other photos do on average; NaN for an only photo. Of more than `most` photos so many are compared with."""
     near, own = np.full(len(predictions), np.nan), compactness(predictions)
     strata = np.char.add(np.char.add(predictions.split, "\x1f"), predictions.group)
+    _, person = np.unique(predictions.identity, return_inverse=True)
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         seen = np.random.default_rng(0).permutation(rows)[:most]
         others = units(predictions.outputs[seen])
         for start in range(0, len(rows), block):
             some = rows[start : start + block]
-            other = predictions.identity[some, None] != predictions.identity[None, seen]
+            other = person[some, None] != person[None, seen]
             nearer = (units(predictions.outputs[some]) @ others.T >= own[some, None]) & other
             with np.errstate(invalid="ignore"):
                 near[some] = nearer.sum(1) / other.sum(1)
@@ -102,7 +102,9 @@ def looseness(predictions: Predictions) -> Array:
 
 def shortness(predictions: Predictions) -> Array:
     """Minus the length of the embedding: networks tend to embed what they know farther out."""
-    short: Array = -np.linalg.norm(np.asarray(predictions.outputs, np.float64), axis=1)
+    short = np.empty(len(predictions))
+    for some in blocks(*predictions.outputs.shape):
+        short[some] = -np.linalg.norm(np.asarray(predictions.outputs[some], np.float64), axis=1)
     return short
 
 
