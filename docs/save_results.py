@@ -33,8 +33,8 @@ TITLES = {
 LIMITS = [
     "Networks and pictures are small (24 to 32 pixels), and trained until they know their faces by heart; that is what "
     "gives methods room to differ.",
-    "LiRA asks 32 shadow models on recognition, 16 on the others. On recognition two photos of each forgotten person are "
-    "held back and none of a stranger's: an attack may see that. U-LiRA was not run.",
+    "LiRA asks 32 shadow models on recognition, 16 on the others. On recognition two photos of each forgotten person "
+    "are held back and none of a stranger's: an attack may see that. U-LiRA was not run.",
     "“Faces seen” counts all three settings of a row whose rate was searched; the models of folds are not in it, and "
     "stand beside it: they are trained once and serve every later request.",
     "Attacks, errors on the forgotten and tug of war are by photos that methods were handed, as a membership question "
