@@ -423,7 +423,7 @@ def forget(
     context: typer.Context,
     request: Annotated[Path | None, typer.Argument(metavar="REQUEST", help="A TOML file; options override it.")] = None,
     out: Out = Path("erasure"),
-    model: Annotated[Path | None, typer.Option(help="File of weights of your recogniser.")] = None,
+    model: Annotated[Path | None, typer.Option(help="File of weights of your model.")] = None,
     forget: Annotated[
         Path | None, typer.Option(help="Photos of who is to be forgotten: person/photo, a manifest, or candidates.csv.")
     ] = None,
@@ -440,6 +440,10 @@ def forget(
     second_arch: Annotated[str | None, typer.Option(help='"module:function" that makes it: it is run.')] = None,
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt or an insightface set (.bin).")] = None,
     pair_photos: Annotated[Path | None, typer.Option(help="Photos that pairs.txt names.")] = None,
+    task: Annotated[str | None, typer.Option(help="recognition, eyes, classes or attributes.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Column of the manifests to answer; several times.")] = None,
+    classes: Annotated[list[str] | None, typer.Option(help="Its values, in the order of the outputs.")] = None,
+    at_most_error: Annotated[float | None, typer.Option(help="Error of everybody else that is allowed.")] = None,
     goal: Annotated[str | None, typer.Option(help="influence removed, or unrecognisable.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Cosine from which on two photos are one person's.")] = None,
     at_most_fmr: Annotated[float | None, typer.Option(help="False match rate that is allowed afterwards.")] = None,
@@ -454,7 +458,7 @@ def forget(
     device: Device = "auto",
     threads: Threads = 2,
 ) -> None:
-    """Make your own recogniser forget people, and judge it; exit code 3: do not ship."""
+    """Make your own model forget people, and judge it; exit code 3: do not ship."""
     from efface.erasure.forget import forget as serve
     from efface.erasure.request import erasure_request
 
@@ -480,6 +484,10 @@ def audit(
     detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
     pairs: Annotated[Path | None, typer.Option(help="LFW's pairs.txt or an insightface set (.bin).")] = None,
     pair_photos: Annotated[Path | None, typer.Option(help="Photos that pairs.txt names.")] = None,
+    task: Annotated[str | None, typer.Option(help="recognition, eyes, classes or attributes.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="Column of the manifests to answer; several times.")] = None,
+    classes: Annotated[list[str] | None, typer.Option(help="Its values, in the order of the outputs.")] = None,
+    at_most_error: Annotated[float | None, typer.Option(help="Error of everybody else that is allowed.")] = None,
     goal: Annotated[str | None, typer.Option(help="influence removed, or unrecognisable.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Cosine from which on two photos are one person's.")] = None,
     at_most_fmr: Annotated[float | None, typer.Option(help="False match rate that is allowed afterwards.")] = None,
@@ -489,7 +497,7 @@ def audit(
     device: Device = "auto",
     threads: Threads = 2,
 ) -> None:
-    """Judge anybody's unlearning of a recogniser by its two files; exit code 3: it does not do what was asked."""
+    """Judge anybody's unlearning of a model by its two files; exit code 3: it does not do what was asked."""
     from efface.erasure.audit_files import audit as judge
     from efface.erasure.request import erasure_request
 

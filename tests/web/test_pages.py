@@ -469,6 +469,7 @@ def test_the_ledgers_page_tells_of_a_change(enters: TestClient, office: Office) 
         (f'model = "m"\npublic = "p"\nforget = "f"\n{SETTINGS}', "leave it out"),
         (f'model = "m"\npublic = "p"\n{SETTINGS}', "does not exist"),
         (f'model = "m"\npublic = "p"\narch = "os:system"\n{SETTINGS}', "arch"),
+        (f'model = "m"\npublic = "p"\ntask = "eyes"\n{SETTINGS}', "recognisers alone"),
     ],
 )
 def test_settings_that_serve_nothing_are_one_line(tmp_path: Path, text: str, said: str) -> None:

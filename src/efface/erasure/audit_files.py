@@ -15,10 +15,11 @@ from efface.data.faces import Array
 from efface.erasure.checkpoint import Checkpoint, open_checkpoint
 from efface.erasure.contract import ContractedNetwork
 from efface.erasure.criteria import Checked, Verdict
-from efface.erasure.forget import Say, Served, allowed_of, measure_contract, signature_of
+from efface.erasure.forget import Say, Served, allowed_of, judge_of, measure_contract, signature_of
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import opened_pairs
-from efface.erasure.judge import Judge, RecognitionJudge, heads_of
+from efface.erasure.judge import Judge, heads_of
+from efface.erasure.labels import answers_of
 from efface.erasure.measuring import OF_BOTH
 from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import read_request_photos
@@ -58,14 +59,14 @@ def audit(
     make_folder(out).chmod(0o700)
     busy = f"another run is at work in {out}: wait for it, or give another --out"
     with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed), Meter(here) as meter:
-        model = open_model(request.model, request.arch, request.contract, request.size)
+        model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         other = of_same_network(after, model)
         photos = read_request_photos(request, model.contract)
         if not model.measured:
             measure_contract(model, request, here, say)
         images = photos.faces.images
         old, new = (outputs(one.network.to(here), images, here) for one in (model, other))
-        judge = RecognitionJudge(request, photos, old)
+        judge = judge_of(request, photos, old)
         verdict, asked = judge.verdict(new), judge.asked()
         rows = rows_left(judge, model.checkpoint, other.checkpoint)
         extra = list(

@@ -25,8 +25,9 @@ from efface.erasure.criteria import Verdict
 from efface.erasure.photos import RequestPhotos
 from efface.erasure.request import Goal
 from efface.methods import METHODS
+from efface.methods.out_of_fold import RATES
 from efface.settings import validated
-from efface.tasks.recognition import RECOGNITION
+from efface.tasks import Task
 from efface.training.train import make_optimizer, training_step
 
 CHECKS = 4
@@ -73,9 +74,20 @@ class HeldStatistics(ContractedNetwork):
         return self
 
 
-def candidates_for(goal: Goal, steps: int, forget: int, retain: int) -> list[Candidate]:
+def candidates_for(task: Task, goal: Goal, steps: int, forget: int, retain: int) -> list[Candidate]:
     """What is tried for a goal, the first alone where time is short; forget, retain: how many photos there are."""
     batch_forget, batch_retain = min(BATCH_FORGET, forget), min(BATCH_RETAIN, retain)
+    if task.outputs != "embeddings":
+        batches = {"batch_forget": batch_forget, "batch_retain": batch_retain}
+        return [
+            Candidate(
+                f"out_of_fold, lr {lr:g}, forget {weight:g}",
+                "out_of_fold",
+                {"lr": lr, "steps": steps, "forget": weight, **batches},
+            )
+            for times, weight in ((1.0, 4.0), (2.0, 8.0), (0.25, 4.0), (0.5, 1.0))
+            for lr in [times * RATES[task.outputs]]
+        ]
     taught = [
         Candidate(
             f"out_of_fold, lr {lr:g}, forget {weight:g}",
@@ -120,6 +132,7 @@ class Bench:
     """Where candidates are tried."""
 
     network: ContractedNetwork
+    task: Task
     data: MethodData
     device: torch.device
     seed: int
@@ -141,7 +154,7 @@ class Bench:
         stopped = "all steps were taken"
         with watch.watching():
             try:
-                method(model, RECOGNITION, self.data, loader, **settings)
+                method(model, self.task, self.data, loader, **settings)
             except StopEarly as why:
                 stopped = str(why)
         verdict, weights, at = watch.best or (self.judge(model), model.network.state_dict(), watch.steps)

@@ -199,8 +199,21 @@ def decoded(
     detector: Path | None = None,
     skip_unreadable: bool = False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """As `decoded_and_placed`, without the places."""
+    images, kept, _ = decoded_and_placed(paths, keys, contract, detector, skip_unreadable)
+    return images, kept
+
+
+def decoded_and_placed(
+    paths: Sequence[str],
+    keys: Sequence[str],
+    contract: InputContract,
+    detector: Path | None = None,
+    skip_unreadable: bool = False,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], Floats]:
     """Photos as a contract wants them: images (n, c, h, w), RGB or grey (`ContractedNetwork` puts channels into order),
-    and the rows (n,) of the photos they are of. Many lie in a file without a name that goes with the process.
+    the rows (n,) of the photos they are of, and maps (n, 2, 3) from positions in a face to positions in its photo. Many
+    lie in a file without a name that goes with the process.
 
     `whole` shrinks or stretches each photo. The other templates align it by the points that YuNet finds (detector: its
     ONNX file), but for one that has the contract's size: that is taken to be aligned already. Without a detector,
@@ -212,6 +225,7 @@ def decoded(
     looking: AbstractContextManager[Detector | None] = nullcontext() if detector is None else detecting(detector)
     bad: dict[str, str] = {}
     kept: list[int] = []
+    places: list[Floats] = []
     with (
         looking as network,
         ThreadPoolExecutor(THREADS) as threads,
@@ -219,9 +233,9 @@ def decoded(
         tempfile.TemporaryFile() if large else io.BytesIO() as store,
     ):
 
-        def one(path: str, key: str) -> NDArray[np.uint8] | str:
+        def one(path: str, key: str) -> tuple[NDArray[np.uint8], Floats] | str:
             try:
-                return as_face(load(Path(path), upright=True), key, contract, network)
+                return placed_face(load(Path(path), upright=True), key, contract, network)
             except Unusable as error:
                 return error.reason
 
@@ -230,7 +244,8 @@ def decoded(
                 bad[keys[row]] = found
             else:
                 kept.append(row)
-                store.write(np.ascontiguousarray(found).data)
+                places.append(found[1])
+                store.write(np.ascontiguousarray(found[0]).data)
         if not (skip_unreadable and kept):
             refuse_unusable(bad, len(paths), "replace them, or leave them out with --skip-unreadable")
         shape = (len(kept), *contract.shape)
@@ -240,17 +255,26 @@ def decoded(
             if isinstance(store, io.BytesIO)
             else np.memmap(store, np.uint8, "r+", shape=shape)
         )
-    return images, np.array(kept, np.int64)
+    return images, np.array(kept, np.int64), np.array(places).reshape(-1, 2, 3)
 
 
 def as_face(
     photo: Image.Image, key: str, contract: InputContract, detector: Detector | None = None
 ) -> NDArray[np.uint8]:
     """(c, h, w) one photo as a contract wants it, as `decoded`. Raises `Unusable` where no face is found."""
+    return placed_face(photo, key, contract, detector)[0]
+
+
+def placed_face(
+    photo: Image.Image, key: str, contract: InputContract, detector: Detector | None = None
+) -> tuple[NDArray[np.uint8], Floats]:
+    """The same, and the map (2, 3) from positions in it to positions in its photo."""
+    place = stretch(np.ones(2), np.zeros(2))
     if photo.size != contract.size:
-        photo = render(photo, _place(photo, key, contract, detector), contract.size)
+        place = _place(photo, key, contract, detector)
+        photo = render(photo, place, contract.size)
     pixels = np.asarray(photo.convert("L" if contract.channels == "grey" else "RGB"))
-    return np.atleast_3d(pixels).transpose(2, 0, 1)
+    return np.atleast_3d(pixels).transpose(2, 0, 1), place
 
 
 def _place(photo: Image.Image, key: str, contract: InputContract, detector: Detector | None) -> Floats:

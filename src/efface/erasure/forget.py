@@ -45,10 +45,13 @@ from efface.erasure.criteria import Checked, Verdict
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import opened_pairs
 from efface.erasure.judge import Judge, RecognitionJudge, heads_of
+from efface.erasure.labels import answers_of
 from efface.erasure.letter import write_letter
 from efface.erasure.measuring import evidence_of
 from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.prediction_check import measure_prediction_contract
+from efface.erasure.prediction_judge import PredictionJudge
 from efface.erasure.record import (
     NO_PROOF_OF_ORIGIN,
     Cost,
@@ -71,7 +74,7 @@ from efface.erasure.result import (
     record_of,
     write_result,
 )
-from efface.erasure.second import save_private, second_recogniser
+from efface.erasure.second import save_private, second_predictor, second_recogniser
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
@@ -79,6 +82,7 @@ from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, make_folder, read_text, sha256_of, write_private
 from efface.results import Environment
+from efface.tasks import TASKS, Task
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 NOTHING = Outcome(
@@ -91,7 +95,20 @@ NOTHING = Outcome(
 Say = Callable[[str], None]
 WORKING = "unfinished"
 """Folder of what a killed run goes on from; it goes when the run ends."""
-SETTINGS = ("goal", "threshold", "at_most_fmr", "at_most_fnmr", "budget", "without_evidence", "seed", "head_rows")
+SETTINGS = (
+    "goal",
+    "threshold",
+    "at_most_fmr",
+    "at_most_fnmr",
+    "budget",
+    "without_evidence",
+    "seed",
+    "head_rows",
+    "task",
+    "label",
+    "classes",
+    "at_most_error",
+)
 """Of a request, beside its files, what its result follows from."""
 SHARED_PHOTOS = (
     "the held-back photos of the people who asked chose between candidates and judge the chosen one: they are too few "
@@ -118,7 +135,7 @@ def forget(
     make_folder(out).chmod(0o700)
     busy = f"another run is at work in {out}: wait for it, or give another --out"
     with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
-        model = open_model(request.model, request.arch, request.contract, request.size)
+        model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         photos = read_request_photos(request, model.contract)
         signature = signature_of(request, model, photos)
         if (out / OUTCOME).exists():
@@ -141,7 +158,11 @@ def forget(
 
 
 def measure_contract(model: Opened, request: ErasureRequest, device: torch.device, say: Say) -> None:
-    """Whether the model tells public people apart by its contract; InputError where another fits better, or none."""
+    """Whether the model tells public people apart, or answers what is asked of them, by its contract; InputError where
+    another fits better, or none."""
+    if not request.recognises:
+        say(measure_prediction_contract(model.network.network, model.contract, request, device))
+        return
     pairs = pairs_of_people(request.public, request.detector, request.skip_unreadable)
     measured = check(model.network.network, model.contract, pairs, device)
     refuse_mistaken(measured, model.contract, str(request.model))
@@ -207,7 +228,7 @@ def serve(
     """From the evidence to the verdict."""
     network = model.network.to(device)
     before = outputs(network, photos.faces.images, device)
-    judge = RecognitionJudge(request, photos, before)
+    judge, task = judge_of(request, photos, before), TASKS[request.task]
     served = Served(request, model, photos, judge, judge.evidence(before, heads_of(model.checkpoint)))
     say(f"evidence that they were trained on: {served.evidence.conclusion}")
     no_sign = served.evidence.conclusion == "no sign of training"
@@ -218,8 +239,9 @@ def serve(
     loader = BatchLoader(device, request.seed)
     second = None
     if request.goal == "influence removed":
-        say("making ready the second recogniser, whose answers the model is to learn")
-        second = second_recogniser(request, photos, device, working.folder / "second.safetensors", loader)
+        say("making ready the second model, whose answers this one is to learn")
+        make = second_recogniser if request.recognises else second_predictor
+        second = make(request, photos, device, working.folder / "second.safetensors", loader)
     data = method_data(photos, second, network)
 
     def chosen_by(one: nn.Module) -> Verdict:
@@ -229,10 +251,10 @@ def serve(
 
     planned = working.plan(lambda: planned_run(request, network, data, judge, device))
     served.criteria = Criteria.model_validate_json(json.dumps(planned["criteria"]))
-    every = candidates_for(request.goal, planned["steps"], len(data.forget), len(data.retain))
+    every = candidates_for(task, request.goal, planned["steps"], len(data.forget), len(data.retain))
     candidates = every[: planned["candidates"]]
     say(f"{len(candidates)} candidates of {planned['steps']} steps: about {planned['seconds'] / 60:.1f} min at most")
-    bench = Bench(network, data, device, request.seed, chosen_by, say)
+    bench = Bench(network, task, data, device, request.seed, chosen_by, say)
     chosen = working.best_of(bench, candidates)
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
 
@@ -258,9 +280,14 @@ def serve(
         reason = "every criterion was met, on photos that no method was handed"
         served.outcome = Outcome(verdict="forgotten", reasons=[reason], results=results)
     else:
-        reasons = reasons_against(verdict, chosen, bench.attempts)
+        reasons = reasons_against(verdict, chosen, bench.attempts, task)
         served.outcome = Outcome(verdict="do not ship", reasons=reasons, results=results)
     return served
+
+
+def judge_of(request: ErasureRequest, photos: RequestPhotos, before: Array) -> Judge:
+    """What a model of the request's task is judged by."""
+    return (RecognitionJudge if request.recognises else PredictionJudge)(request, photos, before)
 
 
 def planned_run(
@@ -275,7 +302,7 @@ def planned_run(
     some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)
     check = (time.perf_counter() - start) * len(judge.choosing_rows) / len(some)
-    possible = len(candidates_for(request.goal, FEWEST_STEPS, len(data.forget), len(data.retain)))
+    possible = len(candidates_for(TASKS[request.task], request.goal, FEWEST_STEPS, len(data.forget), len(data.retain)))
     fitting = ((count, steps_within(request.budget, step, check, count)) for count in range(possible, 0, -1))
     count, steps = next(((count, steps) for count, steps in fitting if steps >= FEWEST_STEPS), (0, 0))
     if not count:
@@ -364,15 +391,15 @@ def method_of(chosen: Attempt, attempts: Sequence[Attempt]) -> Method:
     return Method(name=chosen.candidate.method, settings=dict(chosen.candidate.settings), tried=tried)
 
 
-def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attempt]) -> list[str]:
+def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attempt], task: Task) -> list[str]:
     """Why the weights must not be shipped, and what to do instead."""
-    unmet = ", ".join(verdict.failed or chosen.verdict.failed)
+    unmet, gallery = ", ".join(verdict.failed or chosen.verdict.failed), task.outputs == "embeddings"
     return [
         f"none of {len(attempts)} candidates met every criterion; the best missed: {unmet}"
         if not chosen.verdict.passed
         else f"the candidate that passed the choice missed on photos that chose nothing: {unmet}",
-        "the weights were not written: delete the gallery entries, keep a block list, and train again without them; or "
-        "give more photos, more retained people or a larger --budget and try again",
+        f"the weights were not written: {'delete the gallery entries, keep a block list, and ' if gallery else ''}"
+        "train again without them; or give more photos, more retained people or a larger --budget and try again",
     ]
 
 
@@ -385,6 +412,7 @@ def signature_of(request: ErasureRequest, model: Opened, photos: RequestPhotos) 
         digest.update(sha256_of(request.second).encode())
     for start in range(0, len(photos.faces), 256):
         digest.update(np.ascontiguousarray(photos.faces.images[start : start + 256]).data)
+    digest.update(np.ascontiguousarray(photos.faces.targets).data)
     digest.update("\0".join([*photos.faces.keys.tolist(), *photos.faces.identities.tolist()]).encode())
     return digest.hexdigest()
 

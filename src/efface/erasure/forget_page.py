@@ -76,7 +76,9 @@ def steps_of(result: ErasureResult) -> list[str]:
     if result.model_after is None:
         return []
     steps = [f"Put {result.model_after.name} in the place of {result.model_before.name}."]
-    if result.outcome.re_enrol:
+    if result.threshold is None:
+        pass
+    elif result.outcome.re_enrol:
         steps.append("Enrol the whole gallery again with it: entries made with the model before no longer fit.")
     else:
         steps.append("The gallery may stay: entries made with the model before still fit by the rates below.")
@@ -91,14 +93,15 @@ def steps_of(result: ErasureResult) -> list[str]:
 def marks_of(result: ErasureResult) -> list[Mark]:
     """The criteria as strips."""
     measured = {one.name: one for one in result.measurements}
-    return [mark(one, measured[one.measure]) for one in result.allowed]
+    recognition = result.threshold is not None
+    return [mark(one, measured[one.measure], of_one=recognition and one.measure != FMR) for one in result.allowed]
 
 
-def mark(allowed: Allowed, measured: Measurement) -> Mark:
-    """A criterion on an axis from 0 to the largest of what there is to show."""
+def mark(allowed: Allowed, measured: Measurement, *, of_one: bool) -> Mark:
+    """A criterion on an axis from 0 or the least to the largest of what there is to show; of_one: to 1."""
     known = [one.value for one in (measured.before, measured.after) if one is not None]
     ends = [end for end in (allowed.high, allowed.low) if end is not None]
-    top = 1.15 * max([*known, *ends, 1e-6]) if allowed.measure == FMR else 1.0
+    top = 1.0 if of_one else max(1.15 * max([*known, *ends]), 1e-6)
     low = min(0.0, *known, *ends)
 
     def place(value: float) -> float:

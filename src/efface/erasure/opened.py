@@ -27,10 +27,17 @@ class Opened:
     """Whether the contract was measured when it was written."""
 
 
-def open_model(path: Path, arch: str | None, contract: Path | None, size: tuple[int, int] | None = None) -> Opened:
-    """Open a recogniser's file under a contract: a file of `efface inspect`, or what its weights say.
+def open_model(
+    path: Path,
+    arch: str | None,
+    contract: Path | None,
+    size: tuple[int, int] | None = None,
+    answers: tuple[int, ...] | None = None,
+) -> Opened:
+    """Open a model's file under a contract: a file of `efface inspect`, or what its weights say.
 
-    Raises InputError for a network whose answers are no embeddings.
+    answers: the shape of what it answers to one image; an embedding of any length where None. Raises InputError for a
+    network that answers otherwise.
     """
     measured = False
     if contract is not None:
@@ -41,9 +48,11 @@ def open_model(path: Path, arch: str | None, contract: Path | None, size: tuple[
         found = contract_of(path, arch, {} if size is None else {"size": list(size)})
     network = network_of(path, arch, found.shape)
     answer = untrained_answer(network, found.shape)
-    if not isinstance(answer, Tensor) or answer.ndim != 2:
-        raise InputError(f"the network of {path} does not answer two images with an embedding each, (2, d)")
-    checkpoint = open_checkpoint(path, network, dimensions=answer.shape[1])
+    if not isinstance(answer, Tensor) or (answer.ndim != 2 if answers is None else answer.shape[1:] != answers):
+        given = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        wanted = "an embedding each, (2, d)" if answers is None else str((2, *answers))
+        raise InputError(f"the network of {path} answers two images with {given}: expected {wanted}")
+    checkpoint = open_checkpoint(path, network, dimensions=answer.shape[1] if answers is None else None)
     network.load_state_dict(checkpoint.weights)
     name = arch or type(network).__name__
     contracted = ContractedNetwork(network, found).eval().requires_grad_(False)

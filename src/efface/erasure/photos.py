@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from efface.data.batches import derive
 from efface.data.faces import Array, Faces, Images
 from efface.datasets import READERS, read_photos
-from efface.erasure.contract import InputContract, decoded
+from efface.erasure.contract import InputContract, decoded_and_placed
 from efface.erasure.find import TABLE, read_accepted
+from efface.erasure.labels import targets_of
 from efface.erasure.request import ErasureRequest
 from efface.errors import InputError
 
@@ -42,7 +43,7 @@ class RequestPhotos:
     """All photos, and which of them are for what."""
 
     faces: Faces
-    """Targets number the people."""
+    """Targets number the people or, where the model answers no embeddings, are what it should answer."""
     forget: Rows
     """Rows handed to methods ..."""
     forget_held: Rows
@@ -78,7 +79,7 @@ def read_request_photos(request: ErasureRequest, contract: InputContract) -> Req
     refuse_shared_people(parts)
     parts, said = without_copies(parts)
     notes += said
-    faces = joined_sides(parts)
+    faces = joined_sides(parts, by_person=request.recognises)
     side_of = np.repeat(list(parts), [len(one) for one in parts.values()])
     rows = {side: np.flatnonzero(side_of == side) for side in sides}
     held = {side: held_back(faces, rows[side], part, request.seed) for side, part in SHARE.items()}
@@ -109,13 +110,16 @@ def read_side(side: str, path: Path, contract: InputContract, request: ErasureRe
     if len(some) < len(table):
         notes.append(f"{side}: of {len(table):,} photos {len(some):,} were used, all photos of some of the people")
     paths, people, groups, keys = (some[name].astype(str).tolist() for name in ("path", "person", "group", "key"))
-    images, kept = decoded(paths, keys, contract, request.detector, request.skip_unreadable)
+    images, kept, places = decoded_and_placed(paths, keys, contract, request.detector, request.skip_unreadable)
     if len(kept) < len(paths):
         notes.append(f"{side}: {len(paths) - len(kept):,} of {len(paths):,} photos could not be used")
     names, of = np.unique(np.array(people)[kept], return_inverse=True)
     keys_kept = np.array([f"{side}/{keys[row]}" for row in kept])
     rows = np.arange(len(images))
-    return Faces(Images(images, rows), of.astype(np.int64), names[of], np.array(groups)[kept], keys_kept), notes
+    targets = of.astype(np.int64)
+    if not request.recognises:
+        targets = targets_of(request, some.iloc[kept], places, images.shape, path)
+    return Faces(Images(images, rows), targets, names[of], np.array(groups)[kept], keys_kept), notes
 
 
 def table_of(path: Path) -> pd.DataFrame:
@@ -170,13 +174,14 @@ def without_copies(parts: Mapping[str, Faces]) -> tuple[dict[str, Faces], list[s
     return left, notes
 
 
-def joined_sides(parts: Mapping[str, Faces]) -> Faces:
-    """All sides as one, people numbered over all of them."""
+def joined_sides(parts: Mapping[str, Faces], *, by_person: bool = True) -> Faces:
+    """All sides as one; by_person: targets number the people of all of them."""
     sides = list(parts.values())
     store = sides[0].images.store if len(sides) == 1 else np.concatenate([one.images[:] for one in sides])
     columns = {name: np.concatenate([getattr(one, name) for one in sides]) for name in ("identities", "groups", "keys")}
     _, numbers = np.unique(columns["identities"], return_inverse=True)
-    return Faces(Images(store, np.arange(len(store))), numbers.astype(np.int64), **columns)
+    targets = numbers.astype(np.int64) if by_person else np.concatenate([one.targets for one in sides])
+    return Faces(Images(store, np.arange(len(store))), targets, **columns)
 
 
 def held_back(faces: Faces, rows: Rows, part: int, seed: int) -> Rows:

@@ -16,8 +16,10 @@ from efface.erasure.record import Controller, Deletion, NextStep, Request
 from efface.errors import InputError, nearest, refusing
 from efface.files import read_text
 from efface.settings import Seed, Truth, first_complaint, validated
+from efface.tasks import TASKS
 
 Goal = Literal["influence removed", "unrecognisable"]
+Asked = Literal["recognition", "eyes", "classes", "attributes"]
 Cosine = Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 
@@ -62,11 +64,19 @@ class ErasureRequest:
     pairs: Path | None
     """A verification set: LFW's `pairs.txt`, of photos below `pair_photos`, or an insightface set (.bin)."""
     pair_photos: Path | None
+    task: Asked
+    """What the model answers: an embedding, or what a column of the photos' manifests says."""
+    label: tuple[str, ...]
+    """Columns that say what is right: one of `classes`, or one for each of several `attributes`."""
+    classes: tuple[str, ...]
+    """Of the task `classes`, in the order of the network's outputs."""
     goal: Goal
     threshold: float | None
     """The cosine from which on the model in use takes two photos for one person's."""
     at_most_fmr: float | None
     at_most_fnmr: float | None
+    at_most_error: float | None
+    """Of everybody else, where the model answers no embeddings."""
     budget: float
     """Seconds."""
     without_evidence: bool
@@ -77,6 +87,11 @@ class ErasureRequest:
     """By person the head and the row that are theirs."""
     answer: Answer | None
     """What a record needs beside what was measured; None: no record is written."""
+
+    @property
+    def recognises(self) -> bool:
+        """Whether the model answers with embeddings, by which people are told apart."""
+        return TASKS[self.task].outputs == "embeddings"
 
 
 @dataclass(frozen=True)
@@ -115,12 +130,47 @@ def erasure_request(given: Mapping[str, Any], file: Path | None = None) -> Erasu
         settings[name] = Path(settings[name]) if settings[name] else None
     for name in ("arch", "second_arch"):
         settings[name] = settings[name] or None
+    refuse_mixed(settings, where)
     settings["budget"] = seconds(settings["budget"], where)
     if settings["size"] is not None and settings["contract"] is not None:
         raise InputError(f"{where}: size stands in the contract: leave it out")
     if settings["second_contract"] is not None and settings["second"] is None:
         raise InputError(f"{where}: second_contract is of a second recogniser, and there is none: give second")
     return ErasureRequest(**settings, head_rows=head_rows(tables.get("head_rows"), where), answer=answer(tables, where))
+
+
+OF_RECOGNISERS = ("threshold", "at_most_fmr", "at_most_fnmr", "pairs", "pair_photos", "second_contract")
+LABELS = {"none": (0, 0), "one": (1, 1), "several": (1, 1000)}
+"""How many columns of labels a task has, at least and at most."""
+
+
+def refuse_mixed(settings: Mapping[str, Any], where: str) -> None:
+    """Raise InputError for settings of one task in a request of another."""
+    task, labels = settings["task"], settings["label"]
+    named = TASKS[task]
+    least, most = LABELS[named.labels]
+    if not least <= len(labels) <= most:
+        wanted = "no label" if not most else "one label" if most == 1 else "the labels, in the order of the outputs"
+        raise InputError(f"{where}: task '{task}' has {wanted}, {len(labels)} were given")
+    classes_wanted = named.labels == "one"
+    if classes_wanted != bool(settings["classes"]):
+        raise InputError(
+            f"{where}: give classes, the values of '{labels[0]}' in the order of the network's outputs"
+            if classes_wanted
+            else f"{where}: classes are of task 'classes', not of '{task}'"
+        )
+    if len(set(settings["classes"])) < len(settings["classes"]) or len(settings["classes"]) == 1:
+        raise InputError(f"{where}: classes are two or more, each named once")
+    if named.outputs == "embeddings":
+        if settings["at_most_error"] is not None:
+            raise InputError(f"{where}: a recogniser has no error: give at_most_fmr or at_most_fnmr")
+        return
+    if given := [name for name in OF_RECOGNISERS if settings[name]]:
+        raise InputError(f"{where}: {given[0]} is of recognisers, the task is '{task}'")
+    if settings["second"]:
+        raise InputError(f"{where}: a second model is given for recognisers alone; for '{task}' one is trained here")
+    if settings["goal"] == "unrecognisable":
+        raise InputError(f"{where}: a model of task '{task}' recognises nobody: the goal is 'influence removed'")
 
 
 def _settings(
@@ -138,10 +188,14 @@ def _settings(
     detector: str = "",
     pairs: str = "",
     pair_photos: str = "",
+    task: Asked = "recognition",
+    label: tuple[str, ...] = (),
+    classes: tuple[str, ...] = (),
     goal: Goal = "influence removed",
     threshold: Cosine | None = None,
     at_most_fmr: Rate | None = None,
     at_most_fnmr: Rate | None = None,
+    at_most_error: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None,
     budget: str = "4min",
     without_evidence: Truth = False,
     skip_unreadable: Truth = False,

@@ -7,9 +7,11 @@ Either the user has one, or a small one is trained here on the people at hand wh
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +27,10 @@ from efface.erasure.photos import RequestPhotos, numbered
 from efface.erasure.request import ErasureRequest
 from efface.errors import InputError
 from efface.files import sha256_of, write_bytes
+from efface.models import MODELS
 from efface.models.load import load_weights
 from efface.models.recogniser import iresnet, untrained_answer
+from efface.tasks import TASKS
 from efface.tasks.recognition import RECOGNITION, margin_loss
 from efface.training.train import train
 
@@ -67,6 +71,52 @@ def second_recogniser(
         people = frozenset(photos.people(rows).tolist())
     network = network.to(device).requires_grad_(False).eval()
     return TeacherModel(people, lambda: copy.deepcopy(network))
+
+
+SMALL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "points": ("eyenet", {"widths": (16, 32, 64), "hidden": 128}),
+    "logits": ("resnet18", {"width": 16, "stem": "small"}),
+}
+"""Networks trained here to answer questions, by what they answer with."""
+
+
+class Enlarged(nn.Module):
+    """A network that sees pictures at a smaller size and answers with points, brought to the size of its pictures."""
+
+    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.network = Reduced(network, size)
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        points: Tensor = self.network(images)
+        scale = points.new_tensor([images.shape[3] / self.size[1], images.shape[2] / self.size[0]])
+        return (points + 0.5) * scale - 0.5
+
+
+def second_predictor(
+    request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader
+) -> TeacherModel:
+    """A small network that answers the same question, trained here on the people who stay and on public people."""
+    task, rows = TASKS[request.task], np.sort(np.concatenate([photos.retain, photos.teaching]))
+    faces, who = photos.faces[rows], frozenset(photos.people(rows).tolist())
+    channels, height, width = faces.shape
+    scale = min(1.0, SIDE / max(height, width))
+    size = (round(height * scale), round(width * scale))
+    name, settings = SMALL[task.outputs]
+    own = BatchLoader(device, derive(loader.seed, "second"), loader.tick)
+    torch.manual_seed(own.seed)
+    small = MODELS[name]((channels, *size), max(len(request.classes), len(request.label)), **settings)
+    network: nn.Module = Enlarged(small, size) if task.outputs == "points" else Reduced(small, size)
+    if cache.exists():
+        load_weights(network, cache)
+    else:
+        epochs = int(np.clip(PASSES // len(faces), 4, 40))
+        train(network.to(device), task, faces, own, epochs=epochs, lr=1e-3, batch=64, optimiser="adam")
+        loader.add(own)
+        save_private(network, cache)
+    network = network.to(device).requires_grad_(False).eval()
+    return TeacherModel(who, lambda: copy.deepcopy(network))
 
 
 def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Module:

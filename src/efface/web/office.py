@@ -375,6 +375,11 @@ def served_tables(file: Path) -> dict[str, Any]:
         raise InputError(f"settings {file}: {stray[0]} is different in each request: leave it out")
     if "arch" in tables or "second_arch" in tables:
         raise InputError(f"settings {file}: a file does not choose code: if you trust it, give --arch to efface serve")
+    if "task" in tables:
+        raise InputError(
+            f"settings {file}: the page serves recognisers alone, since photos uploaded there have no labels: leave "
+            "task out, and bring requests of other models to efface forget"
+        )
     if "controller" not in tables:
         raise InputError(f"settings {file}: who answers? give [controller] with name and contact")
     for name in PATHS:
