@@ -444,7 +444,9 @@ def forget(
     label: Annotated[list[str] | None, typer.Option(help="Column of the manifests to answer; several times.")] = None,
     classes: Annotated[list[str] | None, typer.Option(help="Its values, in the order of the outputs.")] = None,
     at_most_error: Annotated[float | None, typer.Option(help="Error of everybody else that is allowed.")] = None,
-    goal: Annotated[str | None, typer.Option(help="influence removed, or unrecognisable.")] = None,
+    goal: Annotated[
+        str | None, typer.Option(help="influence removed, unrecognisable, or removed from the gallery.")
+    ] = None,
     threshold: Annotated[float | None, typer.Option(help="Cosine from which on two photos are one person's.")] = None,
     at_most_fmr: Annotated[float | None, typer.Option(help="False match rate that is allowed afterwards.")] = None,
     at_most_fnmr: Annotated[float | None, typer.Option(help="False non-match rate that is allowed.")] = None,

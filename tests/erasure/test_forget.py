@@ -21,6 +21,8 @@ from deployments import PHOTOS, SHARES, Deployment, deployed
 from efface.cli import app
 from efface.erasure import candidates, criteria
 from efface.erasure.audit_files import ROWS, audit
+from efface.erasure.blocking import NAMED, OTHERS_STOPPED, STOPPED, STRANGERS_NAMED, blocking_of
+from efface.erasure.deployed import judged_by
 from efface.erasure.forget import forget
 from efface.erasure.opened import open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
@@ -308,3 +310,41 @@ def test_folders_named_like_markup_or_commands_to_a_terminal_are_shown_nowhere(
     for text in (said.out, said.err, *(one.read_text("utf-8") for one in (tmp_path / "out").glob("*.[hj]*"))):
         assert "onerror" not in text
         assert "\x1b[31mred" not in text
+
+
+def test_the_weights_stay_where_people_are_removed_from_the_gallery(deployment: Deployment, tmp_path: Path) -> None:
+    result = forget(request_of(deployment, goal="removed from the gallery"), tmp_path / "out", threads=1)
+    assert result.outcome.verdict == "delete from gallery and block"
+    assert (result.model_after, result.method, result.criteria) == (None, None, None)
+    assert {STOPPED, OTHERS_STOPPED, NAMED, STRANGERS_NAMED} <= {one.name for one in result.measurements}
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Delete from the gallery, and block" in page
+    assert "Keep one entry for each" in page
+
+
+def test_a_record_of_it_says_what_became_of_gallery_and_list(tmp_path: Path) -> None:
+    file = tmp_path / "request.toml"
+    file.write_text(
+        'model = "m"\nforget = "f"\npublic = "p"\ngoal = "removed from the gallery"\n[request]\nreference = "1"\n'
+        'received = 2026-11-01\ndue = 2026-12-01\nground = "consent withdrawn"\nidentity_check = "account"\n'
+        '[controller]\nname = "n"\ncontact = "c"\n',
+        encoding="utf-8",
+    )
+    assert 'store = "gallery"' in refusal(lambda: erasure_request({}, file))
+
+
+def test_a_block_list_stops_the_photos_it_was_made_for(photos: RequestPhotos) -> None:
+    """Embeddings whose truth is known: everybody's photos lie in a direction of their own, but for one held-back photo
+    that looks like somebody who stays."""
+    names, of = np.unique(photos.faces.identities, return_inverse=True)
+    embeddings = np.eye(len(names), dtype=np.float32)[of]
+    stray = photos.forget_held[0]
+    embeddings[stray] = embeddings[photos.retain[0]]
+    found = {one.name: one.before for one in blocking_of(embeddings, photos, judged_by(photos, choosing=False), 0.5)}
+    values = {name: None if one is None else one.value for name, one in found.items()}
+    people = SHARES["forget"]
+    share = 1 / (people * (PHOTOS // 3))
+    assert values[STOPPED] == pytest.approx(1 - share)
+    assert values[NAMED] == pytest.approx(share)
+    assert values[OTHERS_STOPPED] == 0
+    assert values[STRANGERS_NAMED] == 0

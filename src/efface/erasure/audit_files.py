@@ -57,6 +57,8 @@ def audit(
     here = device_named(device)
     check_threads(threads)
     make_folder(out).chmod(0o700)
+    if request.goal == "removed from the gallery":
+        raise InputError("goal 'removed from the gallery' changes no weights: there are none to audit")
     busy = f"another run is at work in {out}: wait for it, or give another --out"
     with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed), Meter(here) as meter:
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))

@@ -25,6 +25,7 @@ from torch import nn
 import efface
 from efface.data.batches import BatchLoader
 from efface.data.faces import Array, MethodData
+from efface.erasure.blocking import OTHERS_STOPPED, STOPPED
 from efface.erasure.candidates import (
     CHECKS,
     ENOUGH,
@@ -209,7 +210,7 @@ class Served:
             criteria=self.criteria,
             allowed=list(self.allowed),
             outcome=self.outcome.model_copy(update={"re_enrol": re_enrol if shipped else None}),
-            measurements=[*measurements, *self.extra],
+            measurements=[*measurements, *self.judge.blocking(), *self.extra],
             groups=self.judge.groups(self.answers_after),
             emptied_rows=self.emptied,
             stale=list(self.model.checkpoint.stale) if shipped else [],
@@ -231,6 +232,9 @@ def serve(
     judge, task = judge_of(request, photos, before), TASKS[request.task]
     served = Served(request, model, photos, judge, judge.evidence(before, heads_of(model.checkpoint)))
     say(f"evidence that they were trained on: {served.evidence.conclusion}")
+    if request.goal == "removed from the gallery":
+        served.outcome = blocked(judge.blocking())
+        return served
     no_sign = served.evidence.conclusion == "no sign of training"
     if no_sign and not request.without_evidence and request.goal == "influence removed":
         return served
@@ -283,6 +287,24 @@ def serve(
         reasons = reasons_against(verdict, chosen, bench.attempts, task)
         served.outcome = Outcome(verdict="do not ship", reasons=reasons, results=results)
     return served
+
+
+def blocked(measured: Sequence[Measurement]) -> Outcome:
+    """The weights stay: what a block list does, and what it does not."""
+    stopped, others = (
+        f"{one.before.value:.0%}" if one.before else "an unknown share"
+        for name in (STOPPED, OTHERS_STOPPED)
+        for one in measured
+        if one.name == name
+    )
+    return Outcome(
+        verdict="delete from gallery and block",
+        reasons=[
+            f"the weights stay as they are; a block list stops {stopped} of the held-back photos of these people, and "
+            f"{others} of everybody else's",
+            "what the model learned from their photos is still in it, and a block list is a template of each of them",
+        ],
+    )
 
 
 def judge_of(request: ErasureRequest, photos: RequestPhotos, before: Array) -> Judge:

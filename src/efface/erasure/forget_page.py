@@ -73,6 +73,13 @@ def limit(text: str) -> str:
 
 def steps_of(result: ErasureResult) -> list[str]:
     """What whoever runs the model does next."""
+    if result.outcome.verdict == "delete from gallery and block":
+        return [
+            "Delete the gallery entries, photos and backups of the people who asked.",
+            "Keep one entry for each of them in a list apart, made from their photos, for nothing but this: whoever "
+            "reaches the threshold with one is not named.",
+            "Make the list again whenever the weights change, and delete an entry when its person asks for that.",
+        ]
     if result.model_after is None:
         return []
     steps = [f"Put {result.model_after.name} in the place of {result.model_before.name}."]

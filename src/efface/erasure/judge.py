@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from efface.data.faces import Array
 from efface.data.vectors import units
+from efface.erasure.blocking import blocking_of
 from efface.erasure.checkpoint import Checkpoint
 from efface.erasure.criteria import Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
 from efface.erasure.deployed import judged_by, placed_threshold, read_model
@@ -64,6 +65,10 @@ class Judge(ABC):
     @abstractmethod
     def groups(self, answers: Array | None) -> list[GroupMeasurements]:
         """The same of everybody else, group by group."""
+
+    def blocking(self) -> list[Measurement]:
+        """What the model before does once gallery entries are deleted and a block list is kept."""
+        return []
 
     def rows_of_people(self, checkpoint: Checkpoint) -> dict[str, list[int]]:
         """Rows of a file's heads that hold the people who asked."""
@@ -118,6 +123,9 @@ class RecognitionJudge(Judge):
     def groups(self, answers: Array | None) -> list[GroupMeasurements]:
         after = None if answers is None else read_model(answers, self.photos, self.by_verdict, self.threshold.value)
         return groups_of(self.before, after, self.photos, self.by_verdict)
+
+    def blocking(self) -> list[Measurement]:
+        return blocking_of(self.answers_before, self.photos, self.by_verdict, self.threshold.value)
 
     def rows_of_people(self, checkpoint: Checkpoint) -> dict[str, list[int]]:
         """Those the request names, and each that is nearer to one of them than any row is to any stranger."""

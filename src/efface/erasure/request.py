@@ -18,7 +18,7 @@ from efface.files import read_text
 from efface.settings import Seed, Truth, first_complaint, validated
 from efface.tasks import TASKS
 
-Goal = Literal["influence removed", "unrecognisable"]
+Goal = Literal["influence removed", "unrecognisable", "removed from the gallery"]
 Asked = Literal["recognition", "eyes", "classes", "attributes"]
 Cosine = Annotated[float, Field(gt=-1, lt=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -71,6 +71,7 @@ class ErasureRequest:
     classes: tuple[str, ...]
     """Of the task `classes`, in the order of the network's outputs."""
     goal: Goal
+    """`removed from the gallery` leaves the weights as they are: entries are deleted, and a block list is kept."""
     threshold: float | None
     """The cosine from which on the model in use takes two photos for one person's."""
     at_most_fmr: float | None
@@ -136,7 +137,15 @@ def erasure_request(given: Mapping[str, Any], file: Path | None = None) -> Erasu
         raise InputError(f"{where}: size stands in the contract: leave it out")
     if settings["second_contract"] is not None and settings["second"] is None:
         raise InputError(f"{where}: second_contract is of a second recogniser, and there is none: give second")
-    return ErasureRequest(**settings, head_rows=head_rows(tables.get("head_rows"), where), answer=answer(tables, where))
+    who_answers = answer(tables, where)
+    if settings["goal"] == "removed from the gallery" and who_answers is not None:
+        stores = {one.store for one in who_answers.deletions}
+        if missing := [one for one in ("gallery", "block list") if one not in stores]:
+            raise InputError(
+                f"{where}: goal 'removed from the gallery' needs [[deletions]] with store = \"{missing[0]}\": say what "
+                "became of it"
+            )
+    return ErasureRequest(**settings, head_rows=head_rows(tables.get("head_rows"), where), answer=who_answers)
 
 
 OF_RECOGNISERS = ("threshold", "at_most_fmr", "at_most_fnmr", "pairs", "pair_photos", "second_contract")
@@ -169,7 +178,7 @@ def refuse_mixed(settings: Mapping[str, Any], where: str) -> None:
         raise InputError(f"{where}: {given[0]} is of recognisers, the task is '{task}'")
     if settings["second"]:
         raise InputError(f"{where}: a second model is given for recognisers alone; for '{task}' one is trained here")
-    if settings["goal"] == "unrecognisable":
+    if settings["goal"] != "influence removed":
         raise InputError(f"{where}: a model of task '{task}' recognises nobody: the goal is 'influence removed'")
 
 
