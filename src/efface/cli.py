@@ -454,6 +454,7 @@ def forget(
     without_evidence: Annotated[
         bool, typer.Option("--without-evidence", help="Change the weights even with no sign of training.")
     ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file of the changed model, too.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of who is held back, and of training.")] = None,
     skip_unreadable: Skip = False,
     key: Annotated[Path | None, typer.Option(help="Private key that signs the record.")] = None,

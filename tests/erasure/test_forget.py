@@ -87,7 +87,7 @@ def test_two_photos_of_six_are_held_back_of_everybody_who_asked(photos: RequestP
 
 
 def test_candidates_are_handed_nothing_that_judges_them(photos: RequestPhotos) -> None:
-    data = candidates.method_data(photos, None, torch.nn.Identity())
+    data = candidates.method_data(photos, None, torch.nn.Identity(), {})
     handed = {key for part in (data.forget, data.retain, data.public) for key in part.keys}
     judging = np.concatenate([photos.forget_held, photos.retain_held, photos.strangers])
     assert not handed & set(photos.faces.keys[judging])
@@ -160,7 +160,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(deployment: Deployment, erased
     out, tried = tmp_path / "out", []
 
     def cut(line: str) -> None:
-        if line.startswith("dispersion"):
+        if line.startswith("leace, strength"):
             tried.append(line)
             if len(tried) == 1:
                 raise KeyboardInterrupt

@@ -166,6 +166,9 @@ class MethodData:
     """The original's weights after these epochs of its own training; none where nobody kept any."""
     teachers: tuple[TeacherModel, ...] = ()
     """Models that never met some of these people, for a method that learns from such."""
+    directions: Mapping[str, Array] = field(default_factory=dict)
+    """What a head that goes with the model holds of forgotten people, by name: the direction (d,) that it expects of
+    their embeddings."""
 
     @property
     def gone(self) -> Faces:

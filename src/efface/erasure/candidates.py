@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from efface.data.batches import BatchLoader
-from efface.data.faces import MethodData, TeacherModel
+from efface.data.faces import Array, MethodData, TeacherModel
 from efface.erasure.contract import ContractedNetwork
 from efface.erasure.criteria import Verdict
 from efface.erasure.photos import RequestPhotos
@@ -45,6 +45,8 @@ class Candidate:
     name: str
     method: str
     settings: Mapping[str, Any]
+    first: str | None = None
+    """A method that changes the weights before, with its defaults."""
 
 
 @dataclass
@@ -74,9 +76,13 @@ class HeldStatistics(ContractedNetwork):
         return self
 
 
-def candidates_for(task: Task, goal: Goal, steps: int, forget: int, retain: int) -> list[Candidate]:
-    """What is tried for a goal, the first alone where time is short; forget, retain: how many photos there are."""
-    batch_forget, batch_retain = min(BATCH_FORGET, forget), min(BATCH_RETAIN, retain)
+def candidates_for(task: Task, goal: Goal, steps: int, data: MethodData, closed_form: bool) -> list[Candidate]:
+    """What is tried for a goal, as many from the first on as there is time for: what takes no step comes first.
+
+    closed_form: whether the network ends in a linear layer, which `leace` needs.
+    """
+    forget = len(data.forget)
+    batch_forget, batch_retain = min(BATCH_FORGET, forget), min(BATCH_RETAIN, len(data.retain))
     if task.outputs != "embeddings":
         batches = {"batch_forget": batch_forget, "batch_retain": batch_retain}
         return [
@@ -88,9 +94,12 @@ def candidates_for(task: Task, goal: Goal, steps: int, forget: int, retain: int)
             for times, weight in ((1.0, 4.0), (2.0, 8.0), (0.25, 4.0), (0.5, 1.0))
             for lr in [times * RATES[task.outputs]]
         ]
+    erased = [
+        Candidate(f"leace, strength {strength:g}", "leace", {"strength": strength}) for strength in (0.8, 0.9, 0.7, 1.0)
+    ]
     taught = [
         Candidate(
-            f"out_of_fold, lr {lr:g}, forget {weight:g}",
+            f"{'' if first is None else f'{first}, then '}out_of_fold, lr {lr:g}, forget {weight:g}",
             "out_of_fold",
             {
                 "lr": lr,
@@ -101,19 +110,29 @@ def candidates_for(task: Task, goal: Goal, steps: int, forget: int, retain: int)
                 "batch_forget": batch_forget,
                 "batch_retain": batch_retain,
             },
+            first,
         )
-        for lr, weight in ((4e-3, 4.0), (8e-3, 8.0), (1e-3, 4.0), (1.2e-2, 8.0))
+        for first, lr, weight in (("leace", 1e-3, 4.0), (None, 4e-3, 4.0), (None, 8e-3, 8.0))
     ]
     epochs = max(1, round(steps * batch_forget / max(forget, 1)))
     batch = min(64, max(forget, 2))
     if goal == "unrecognisable":
         clusters = max(2, min(10, forget // 3))
         scattered = {"epochs": epochs, "batch": batch, "clusters": clusters}
-        return [Candidate(f"dispersion, lr {lr:g}", "dispersion", {"lr": lr, **scattered}) for lr in (1e-3, 4e-3)]
-    return [*taught, Candidate("laf, lr 0.0002", "laf", {"lr": 2e-4, "epochs": epochs, "batch": batch})]
+        every = [
+            *(Candidate(f"leace, strength {one:g}", "leace", {"strength": one}) for one in (1.0, 1.2)),
+            Candidate("leace, then dispersion, lr 0.001", "dispersion", {"lr": 1e-3, **scattered}, "leace"),
+            Candidate("dispersion, lr 0.004", "dispersion", {"lr": 4e-3, **scattered}),
+        ]
+    else:
+        without_teacher = Candidate("laf, lr 0.0002", "laf", {"lr": 2e-4, "epochs": epochs, "batch": batch})
+        every = [*erased, *(taught if data.teachers else []), without_teacher]
+    return [one for one in every if closed_form or "leace" not in (one.first, one.method)]
 
 
-def method_data(photos: RequestPhotos, second: TeacherModel | None, original: nn.Module) -> MethodData:
+def method_data(
+    photos: RequestPhotos, second: TeacherModel | None, original: nn.Module, directions: Mapping[str, Array]
+) -> MethodData:
     """What candidates are handed: nothing that judges them."""
     faces = photos.faces
     public = np.sort(np.concatenate([photos.teaching, photos.calibration]))
@@ -124,6 +143,7 @@ def method_data(photos: RequestPhotos, second: TeacherModel | None, original: nn
         faces[public],
         original=original,
         teachers=() if second is None else (second,),
+        directions=directions,
     )
 
 
@@ -152,6 +172,9 @@ class Bench:
         settings = validated(method, candidate.settings, candidate.name)
         torch.manual_seed(self.seed)
         stopped = "all steps were taken"
+        if candidate.first is not None:
+            METHODS[candidate.first](model, self.task, self.data, loader)
+            watch.look()
         with watch.watching():
             try:
                 method(model, self.task, self.data, loader, **settings)
@@ -197,12 +220,17 @@ class Watch:
         self.steps += 1
         if self.steps % self.every:
             return
-        verdict = self.judge(self.model)
-        if self.best is None or rank(verdict) < rank(self.best[0]):
-            self.best = verdict, copy.deepcopy(self.model.network.state_dict()), self.steps
+        verdict = self.look()
         if verdict.harmful and 2 * self.steps >= self.planned:
             raise StopEarly("given up: it lets strangers in more than ten times as often as was allowed")
         self.model.train()
+
+    def look(self) -> Verdict:
+        """Judge the model as it is, and keep it if it is the best so far."""
+        verdict = self.judge(self.model)
+        if self.best is None or rank(verdict) < rank(self.best[0]):
+            self.best = verdict, copy.deepcopy(self.model.network.state_dict()), self.steps
+        return verdict
 
 
 def rank(verdict: Verdict) -> tuple[bool, float]:
@@ -214,6 +242,8 @@ def steps_of(candidate: Candidate, data: MethodData) -> int:
     """How many steps a candidate takes."""
     if "steps" in candidate.settings:
         return int(candidate.settings["steps"])
+    if "epochs" not in candidate.settings:
+        return 0
     per_epoch = -(-len(data.forget) // int(candidate.settings["batch"]))
     twice = 2 if candidate.method == "laf" else 1
     return twice * per_epoch * int(candidate.settings["epochs"])

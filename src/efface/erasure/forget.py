@@ -23,8 +23,8 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 import efface
-from efface.data.batches import BatchLoader
-from efface.data.faces import Array, MethodData
+from efface.data.batches import BatchLoader, as_input
+from efface.data.faces import Array, Images, MethodData
 from efface.erasure.blocking import OTHERS_STOPPED, STOPPED
 from efface.erasure.candidates import (
     CHECKS,
@@ -37,6 +37,7 @@ from efface.erasure.candidates import (
     method_data,
     rank,
     seconds_of_step,
+    steps_of,
     steps_within,
 )
 from efface.erasure.checkpoint import write_checkpoint
@@ -49,6 +50,7 @@ from efface.erasure.judge import Judge, RecognitionJudge, heads_of
 from efface.erasure.labels import answers_of
 from efface.erasure.letter import write_letter
 from efface.erasure.measuring import evidence_of
+from efface.erasure.onnx_file import MOST, check_onnx, write_onnx
 from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
 from efface.erasure.prediction_check import measure_prediction_contract
@@ -82,6 +84,7 @@ from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, make_folder, read_text, sha256_of, write_private
+from efface.models.last_layer import last_layer
 from efface.results import Environment
 from efface.tasks import TASKS, Task
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
@@ -109,6 +112,7 @@ SETTINGS = (
     "label",
     "classes",
     "at_most_error",
+    "onnx",
 )
 """Of a request, beside its files, what its result follows from."""
 SHARED_PHOTOS = (
@@ -141,6 +145,8 @@ def forget(
         signature = signature_of(request, model, photos)
         if (out / OUTCOME).exists():
             return finished(out, signature)
+        if request.onnx:
+            check_onnx()
         if not model.measured:
             measure_contract(model, request, here, say)
         with Meter(here) as meter:
@@ -149,7 +155,7 @@ def forget(
         if request.answer is not None:
             names = photos.people(np.concatenate([photos.forget, photos.forget_held])).tolist()
             record = record_of(result, request.answer, names, out.with_name(f"{out.name}-subject.key"))
-            files = [result.model_before, *([result.model_after] if result.model_after else [])]
+            files = [result.model_before, *([result.model_after] if result.model_after else []), *result.exported]
             write_record(record, out, key or default_key(), {one.name: one.sha256 for one in files}, names=names)
             write_letter(record, out)
         write_page(result, out)
@@ -184,10 +190,12 @@ class Served:
     criteria: Criteria | None = None
     method: Method | None = None
     file_after: ModelFile | None = None
+    exported: Sequence[ModelFile] = ()
     emptied: int = 0
     faces: int = 0
     allowed: Sequence[Allowed] = ()
     limits: Sequence[str] = ()
+    notes: Sequence[str] = ()
     extra: Sequence[Measurement] = ()
 
     def result(self, signature: str, meter: Meter, machine: Environment) -> ErasureResult:
@@ -205,6 +213,7 @@ class Served:
                 self.request.model, self.model.checkpoint.digest, self.model.architecture, self.model.contract.plain()
             ),
             model_after=self.file_after,
+            exported=list(self.exported),
             evidence=evidence_of(self.evidence),
             method=self.method,
             criteria=self.criteria,
@@ -214,7 +223,7 @@ class Served:
             groups=self.judge.groups(self.answers_after),
             emptied_rows=self.emptied,
             stale=list(self.model.checkpoint.stale) if shipped else [],
-            notes=list(self.photos.notes),
+            notes=[*self.photos.notes, *self.notes],
             limits=[NO_PROOF_OF_ORIGIN, *self.limits, *([SHARED_PHOTOS] if self.method else [])],
             cost=Cost(seconds=meter.seconds, faces=self.faces, peak_memory_mib=meter.peak_memory_mib),
             tool=f"efface {efface.__version__}",
@@ -243,21 +252,21 @@ def serve(
     loader = BatchLoader(device, request.seed)
     second = None
     if request.goal == "influence removed":
-        say("making ready the second model, whose answers this one is to learn")
         make = second_recogniser if request.recognises else second_predictor
-        second = make(request, photos, device, working.folder / "second.safetensors", loader)
-    data = method_data(photos, second, network)
+        second = make(request, photos, device, working.folder / "second.safetensors", loader, say)
+    data = method_data(photos, second, network, judge.directions(model.checkpoint))
 
     def chosen_by(one: nn.Module) -> Verdict:
         rows, now = judge.choosing_rows, np.zeros(before.shape, np.float32)
         now[rows] = outputs(one, photos.faces[rows].images, device)
         return judge.choice(now)
 
-    planned = working.plan(lambda: planned_run(request, network, data, judge, device))
+    closed_form = request.recognises and ends_linear(network, photos, say)
+    planned = working.plan(lambda: planned_run(request, network, data, judge, device, closed_form))
     served.criteria = Criteria.model_validate_json(json.dumps(planned["criteria"]))
-    every = candidates_for(task, request.goal, planned["steps"], len(data.forget), len(data.retain))
+    every = candidates_for(task, request.goal, planned["steps"], data, closed_form)
     candidates = every[: planned["candidates"]]
-    say(f"{len(candidates)} candidates of {planned['steps']} steps: about {planned['seconds'] / 60:.1f} min at most")
+    say(f"{len(candidates)} candidates of up to {planned['steps']} steps: about {planned['seconds']:.0f} s at most")
     bench = Bench(network, task, data, device, request.seed, chosen_by, say)
     chosen = working.best_of(bench, candidates)
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
@@ -281,12 +290,29 @@ def serve(
         digest = write_checkpoint(model.checkpoint, chosen.network.cpu().state_dict(), path, emptied_rows=rows)
         served.file_after = model_file(path, digest, model.architecture, model.contract.plain())
         served.emptied = sum(map(len, rows.values()))
+        if request.onnx:
+            served.exported, served.notes = exported(after, photos.faces.images, path, served.file_after)
         reason = "every criterion was met, on photos that no method was handed"
         served.outcome = Outcome(verdict="forgotten", reasons=[reason], results=results)
     else:
         reasons = reasons_against(verdict, chosen, bench.attempts, task)
         served.outcome = Outcome(verdict="do not ship", reasons=reasons, results=results)
     return served
+
+
+def exported(
+    after: ContractedNetwork, images: Images, weights: Path, file: ModelFile
+) -> tuple[list[ModelFile], list[str]]:
+    """The model after as an ONNX file beside its weights, and what to know of it."""
+    path = weights.with_suffix(".onnx")
+    try:
+        apart = write_onnx(after, images[np.arange(min(MOST, len(images)))], path)
+    except InputError as error:
+        return [], [f"no ONNX file: {error}"]
+    about = (
+        f"{path.name} answers {min(MOST, len(images))} photos as the weights do, to {apart:.0e} of the largest answer"
+    )
+    return [model_file(path, sha256_of(path), file.architecture, file.contract)], [about]
 
 
 def blocked(measured: Sequence[Measurement]) -> Outcome:
@@ -312,8 +338,24 @@ def judge_of(request: ErasureRequest, photos: RequestPhotos, before: Array) -> J
     return (RecognitionJudge if request.recognises else PredictionJudge)(request, photos, before)
 
 
+def ends_linear(network: ContractedNetwork, photos: RequestPhotos, say: Say) -> bool:
+    """Whether a network can be changed in closed form."""
+    device = network.scale.device
+    try:
+        last_layer(network, as_input(photos.faces.images[np.arange(min(8, len(photos.faces)))], device))
+    except InputError as error:
+        say(f"leace is left out: {error}")
+        return False
+    return True
+
+
 def planned_run(
-    request: ErasureRequest, network: ContractedNetwork, data: MethodData, judge: Judge, device: torch.device
+    request: ErasureRequest,
+    network: ContractedNetwork,
+    data: MethodData,
+    judge: Judge,
+    device: torch.device,
+    closed_form: bool,
 ) -> dict[str, Any]:
     """Candidates and steps that the budget allows, and the criteria, before the first candidate is made.
 
@@ -324,19 +366,21 @@ def planned_run(
     some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)
     check = (time.perf_counter() - start) * len(judge.choosing_rows) / len(some)
-    possible = len(candidates_for(TASKS[request.task], request.goal, FEWEST_STEPS, len(data.forget), len(data.retain)))
-    fitting = ((count, steps_within(request.budget, step, check, count)) for count in range(possible, 0, -1))
+    every = candidates_for(TASKS[request.task], request.goal, FEWEST_STEPS, data, closed_form)
+    trained = sum(steps_of(one, data) > 0 for one in every)
+    at_once = (len(every) - trained) * CHECKS * check  # without a step: the photos are answered a few times
+    fitting = ((count, steps_within(request.budget - at_once, step, check, count)) for count in range(trained, 0, -1))
     count, steps = next(((count, steps) for count, steps in fitting if steps >= FEWEST_STEPS), (0, 0))
-    if not count:
+    if not count and (not at_once or at_once > request.budget):
         least = FEWEST_STEPS * step + CHECKS * check
         raise InputError(
             f"budget of {request.budget:.0f} s is too short: one candidate of {FEWEST_STEPS} steps takes about "
             f"{least / 60:.1f} min here; give --budget {max(1, np.ceil(2 * least / 60)):.0f}min"
         )
     return {
-        "candidates": count,
-        "steps": steps,
-        "seconds": count * (steps * step + CHECKS * check),
+        "candidates": len(every) - trained + count,
+        "steps": max(steps, FEWEST_STEPS),
+        "seconds": at_once + count * (steps * step + CHECKS * check),
         "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
     }
 

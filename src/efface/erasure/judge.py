@@ -74,6 +74,10 @@ class Judge(ABC):
         """Rows of a file's heads that hold the people who asked."""
         return {}
 
+    def directions(self, checkpoint: Checkpoint) -> dict[str, Array]:
+        """What a file's heads hold of the people who asked, by name, where they hold it."""
+        return {}
+
 
 class RecognitionJudge(Judge):
     """By embeddings: who is found again, at one fixed threshold."""
@@ -142,6 +146,24 @@ class RecognitionJudge(Judge):
             if len(mine):
                 found.setdefault(name, set()).update(mine.tolist())
         return {name: sorted(rows) for name, rows in found.items()}
+
+    def directions(self, checkpoint: Checkpoint) -> dict[str, Array]:
+        """The row that the request names, or that is nearer to a person's handed photos than any is to any stranger."""
+        heads = heads_of(checkpoint)
+        found = {
+            person: heads[name][row]
+            for person, (name, row) in self.request.head_rows.items()
+            if name in heads and 0 <= row < len(heads[name])
+        }
+        photos, unit = self.photos, units(self.answers_before)
+        strangers = np.concatenate([photos.calibration, photos.teaching])
+        for rows in heads.values():
+            nearest, cosine = head_cosines(unit, photos.faces.identities, photos.forget, rows)
+            _, normal = head_cosines(unit, photos.faces.identities, strangers, rows)
+            for person, row, near in zip(photos.people(photos.forget).tolist(), nearest, cosine, strict=True):
+                if near > normal.max():
+                    found.setdefault(person, rows[row])
+        return found
 
 
 def fixed_threshold(request: ErasureRequest, vectors: Array, photos: RequestPhotos) -> Threshold:

@@ -334,6 +334,8 @@ class Record(Part):
     """The model in use when the request came."""
     model_after: ModelFile | None
     """What was made of it; nothing where the weights were left as they are."""
+    exported: list[ModelFile] = []
+    """The model after in other formats."""
     evidence: Evidence
     """Whether they were trained on at all."""
     goal: Goal
@@ -389,6 +391,7 @@ class Record(Part):
         yield (verdict == "do not ship") != (step is not None), "next_step goes with 'do not ship'"
         yield (step is None) != (by is None), "next_step goes with next_step_by"
         yield in_use is not None and verdict != "forgotten", "in_use_since goes with 'forgotten'"
+        yield bool(self.exported) and after is None, "exported files are of model_after, and there is none"
         if self.request.status == "RequestFulfilled":
             yield any(one.state == "to do" for one in self.deletions), "RequestFulfilled, and something is to do"
             yield verdict == "do not ship", "RequestFulfilled, and the verdict is 'do not ship'"

@@ -84,6 +84,8 @@ class ErasureRequest:
     """Whether people are unlearned of whom there is no sign that the model was trained on them."""
     skip_unreadable: bool
     seed: int
+    onnx: bool
+    """Whether the model after is written as an ONNX file, too."""
     head_rows: Mapping[str, tuple[str, int]]
     """By person the head and the row that are theirs."""
     answer: Answer | None
@@ -208,6 +210,7 @@ def _settings(
     budget: str = "4min",
     without_evidence: Truth = False,
     skip_unreadable: Truth = False,
+    onnx: Truth = False,
     seed: Seed = 0,
 ) -> None:
     """The schema of a request."""

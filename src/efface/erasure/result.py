@@ -66,6 +66,8 @@ class ErasureResult(Part):
     """Of a recogniser."""
     model_before: ModelFile
     model_after: ModelFile | None
+    exported: list[ModelFile] = Field(default_factory=list)
+    """The model after in other formats."""
     evidence: Evidence
     method: Method | None
     criteria: Criteria | None
@@ -126,6 +128,7 @@ def record_of(result: ErasureResult, answer: Answer, names: list[str], key: Path
             deletions=list(answer.deletions),
             model_before=result.model_before,
             model_after=result.model_after,
+            exported=result.exported,
             evidence=result.evidence,
             goal=result.goal,
             method=result.method,

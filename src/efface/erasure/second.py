@@ -7,7 +7,8 @@ Either the user has one, or a small one is trained here on the people at hand wh
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,9 @@ SIDE = 48
 """Longer side of the pictures that a recogniser trained here sees."""
 PASSES = 24_000
 """Faces it is shown, at most forty times each."""
+FEWEST_TAUGHT = 10
+"""People with two photos, to train a recogniser on."""
+Say = Callable[[str], None]
 
 
 class Reduced(nn.Module):
@@ -59,18 +63,33 @@ def reduced(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def second_recogniser(
-    request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader
-) -> TeacherModel:
-    """The user's other recogniser, or one trained here; cache: where its weights are kept until the run ends."""
+    request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader, say: Say
+) -> TeacherModel | None:
+    """The user's other recogniser or one that is trained here once it is asked for; cache: where its weights are kept
+    until the run ends. None where there is none, and too few people to train one on."""
     if request.second is not None:
-        network: nn.Module = own_second(request, photos.faces.shape)
-        people: frozenset[str] = frozenset()
-    else:
-        rows = np.sort(np.concatenate([photos.retain, photos.teaching]))
-        network = trained_here(photos.faces[rows], cache, device, loader)
-        people = frozenset(photos.people(rows).tolist())
-    network = network.to(device).requires_grad_(False).eval()
-    return TeacherModel(people, lambda: copy.deepcopy(network))
+        network = own_second(request, photos.faces.shape).to(device).requires_grad_(False).eval()
+        return TeacherModel(frozenset(), lambda: copy.deepcopy(network))
+    rows = np.sort(np.concatenate([photos.retain, photos.teaching]))
+    names, counts = np.unique(photos.faces.identities[rows], return_counts=True)
+    kept = names[counts > 1]
+    if len(kept) < FEWEST_TAUGHT:
+        say(f"{len(kept)} people with two photos are too few to train a second recogniser on: no candidate is taught")
+        return None
+    faces = numbered(photos.faces[rows[np.isin(photos.faces.identities[rows], kept)]])
+    return made_once(lambda: trained_here(faces, cache, device, loader), kept, device, say)
+
+
+def made_once(make: Callable[[], nn.Module], people: Iterable[str], device: torch.device, say: Say) -> TeacherModel:
+    """A model that is trained when it is first asked for, and leaves random numbers as they were."""
+
+    @functools.cache
+    def made() -> nn.Module:
+        say("making ready the second model, whose answers this one is to learn")
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return make().to(device).requires_grad_(False).eval()
+
+    return TeacherModel(frozenset(people), lambda: copy.deepcopy(made()))
 
 
 SMALL: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -95,28 +114,32 @@ class Enlarged(nn.Module):
 
 
 def second_predictor(
-    request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader
+    request: ErasureRequest, photos: RequestPhotos, device: torch.device, cache: Path, loader: BatchLoader, say: Say
 ) -> TeacherModel:
-    """A small network that answers the same question, trained here on the people who stay and on public people."""
-    task, rows = TASKS[request.task], np.sort(np.concatenate([photos.retain, photos.teaching]))
-    faces, who = photos.faces[rows], frozenset(photos.people(rows).tolist())
-    channels, height, width = faces.shape
-    scale = min(1.0, SIDE / max(height, width))
-    size = (round(height * scale), round(width * scale))
-    name, settings = SMALL[task.outputs]
-    own = BatchLoader(device, derive(loader.seed, "second"), loader.tick)
-    torch.manual_seed(own.seed)
-    small = MODELS[name]((channels, *size), max(len(request.classes), len(request.label)), **settings)
-    network: nn.Module = Enlarged(small, size) if task.outputs == "points" else Reduced(small, size)
-    if cache.exists():
-        load_weights(network, cache)
-    else:
+    """A small network that answers the same question, trained on the people who stay and on public people once it is
+    asked for."""
+    rows = np.sort(np.concatenate([photos.retain, photos.teaching]))
+
+    def trained() -> nn.Module:
+        task, faces = TASKS[request.task], photos.faces[rows]
+        channels, height, width = faces.shape
+        scale = min(1.0, SIDE / max(height, width))
+        size = (round(height * scale), round(width * scale))
+        name, settings = SMALL[task.outputs]
+        own = BatchLoader(device, derive(loader.seed, "second"), loader.tick)
+        torch.manual_seed(own.seed)
+        small = MODELS[name]((channels, *size), max(len(request.classes), len(request.label)), **settings)
+        network: nn.Module = Enlarged(small, size) if task.outputs == "points" else Reduced(small, size)
+        if cache.exists():
+            load_weights(network, cache)
+            return network
         epochs = int(np.clip(PASSES // len(faces), 4, 40))
         train(network.to(device), task, faces, own, epochs=epochs, lr=1e-3, batch=64, optimiser="adam")
         loader.add(own)
         save_private(network, cache)
-    network = network.to(device).requires_grad_(False).eval()
-    return TeacherModel(who, lambda: copy.deepcopy(network))
+        return network
+
+    return made_once(trained, photos.people(rows).tolist(), device, say)
 
 
 def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Module:
@@ -145,24 +168,14 @@ def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Modul
 
 
 def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchLoader) -> nn.Module:
-    """A small recogniser of these people, who have two photos or more; what it took is on the loader's bill.
-
-    Raises InputError where there are fewer than ten.
-    """
-    names, counts = np.unique(faces.identities, return_counts=True)
-    kept = names[counts > 1]
-    if len(kept) < 10:
-        raise InputError(
-            f"{len(kept)} people with two photos are too few to train a second recogniser on: give more photos as "
-            "retain or public, or a recogniser that never saw who is to be forgotten as second"
-        )
-    faces = numbered(faces[np.flatnonzero(np.isin(faces.identities, kept))])
+    """A small recogniser of these people, who are numbered; what it took is on the loader's bill."""
     channels, height, width = faces.shape
     scale = min(1.0, SIDE / max(height, width))
     size = (round(height * scale), round(width * scale))
     seed = derive(loader.seed, "second")
     torch.manual_seed(seed)
-    network = iresnet((channels, *size), len(kept), depth=10, width=12, dimensions=64, scale=32.0)
+    people = len(np.unique(faces.identities))
+    network = iresnet((channels, *size), people, depth=10, width=12, dimensions=64, scale=32.0)
     if cache.exists():
         load_weights(network, cache)
         return Reduced(network.backbone, size)

@@ -320,7 +320,7 @@ def _opened(content: bytes, path: Path, trusted: Path | None) -> Opened:
 
 def _check_digests(record: Record, subjects: Mapping[str, str]) -> None:
     """The models are among the subjects, and the criteria those that were fixed."""
-    for model in (record.model_before, record.model_after):
+    for model in (record.model_before, record.model_after, *record.exported):
         if model is not None and model.sha256 not in subjects.values():
             raise InputError(f"the record's model {model.name} is none of the files it is about: name it as a subject")
     if record.criteria is not None and record.criteria.sha256 != criteria_sha256(record.criteria.asked):

@@ -62,6 +62,7 @@ METHODS: Functions[Method] = Functions(
             "dispersion",
             "lookalikes",
             "out_of_fold",
+            "leace",
         )
     }
 )
@@ -70,7 +71,7 @@ NEEDS_LOGITS = ("amnesiac", "salun", "gli", "unsir_official", "unsir_benchmark",
 """Methods for tasks whose networks answer with logits of classes or attributes."""
 NEEDS_ONE_CLASS = ("delete",)
 """Of these, those for one class of several."""
-NEEDS_EMBEDDINGS = ("cure", "unsir", "laf", "dispersion")
+NEEDS_EMBEDDINGS = ("cure", "unsir", "laf", "dispersion", "leace")
 """Methods for tasks whose networks answer with embeddings."""
 NEEDS_CHECKPOINTS = ("rewind",)
 """Methods that go back to states of the original's own training."""
