@@ -377,6 +377,8 @@ def fit_head(
     penalty: Annotated[float, typer.Option(help="Of the ridge regression, above 0.")] = 1.0,
     arch: Arch = None,
     size: FaceSize = None,
+    contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the network.")] = None,
+    detector: Annotated[Path | None, typer.Option(help="YuNet's ONNX file, for photos that are not aligned.")] = None,
     keep_features: Annotated[
         bool, typer.Option("--keep-features", help="Keep every photo's features: people leave without their photos.")
     ] = False,
@@ -391,7 +393,11 @@ def fit_head(
     from efface.progress import show_progress
 
     if forget:
-        typer.echo(take_out(out, forget, photos=photos, model=model, arch=arch, size=size))
+        typer.echo(
+            take_out(
+                out, forget, photos=photos, model=model, arch=arch, size=size, contract=contract, detector=detector
+            )
+        )
         return
     if photos is None or model is None or not task:
         raise InputError("a head is fitted with PHOTOS, --model and --task, and people leave it with --forget PERSON")
@@ -405,6 +411,8 @@ def fit_head(
             penalty=penalty,
             arch=arch,
             size=size,
+            contract=contract,
+            detector=detector,
             keep_features=keep_features,
             skip_unreadable=skip_unreadable,
             progress=progress,

@@ -19,8 +19,12 @@ from torch import nn
 from conftest import packed, refusal
 from efface.cli import app
 from efface.data.faces import EYES
+from efface.data.photos import load
+from efface.data.vectors import units
+from efface.datasets import READERS, read_photos
 from efface.erasure.embedding import load_embedder
 from efface.erasure.fit_head import HEAD, SUMS, fit_head, take_out
+from efface.files import sha256_of
 from efface.models import MODELS
 from efface.models.load import save_weights
 from efface.preparation.packed import open_packed
@@ -237,3 +241,28 @@ def test_the_command(weights: Path, photos: Path, tmp_path: Path, capsys: pytest
     assert "people leave it with --forget" in refusal(
         app, ["fit-head", "--out", str(tmp_path / "other")], standalone_mode=False
     )
+
+
+def test_photos_are_shown_as_a_contract_says(photos: Path, weights: Path, tmp_path: Path) -> None:
+    """Blue first, from 0 to 1: the head is the one of a network behind such a contract, and people leave it by the
+    same contract alone."""
+    contract = tmp_path / "contract.toml"
+    contract.write_text(
+        f'[model]\nsha256 = "{sha256_of(weights)}"\n[contract]\nsize = [16, 20]\ntemplate = "whole"\n'
+        'mean = [0.0]\nstd = [255.0]\nchannels = "bgr"\n',
+        encoding="utf-8",
+    )
+    given: dict[str, Any] = {"photos": photos, "model": weights, "arch": ARCH, "contract": contract}
+    fit_head(out=tmp_path / "head", **KINDS["recognition"], **given)
+    embedder = load_embedder(weights, ARCH, contract=contract)
+    table = read_photos(READERS["folder"], photos)
+    mine = table["person"] == "P3"
+    shown = np.stack([embedder.face(load(Path(path), upright=True)) for path in table["path"][mine]])
+    people = tensors(tmp_path / "head")["prototypes"]
+    meant = units(units(embedder.features(shown)).mean(0)[None])[0]
+    place = sorted(set(table["person"])).index("P3")
+    assert float(units(people)[place] @ meant) == pytest.approx(1, abs=1e-5)
+    assert "with another --contract" in refusal(
+        take_out, tmp_path / "head", ["P3"], photos=photos, model=weights, arch=ARCH, size=(16, 20)
+    )
+    assert take_out(tmp_path / "head", ["P3"], **given).taken_out == ["P3"]

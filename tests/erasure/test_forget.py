@@ -19,9 +19,11 @@ from typer.testing import CliRunner
 from conftest import refusal
 from deployments import PHOTOS, SHARES, Deployment, deployed
 from efface.cli import app
+from efface.data.batches import BatchLoader
 from efface.erasure import candidates, criteria
 from efface.erasure.audit_files import ROWS, audit
 from efface.erasure.blocking import NAMED, OTHERS_STOPPED, STOPPED, STRANGERS_NAMED, blocking_of
+from efface.erasure.contract import InputContract
 from efface.erasure.deployed import judged_by
 from efface.erasure.forget import forget
 from efface.erasure.opened import open_model
@@ -348,3 +350,21 @@ def test_a_block_list_stops_the_photos_it_was_made_for(photos: RequestPhotos) ->
     assert values[NAMED] == pytest.approx(share)
     assert values[OTHERS_STOPPED] == 0
     assert values[STRANGERS_NAMED] == 0
+
+
+def test_statistics_of_batch_normalisation_are_estimated_on_those_who_stay(photos: RequestPhotos) -> None:
+    """On one batch they are the batch's own mean and variance; momentum and mode are as before."""
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Flatten())
+    contract = InputContract(photos.faces.shape[:0:-1], "whole")
+    model = candidates.HeldStatistics(network, contract)
+    some = photos.faces[photos.retain[:40]]
+    assert candidates.estimated_anew(model, some, BatchLoader(torch.device("cpu"), 0))
+    seen = torch.from_numpy(some.images[np.arange(40)]).double() / 127.5 - 1
+    norm = network[0]
+    assert isinstance(norm, torch.nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    torch.testing.assert_close(norm.running_mean.double(), seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(norm.running_var.double(), seen.var((0, 2, 3)), atol=1e-4, rtol=1e-4)
+    assert (norm.momentum, norm.training) == (0.1, False)

@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from efface.data.batches import BatchLoader
-from efface.data.faces import Array, MethodData, TeacherModel
+from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.erasure.contract import ContractedNetwork
 from efface.erasure.criteria import Verdict
 from efface.erasure.photos import RequestPhotos
@@ -31,11 +31,17 @@ from efface.tasks import Task
 from efface.training.train import make_optimizer, training_step
 
 CHECKS = 4
-"""How often a candidate is judged."""
+"""How often a candidate is judged while it is taught."""
 ENOUGH = 0.5
 """Margin of a candidate after which no other is tried: half way between the limits and what strangers have."""
-FEWEST_STEPS, MOST_STEPS = 20, 160
+FEWEST_STEPS, ENOUGH_STEPS, MOST_STEPS = 20, 80, 160
+"""Of a candidate; so that each has enough of them, fewer candidates are tried, the first ones."""
 BATCH_FORGET, BATCH_RETAIN = 32, 64
+SHARES = (0.75, 0.5, 0.25)
+"""Of the way from the weights before the first step to those after the last: what lies there is judged, too."""
+LOOKS = CHECKS + len(SHARES) + 2
+"""Verdicts of one candidate; estimating statistics takes about as long as one."""
+ALL_STEPS = "all steps were taken"
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,8 @@ class Candidate:
     method: str
     settings: Mapping[str, Any]
     first: str | None = None
-    """A method that changes the weights before, with its defaults."""
+    """A method that changes the weights before, with its defaults; then the retained are held to what is answered
+    after it."""
 
 
 @dataclass
@@ -112,7 +119,7 @@ def candidates_for(task: Task, goal: Goal, steps: int, data: MethodData, closed_
             },
             first,
         )
-        for first, lr, weight in (("leace", 1e-3, 4.0), (None, 4e-3, 4.0), (None, 8e-3, 8.0))
+        for first, lr, weight in (("leace", 3e-4, 1.0), ("leace", 1e-3, 1.0), (None, 4e-3, 4.0), (None, 8e-3, 8.0))
     ]
     epochs = max(1, round(steps * batch_forget / max(forget, 1)))
     batch = min(64, max(forget, 2))
@@ -171,22 +178,77 @@ class Bench:
         method = METHODS[candidate.method]
         settings = validated(method, candidate.settings, candidate.name)
         torch.manual_seed(self.seed)
-        stopped = "all steps were taken"
+        stopped = ALL_STEPS if steps else "in closed form"
+        data = self.data
         if candidate.first is not None:
-            METHODS[candidate.first](model, self.task, self.data, loader)
-            watch.look()
+            METHODS[candidate.first](model, self.task, data, loader)
+            data = replace(data, original=None)
+        start = copy.deepcopy(model.network.state_dict())
         with watch.watching():
             try:
-                method(model, self.task, self.data, loader, **settings)
+                method(model, self.task, data, loader, **settings)
             except StopEarly as why:
                 stopped = str(why)
-        verdict, weights, at = watch.best or (self.judge(model), model.network.state_dict(), watch.steps)
-        model.network.load_state_dict(weights)
+        if not watch.steps:
+            watch.look()
+        elif stopped == ALL_STEPS:
+            end = copy.deepcopy(model.network.state_dict())
+            for share in SHARES:
+                model.network.load_state_dict(between(start, end, share))
+                watch.look(f", {share:.0%} of the way")
+            model.network.load_state_dict(end)
+            if estimated_anew(model, data.retain, loader):
+                watch.look(", statistics of batch normalisation estimated anew")
+        assert watch.best is not None
+        best = watch.best
+        model.network.load_state_dict(best.weights)
         model.requires_grad_(False).eval()
-        done = Attempt(candidate, model.network, verdict, at, loader.faces_used, stopped)
+        said = stopped + best.about
+        done = Attempt(candidate, model.network, best.verdict, best.steps, loader.faces_used, said)
         self.attempts.append(done)
-        self.say(f"{candidate.name}: {at} steps of {watch.steps}, {stopped}; {verdict.summary()}")
+        self.say(f"{candidate.name}: {best.steps} steps of {watch.steps}, {said}; {best.verdict.summary()}")
         return done
+
+
+def between(start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights a share of the straight way from some to others (Wortsman et al., CVPR 2022, arXiv:2109.01903): two
+    states that training leads from one to the other are good in between, too, and less has been changed there."""
+    return {name: one.lerp(end[name], share) if one.is_floating_point() else end[name] for name, one in start.items()}
+
+
+@torch.no_grad()
+def estimated_anew(model: HeldStatistics, faces: Faces, loader: BatchLoader) -> bool:
+    """Give a model's batch normalisation the statistics that it has on some faces, each batch counting alike; whether
+    it has any."""
+    norms = [
+        part
+        for part in model.modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats
+    ]
+    momentum = [one.momentum for one in norms]
+    model.eval()
+    for one in norms:
+        one.reset_running_stats()
+        one.momentum = None
+        one.train()
+    if norms:
+        for batch in loader(faces, batch=BATCH_RETAIN):
+            model(batch.images)
+    for one, had in zip(norms, momentum, strict=True):
+        one.momentum = had
+    model.eval()
+    return bool(norms)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best state that was met."""
+
+    verdict: Verdict
+    weights: Mapping[str, Tensor]
+    steps: int
+    about: str
+    """What else was done to it."""
 
 
 class StopEarly(Exception):
@@ -200,8 +262,7 @@ class Watch:
         self.model, self.judge = model, judge
         self.planned, self.every = steps, max(1, steps // CHECKS)
         self.steps = 0
-        self.best: tuple[Verdict, dict[str, Tensor], int] | None = None
-        """The verdict of the best state, its weights, and after how many steps it was."""
+        self.best: Best | None = None
         self.weights = {id(one) for one in model.parameters()}
 
     @contextmanager
@@ -225,11 +286,11 @@ class Watch:
             raise StopEarly("given up: it lets strangers in more than ten times as often as was allowed")
         self.model.train()
 
-    def look(self) -> Verdict:
+    def look(self, about: str = "") -> Verdict:
         """Judge the model as it is, and keep it if it is the best so far."""
         verdict = self.judge(self.model)
-        if self.best is None or rank(verdict) < rank(self.best[0]):
-            self.best = verdict, copy.deepcopy(self.model.network.state_dict()), self.steps
+        if self.best is None or rank(verdict) < rank(self.best.verdict):
+            self.best = Best(verdict, copy.deepcopy(self.model.network.state_dict()), self.steps, about)
         return verdict
 
 
@@ -270,5 +331,5 @@ def seconds_of_step(network: ContractedNetwork, data: MethodData, device: torch.
 
 def steps_within(seconds: float, step: float, check: float, candidates: int) -> int:
     """How many steps each of so many candidates can have; below `FEWEST_STEPS` the time is too short."""
-    each = seconds / candidates - CHECKS * check
+    each = seconds / candidates - LOOKS * check
     return int(np.clip(each // step, 0, MOST_STEPS))

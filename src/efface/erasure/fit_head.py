@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -24,7 +25,7 @@ from safetensors.torch import save_file
 from efface import __version__
 from efface.data.faces import EYES, Array
 from efface.data.names import among
-from efface.data.photos import left_out_line, refuse_unusable, some
+from efface.data.photos import left_out_line, load, refuse_unusable, some
 from efface.data.vectors import Rows, units
 from efface.erasure.embedding import Embedder, load_embedder
 from efface.errors import InputError, nearest, one_line, refusing
@@ -40,6 +41,7 @@ from efface.methods.exact_head import (
     ridge_sums,
     ridge_without,
 )
+from efface.preparation.detect import detecting
 from efface.preparation.packed import MANIFEST
 from efface.progress import Progress
 from efface.quality import WAY_OUT, Photos, opened
@@ -138,6 +140,8 @@ def fit_head(
     penalty: float = PENALTY,
     arch: str | None = None,
     size: tuple[int, int] | None = None,
+    contract: Path | None = None,
+    detector: Path | None = None,
     keep_features: bool = False,
     skip_unreadable: bool = False,
     progress: Progress | None = None,
@@ -146,14 +150,16 @@ def fit_head(
 
     photos: a folder with a manifest, one folder per person, or a packed folder; task: one of `Kind`; labels: columns
     of the manifest to answer; penalty: ridge regression's, above 0; keep_features: also write each photo's features, so
-    that people can be taken out without their photos. Raises InputError for data that cannot be used.
+    that people can be taken out without their photos; contract: what `efface inspect --out` wrote of the network, and
+    detector: YuNet's ONNX file, which aligns photos where the contract wants them aligned. Raises InputError for data
+    that cannot be used.
     """
     kind = _kind(task, labels)
     if not (math.isfinite(penalty) and penalty > 0):
         raise InputError(f"--penalty {penalty:g}: expected a number above 0")
     if (out / SUMS).exists():
         raise InputError(f"{out} holds a head already: give another --out, or take people out of it with --forget")
-    embedder = load_embedder(model, arch, size)
+    embedder = load_embedder(model, arch, size, contract)
     if kind == "points" and not (photos / MANIFEST).is_file():
         raise InputError(f"{photos} is no packed folder: eyes move as photos are cropped; run `efface prepare` first")
     source = opened(photos, embedder.shape)
@@ -162,11 +168,18 @@ def fit_head(
     _check_people(source)
     _targets(source.table, kind, labels)  # what is wrong with any label, before the network's long work
     bad: dict[str, str] = {}
-    rows, pictures, features = _embedded(source, embedder, bad, progress or Progress())
+    with contracted(source, embedder, detector) as shown:
+        rows, pictures, features = _embedded(shown, embedder, bad, progress or Progress())
     if not (skip_unreadable and len(rows)):
         refuse_unusable(bad, len(source.keys), WAY_OUT)
     targets, names = _targets(source.table.iloc[rows], kind, labels)
-    about = {"kind": kind, "model": embedder.sha256, "shape": list(embedder.shape), "efface": __version__}
+    about = {
+        "kind": kind,
+        "model": embedder.sha256,
+        "shape": list(embedder.shape),
+        "contract": embedder.contract and embedder.contract.plain(),
+        "efface": __version__,
+    }
     if kind == "people":
         features = units(features)
     summed: RidgeSums | ClassSums
@@ -203,11 +216,13 @@ def take_out(
     model: Path | None = None,
     arch: str | None = None,
     size: tuple[int, int] | None = None,
+    contract: Path | None = None,
+    detector: Path | None = None,
 ) -> Fitted:
     """Take people out of the head in `out`: afterwards it, and its sums, are those of a fit without them.
 
-    photos and model: as the head was fitted with, where features were not kept. Raises InputError, and nothing is
-    changed, for people who are not in it, and where a photo that was summed is not at hand.
+    photos, model and the rest: as the head was fitted with, where features were not kept. Raises InputError, and
+    nothing is changed, for people who are not in it, and where a photo that was summed is not at hand.
     """
     if not (out / SUMS).is_file():
         raise InputError(f"{out / SUMS} does not exist: fit a head into {out} first")
@@ -220,7 +235,17 @@ def take_out(
             hint = f"did you mean '{close[0]}'?" if close else "give names as in the manifest"
             raise InputError(f"nobody called '{unknown[0]}' is in {out / SUMS}; {hint}")
         gone = np.isin(made.people, [str(known) for known in named.values()])
-        features = made.features[gone] if len(made.features) else _of_photos(made, gone, photos, model, arch, size, out)
+        if len(made.features):
+            features = made.features[gone]
+        elif photos is None or model is None:
+            raise InputError(
+                f"{out / SUMS} keeps no features: give the photos and the --model again, so that those of who is taken "
+                "out can be computed"
+            )
+        else:
+            embedder = load_embedder(model, arch, size, contract)
+            _check_network(made, embedder, model, out)
+            features = _of_photos(made, gone, photos, embedder, detector)
         start = time.perf_counter()
         summed, kept = _less(made, kind, features, gone)
         if isinstance(summed, RidgeSums):
@@ -302,29 +327,47 @@ def _embedded(
     return kept.given, pictures.given, features.given
 
 
+@contextmanager
+def contracted(source: Photos, embedder: Embedder, detector: Path | None) -> Iterator[Photos]:
+    """The photos as the network's contract wants them; as they are where there is none.
+
+    Raises InputError for a detector without a contract, and faces that are cut out already.
+    """
+    if embedder.contract is None:
+        if detector is not None:
+            raise InputError("--detector aligns photos by a contract, and there is none: give --contract")
+        yield source
+        return
+    if source.table is None or "path" not in source.table:
+        raise InputError(
+            "a contract says how faces are cut out, and those in a packed folder are: leave out --contract"
+        )
+    paths: dict[str, str] = dict(zip(source.table["key"], source.table["path"], strict=True))
+    looking = nullcontext() if detector is None else detecting(detector)
+    with looking as found:
+        finder = replace(embedder, detector=found)
+        yield replace(source, read=lambda row: finder.face(load(Path(paths[source.keys[row]]), upright=True)))
+
+
+def _check_network(made: Sums, embedder: Embedder, model: Path, out: Path) -> None:
+    """Raise InputError for another network than the head was fitted on, or another contract."""
+    about = json.loads(str(made.about))
+    if embedder.sha256 != about["model"]:
+        raise InputError(f"{model} is not the file that the head in {out} was fitted on (its sha256 differs)")
+    if (embedder.contract and embedder.contract.plain()) != about.get("contract"):
+        wanted = "with another --contract" if about.get("contract") else "without --contract"
+        raise InputError(f"the head in {out} was fitted {wanted}: give the same")
+
+
 def _digest(image: Array) -> NDArray[np.uint8]:
     """(16,) of a face's pixels as the network is shown them."""
     return np.frombuffer(blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest(), np.uint8)
 
 
 def _of_photos(
-    made: Sums,
-    gone: NDArray[np.bool_],
-    photos: Path | None,
-    model: Path | None,
-    arch: str | None,
-    size: tuple[int, int] | None,
-    out: Path,
+    made: Sums, gone: NDArray[np.bool_], photos: Path, embedder: Embedder, detector: Path | None
 ) -> NDArray[np.float32]:
     """(k, d) features of the photos that are to be subtracted, computed again from the photos themselves."""
-    if photos is None or model is None:
-        raise InputError(
-            f"{out / SUMS} keeps no features: give the photos and the --model again, so that those of who is taken out "
-            "can be computed"
-        )
-    embedder = load_embedder(model, arch, size)
-    if embedder.sha256 != json.loads(str(made.about))["model"]:
-        raise InputError(f"{model} is not the file that the head in {out} was fitted on (its sha256 differs)")
     source, wanted = opened(photos, embedder.shape), set(made.people[gone].tolist())
     mine = [row for row, person in enumerate(source.people) if person in wanted]
     bad: dict[str, str] = {}
@@ -334,7 +377,8 @@ def _of_photos(
         people=[source.people[row] for row in mine],
         read=lambda place: source.read(mine[place]),
     )
-    _, pictures, features = _embedded(theirs, embedder, bad, Progress())
+    with contracted(theirs, embedder, detector) as shown:
+        _, pictures, features = _embedded(shown, embedder, bad, Progress())
     place = {picture.tobytes(): row for row, picture in enumerate(pictures)}
     asked = [picture.tobytes() for picture in made.pictures[gone]]
     if missing := [one for one in asked if one not in place]:

@@ -27,9 +27,10 @@ from efface.data.batches import BatchLoader, as_input
 from efface.data.faces import Array, Images, MethodData
 from efface.erasure.blocking import OTHERS_STOPPED, STOPPED
 from efface.erasure.candidates import (
-    CHECKS,
     ENOUGH,
+    ENOUGH_STEPS,
     FEWEST_STEPS,
+    LOOKS,
     Attempt,
     Bench,
     Candidate,
@@ -84,6 +85,7 @@ from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, make_folder, read_text, sha256_of, write_private
+from efface.methods.leace import MOST_PHOTOS
 from efface.models.last_layer import last_layer
 from efface.results import Environment
 from efface.tasks import TASKS, Task
@@ -365,14 +367,17 @@ def planned_run(
     start = time.perf_counter()
     some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)
-    check = (time.perf_counter() - start) * len(judge.choosing_rows) / len(some)
+    photo = (time.perf_counter() - start) / len(some)
+    check = photo * len(judge.choosing_rows)
     every = candidates_for(TASKS[request.task], request.goal, FEWEST_STEPS, data, closed_form)
     trained = sum(steps_of(one, data) > 0 for one in every)
-    at_once = (len(every) - trained) * CHECKS * check  # without a step: the photos are answered a few times
-    fitting = ((count, steps_within(request.budget - at_once, step, check, count)) for count in range(trained, 0, -1))
-    count, steps = next(((count, steps) for count, steps in fitting if steps >= FEWEST_STEPS), (0, 0))
+    answered = photo * (min(len(data.retain), MOST_PHOTOS) + len(data.forget))
+    at_once = (len(every) - trained) * (check + answered)
+    fitting = [(count, steps_within(request.budget - at_once, step, check, count)) for count in range(trained, 0, -1)]
+    alone = fitting[-1] if fitting[-1][1] >= FEWEST_STEPS else (0, 0)
+    count, steps = next((one for one in fitting if one[1] >= ENOUGH_STEPS), alone)
     if not count and (not at_once or at_once > request.budget):
-        least = FEWEST_STEPS * step + CHECKS * check
+        least = FEWEST_STEPS * step + LOOKS * check
         raise InputError(
             f"budget of {request.budget:.0f} s is too short: one candidate of {FEWEST_STEPS} steps takes about "
             f"{least / 60:.1f} min here; give --budget {max(1, np.ceil(2 * least / 60)):.0f}min"
@@ -380,7 +385,7 @@ def planned_run(
     return {
         "candidates": len(every) - trained + count,
         "steps": max(steps, FEWEST_STEPS),
-        "seconds": at_once + count * (steps * step + CHECKS * check),
+        "seconds": at_once + count * (steps * step + LOOKS * check),
         "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
     }
 

@@ -40,6 +40,9 @@ from efface.models.recogniser import Recogniser
 from efface.settings import Positive, Strength
 from efface.tasks import Task
 
+MOST_PHOTOS = 4096
+"""Of those who stay, to take mean and covariance from; of more as many, evenly spread."""
+
 
 def leace(
     model: nn.Module,
@@ -47,7 +50,7 @@ def leace(
     data: MethodData,
     loader: BatchLoader,
     *,
-    strength: Positive = 0.8,
+    strength: Positive = 1.0,
     refill: Strength = 1.0,
 ) -> nn.Module:
     """Erase the forgotten people's directions from the embedding. Needs: both; which photos of the forgotten show one
@@ -59,7 +62,8 @@ def leace(
     model.eval()
     layer = last_layer(model, loader.fetch(data.retain, np.arange(min(8, len(data.retain)))).images)
     seen = WithLastLayer(model, layer)
-    staying, forgotten = (np.asarray(loader.outputs(seen, part), np.float64) for part in (data.retain, data.forget))
+    some = data.retain[np.unique(np.linspace(0, len(data.retain) - 1, MOST_PHOTOS).astype(int))]
+    staying, forgotten = (np.asarray(loader.outputs(seen, part), np.float64) for part in (some, data.forget))
     size = staying.shape[1] - len(layer.linear.weight)
     who = data.forget.identities
     inputs = Inputs(staying[:, :size], np.stack([forgotten[who == person, :size].mean(0) for person in np.unique(who)]))
