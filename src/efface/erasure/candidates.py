@@ -67,8 +67,8 @@ class Attempt:
     steps: int
     """After which that was."""
     faces: int
-    stopped: str
-    """Whether it went on to the end."""
+    about: str
+    """How far it went, and why."""
 
 
 class HeldStatistics(ContractedNetwork):
@@ -178,7 +178,7 @@ class Bench:
         method = METHODS[candidate.method]
         settings = validated(method, candidate.settings, candidate.name)
         torch.manual_seed(self.seed)
-        stopped = ALL_STEPS if steps else "in closed form"
+        stopped = ALL_STEPS
         data = self.data
         if candidate.first is not None:
             METHODS[candidate.first](model, self.task, data, loader)
@@ -203,10 +203,10 @@ class Bench:
         best = watch.best
         model.network.load_state_dict(best.weights)
         model.requires_grad_(False).eval()
-        said = stopped + best.about
+        said = f"{best.steps} steps of {watch.steps}, {stopped}{best.about}" if steps else "in closed form"
         done = Attempt(candidate, model.network, best.verdict, best.steps, loader.faces_used, said)
         self.attempts.append(done)
-        self.say(f"{candidate.name}: {best.steps} steps of {watch.steps}, {said}; {best.verdict.summary()}")
+        self.say(f"{candidate.name}: {said}; {best.verdict.summary()}")
         return done
 
 

@@ -421,7 +421,7 @@ class Working:
             "checked": [[one.name, one.value, one.low, one.high, one.aim] for one in done.verdict.checked],
             "steps": done.steps,
             "faces": done.faces,
-            "stopped": done.stopped,
+            "about": done.about,
         }
         write_private(self.folder / f"attempt-{number}.json", json.dumps(about).encode())
         return done
@@ -437,7 +437,7 @@ class Working:
         network = copy.deepcopy(bench.network.network)
         network.load_state_dict(load_tensors(weights.read_bytes()))
         checked = tuple(Checked(*one) for one in plain["checked"])
-        done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["stopped"])
+        done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["about"])
         bench.attempts.append(done)
         return done
 
@@ -453,13 +453,19 @@ def method_of(chosen: Attempt, attempts: Sequence[Attempt]) -> Method:
     tried = [
         Tried(
             method=one.candidate.name,
-            settings=dict(one.candidate.settings),
+            settings=settings_of(one),
             passed=one.verdict.passed,
-            why=f"{one.steps} steps, {one.stopped}; {one.verdict.summary()}",
+            why=f"{one.about}; {one.verdict.summary()}",
         )
         for one in attempts
     ]
-    return Method(name=chosen.candidate.method, settings=dict(chosen.candidate.settings), tried=tried)
+    return Method(name=chosen.candidate.method, settings=settings_of(chosen), tried=tried)
+
+
+def settings_of(attempt: Attempt) -> dict[str, Any]:
+    """A candidate's settings, and which method went before."""
+    candidate = attempt.candidate
+    return dict(candidate.settings) | ({} if candidate.first is None else {"first": candidate.first})
 
 
 def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attempt], task: Task) -> list[str]:
