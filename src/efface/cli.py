@@ -462,6 +462,11 @@ def forget(
     without_evidence: Annotated[
         bool, typer.Option("--without-evidence", help="Change the weights even with no sign of training.")
     ] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="Weights retrained without them; or train: one is, here.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="How the model was trained, a TOML file.")] = None,
+    shadows: Annotated[int | None, typer.Option(help="Shadow models of an attack, trained by the recipe.")] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file of the changed model, too.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of who is held back, and of training.")] = None,
     skip_unreadable: Skip = False,
@@ -488,7 +493,11 @@ def audit(
     public: Annotated[Path, typer.Option(help="Photos of people the model was not trained on.")],
     out: Out = Path("audit"),
     retain: Annotated[Path | None, typer.Option(help="Photos of people it must still know.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="Weights retrained without them, if there are any.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Weights retrained without them; or train: one is, here.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="How the model was trained, a TOML file.")] = None,
+    shadows: Annotated[int | None, typer.Option(help="Shadow models of an attack, trained by the recipe.")] = None,
     contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the file before.")] = None,
     arch: Arch = None,
     size: FaceSize = None,
@@ -512,9 +521,9 @@ def audit(
     from efface.erasure.audit_files import audit as judge
     from efface.erasure.request import erasure_request
 
-    plain = given_request(context, ("before", "after", "out", "reference", "device", "threads"))
+    plain = given_request(context, ("before", "after", "out", "device", "threads"))
     asked = erasure_request(plain | {"model": before})
-    result = judge(asked, after, out, reference=reference, device=device, threads=threads, say=shown)
+    result = judge(asked, after, out, device=device, threads=threads, say=shown)
     told(result.outcome.verdict, result.outcome.reasons, out)
 
 

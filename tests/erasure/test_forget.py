@@ -273,7 +273,8 @@ def test_an_audit_finds_the_rows_that_somebody_left(deployment: Deployment, tmp_
 
 def test_an_audit_takes_a_reference_beside(deployment: Deployment, tmp_path: Path) -> None:
     asked = request_of(deployment, **ANYTHING)
-    done = audit(asked, deployment.model, tmp_path / "out", reference=deployment.model, threads=1)
+    asked = replace(asked, reference=str(deployment.model))
+    done = audit(asked, deployment.model, tmp_path / "out", threads=1)
     of_reference = {one.name: one.after for one in done.measurements if "retrained reference" in one.name}
     own = {f"{one.name}: retrained reference": one.after for one in done.measurements}
     assert of_reference

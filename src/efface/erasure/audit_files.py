@@ -5,25 +5,32 @@ Criteria, photos and report are those of a request; nothing is trained, and no w
 
 from __future__ import annotations
 
-import copy
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from efface.data.faces import Array
-from efface.erasure.checkpoint import Checkpoint, open_checkpoint
-from efface.erasure.contract import ContractedNetwork
+from efface.erasure.checkpoint import Checkpoint
 from efface.erasure.criteria import Checked, Verdict
-from efface.erasure.forget import Say, Served, allowed_of, judge_of, measure_contract, signature_of
+from efface.erasure.forget import (
+    WORKING,
+    Say,
+    Served,
+    allowed_of,
+    beside,
+    judge_of,
+    measure_contract,
+    signature_of,
+)
 from efface.erasure.forget_page import write_page
 from efface.erasure.inspect import opened_pairs
 from efface.erasure.judge import Judge, heads_of
 from efface.erasure.labels import answers_of
-from efface.erasure.measuring import OF_BOTH
-from efface.erasure.opened import Opened, open_model
+from efface.erasure.opened import open_model
 from efface.erasure.photos import read_request_photos
 from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
+from efface.erasure.reference import check_beside, of_same_network
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import ErasureResult, model_file, write_result
 from efface.erasure.verification_sets import verification_of
@@ -44,18 +51,17 @@ def audit(
     after: Path,
     out: Path,
     *,
-    reference: Path | None = None,
     device: str = "auto",
     threads: int = 2,
     say: Say = lambda _line: None,
 ) -> ErasureResult:
     """Judge a model after beside the request's model, and write `outcome.json` and `report.html` into `out`.
 
-    reference: weights of the same network, retrained without the people who asked; its numbers stand beside.
     Raises InputError for files that are not of one network, and for a reference that knows the people who asked.
     """
     here = device_named(device)
     check_threads(threads)
+    check_beside(request)
     make_folder(out).chmod(0o700)
     if request.goal == "removed from the gallery":
         raise InputError("goal 'removed from the gallery' changes no weights: there are none to audit")
@@ -85,9 +91,7 @@ def audit(
             about = "rows of a head nearer to one of them, by the model before, than any row is to any stranger"
             own = sum(map(len, judge.rows_of_people(model.checkpoint).values()))
             extra.append(Measurement(name=ROWS, before=Estimate(value=own), after=Estimate(value=rows), about=about))
-        if reference is not None:
-            known = of_same_network(reference, model)
-            extra += of_reference(judge, outputs(known.network.to(here), images, here), reference)
+        extra += beside(request, model, photos, judge, new, out / WORKING, here, say)
         say(f"verdict: {verdict.summary()}")
         served = Served(
             request,
@@ -107,16 +111,8 @@ def audit(
     result = served.result(signature, meter, environment(here, threads))
     write_page(result, out, "Audit of a changed face model")
     write_result(result, out)
+    shutil.rmtree(out / WORKING, ignore_errors=True)
     return result
-
-
-def of_same_network(path: Path, model: Opened) -> Opened:
-    """Another file of the network of a model that is open, under its contract."""
-    network = copy.deepcopy(model.network.network)
-    checkpoint = open_checkpoint(path, network, dimensions=model.checkpoint.dimensions)
-    network.load_state_dict(checkpoint.weights)
-    contracted = ContractedNetwork(network, model.contract).eval().requires_grad_(False)
-    return Opened(checkpoint, contracted, model.contract, model.architecture, model.measured)
 
 
 def rows_left(judge: Judge, before: Checkpoint, after: Checkpoint) -> int | None:
@@ -127,24 +123,6 @@ def rows_left(judge: Judge, before: Checkpoint, after: Checkpoint) -> int | None
     left = {(name, row) for name, rows in found.items() for row in rows}
     left |= {(name, row) for name, rows in meant.items() if name in heads for row in rows}
     return sum(bool(np.any(heads[name][row])) for name, row in left)
-
-
-def of_reference(judge: Judge, answers: Array, path: Path) -> list[Measurement]:
-    """What the retrained model has, under names of its own.
-
-    Raises InputError for one that knows the people who asked.
-    """
-    if judge.evidence(answers, {}).conclusion == "trained on":
-        raise InputError(
-            f"reference {path} answers the people who asked like people it was trained on: it is no reference; give "
-            "one retrained without them"
-        )
-    measured, _ = judge.measurements(answers)
-    return [
-        one.model_copy(update={"name": f"{one.name}: retrained reference", "before": None})
-        for one in measured
-        if one.name not in OF_BOTH
-    ]
 
 
 def outcome_of(verdict: Verdict) -> Outcome:

@@ -310,14 +310,12 @@ def steps_of(candidate: Candidate, data: MethodData) -> int:
     return twice * per_epoch * int(candidate.settings["epochs"])
 
 
-def seconds_of_step(network: ContractedNetwork, data: MethodData, device: torch.device) -> float:
-    """How long one step of a candidate takes here, by two of them on a copy; the first warms up."""
+def seconds_of_step(network: ContractedNetwork, some: Faces, batch: int, device: torch.device) -> float:
+    """How long one step of training takes here, by two of them on a copy; the first warms up."""
     model = HeldStatistics(copy.deepcopy(network.network), network.contract).to(device)
     model.requires_grad_(True)
     loader = BatchLoader(device, 0)
     optimizer = make_optimizer("adamw", model, 1e-9, 0.0)
-    some = data.retain[np.arange(len(data.retain))]
-    batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
     taken = []
     for faces, _ in zip(loader.endless(some, batch=min(batch, len(some))), range(3), strict=False):
         start = time.perf_counter()

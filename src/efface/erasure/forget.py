@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from efface.data.batches import BatchLoader, as_input
 from efface.data.faces import Array, Images, MethodData
 from efface.erasure.blocking import OTHERS_STOPPED, STOPPED
 from efface.erasure.candidates import (
+    BATCH_FORGET,
+    BATCH_RETAIN,
     ENOUGH,
     ENOUGH_STEPS,
     FEWEST_STEPS,
@@ -68,6 +70,7 @@ from efface.erasure.record import (
     Tried,
     fix_criteria,
 )
+from efface.erasure.reference import check_beside, reference_of
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import (
     OUTCOME,
@@ -79,6 +82,7 @@ from efface.erasure.result import (
     write_result,
 )
 from efface.erasure.second import save_private, second_predictor, second_recogniser
+from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
@@ -115,6 +119,8 @@ SETTINGS = (
     "classes",
     "at_most_error",
     "onnx",
+    "reference",
+    "shadows",
 )
 """Of a request, beside its files, what its result follows from."""
 SHARED_PHOTOS = (
@@ -139,6 +145,7 @@ def forget(
     """
     here = device_named(device)
     check_threads(threads)
+    check_beside(request)
     make_folder(out).chmod(0o700)
     busy = f"another run is at work in {out}: wait for it, or give another --out"
     with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
@@ -198,7 +205,7 @@ class Served:
     allowed: Sequence[Allowed] = ()
     limits: Sequence[str] = ()
     notes: Sequence[str] = ()
-    extra: Sequence[Measurement] = ()
+    extra: list[Measurement] = field(default_factory=list)
 
     def result(self, signature: str, meter: Meter, machine: Environment) -> ErasureResult:
         """Everything in one."""
@@ -278,12 +285,9 @@ def serve(
     verdict = judge.verdict(served.answers_after)
     say(f"verdict on photos that chose nothing: {verdict.summary()}")
     served.method = method_of(chosen, bench.attempts)
-    served.extra = verification_of(
-        opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable),
-        network,
-        after,
-        device,
-    )
+    pairs = opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable)
+    served.extra = list(verification_of(pairs, network, after, device))
+    served.extra += beside(request, model, photos, judge, served.answers_after, working.folder, device, say)
     served.allowed = [allowed_of(one) for one in verdict.checked]
     results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
     if verdict.passed and chosen.verdict.passed:
@@ -335,6 +339,21 @@ def blocked(measured: Sequence[Measurement]) -> Outcome:
     )
 
 
+def beside(
+    request: ErasureRequest,
+    model: Opened,
+    photos: RequestPhotos,
+    judge: Judge,
+    after: Array,
+    folder: Path,
+    device: torch.device,
+    say: Say,
+) -> list[Measurement]:
+    """What is measured by models that are trained, or given, for nothing but this: a reference and shadow models."""
+    reference = reference_of(request, model, photos, judge, device, say)
+    return [*shadow_attack(request, model, photos, judge, after, folder, device, say), *reference]
+
+
 def judge_of(request: ErasureRequest, photos: RequestPhotos, before: Array) -> Judge:
     """What a model of the request's task is judged by."""
     return (RecognitionJudge if request.recognises else PredictionJudge)(request, photos, before)
@@ -363,7 +382,8 @@ def planned_run(
 
     Raises InputError for a budget that is too short.
     """
-    step = seconds_of_step(network, data, device)
+    batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
+    step = seconds_of_step(network, data.retain, batch, device)
     start = time.perf_counter()
     some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)

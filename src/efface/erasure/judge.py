@@ -18,7 +18,7 @@ from efface.data.vectors import units
 from efface.erasure.blocking import blocking_of
 from efface.erasure.checkpoint import Checkpoint
 from efface.erasure.criteria import Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
-from efface.erasure.deployed import judged_by, placed_threshold, read_model
+from efface.erasure.deployed import judged_by, mean_of, placed_threshold, read_model
 from efface.erasure.measuring import groups_of, measurements_of
 from efface.erasure.photos import RequestPhotos, Rows
 from efface.erasure.record import Criterion, GroupMeasurements, Measurement
@@ -69,6 +69,11 @@ class Judge(ABC):
     def blocking(self) -> list[Measurement]:
         """What the model before does once gallery entries are deleted and a block list is kept."""
         return []
+
+    @abstractmethod
+    def weaker(self, answers: Array) -> str | None:
+        """Both numbers, where a model answers strangers clearly worse than the model before: by the whole interval of
+        the difference, person by person."""
 
     def rows_of_people(self, checkpoint: Checkpoint) -> dict[str, list[int]]:
         """Rows of a file's heads that hold the people who asked."""
@@ -128,6 +133,17 @@ class RecognitionJudge(Judge):
         after = None if answers is None else read_model(answers, self.photos, self.by_verdict, self.threshold.value)
         return groups_of(self.before, after, self.photos, self.by_verdict)
 
+    def weaker(self, answers: Array) -> str | None:
+        """By how often two photos of a stranger are more alike than one of theirs and another stranger's."""
+        rows = np.concatenate([self.photos.calibration, self.photos.strangers])
+        who = self.photos.faces.identities[rows]
+        now, before = (told_apart_of(units(some[rows]), who) for some in (answers, self.answers_before))
+        if (mean_of(now - before, "").high or 0) >= 0:
+            return None
+        return (
+            f"{np.nanmean(now):.3f} of strangers' photos are told apart, by the model before {np.nanmean(before):.3f}"
+        )
+
     def blocking(self) -> list[Measurement]:
         return blocking_of(self.answers_before, self.photos, self.by_verdict, self.threshold.value)
 
@@ -164,6 +180,18 @@ class RecognitionJudge(Judge):
                 if near > normal.max():
                     found.setdefault(person, rows[row])
         return found
+
+
+def told_apart_of(unit: NDArray[np.float32], who: Array) -> NDArray[np.float64]:
+    """(p,) of each person how often two of their photos are more alike than one of them and another person's (AUC)."""
+    alike, found = unit @ unit.T, []
+    for person in np.unique(who):
+        mine = who == person
+        own = alike[np.ix_(mine, mine)][~np.eye(int(mine.sum()), dtype=bool)]
+        others = np.sort(alike[np.ix_(mine, ~mine)].ravel())
+        below = (np.searchsorted(others, own, "left") + np.searchsorted(others, own, "right")) / 2
+        found.append(float(below.mean() / len(others)) if len(own) and len(others) else np.nan)
+    return np.array(found)
 
 
 def fixed_threshold(request: ErasureRequest, vectors: Array, photos: RequestPhotos) -> Threshold:

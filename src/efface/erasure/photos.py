@@ -23,6 +23,7 @@ from efface.erasure.find import TABLE, read_accepted
 from efface.erasure.labels import targets_of
 from efface.erasure.request import ErasureRequest
 from efface.errors import InputError
+from efface.measures.predictions import Predictions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,3 +224,16 @@ def numbered(faces: Faces) -> Faces:
     """The same faces with their people numbered from 0, as targets."""
     _, numbers = np.unique(faces.identities, return_inverse=True)
     return replace(faces, targets=numbers.astype(np.int64))
+
+
+def predictions_of(photos: RequestPhotos, answers: Array, rows: Rows) -> Predictions:
+    """Answers (n, ...) to some rows, beside what is right."""
+    faces = photos.faces[rows]
+    return Predictions(
+        split=np.full(len(rows), "retain"),
+        key=faces.keys,
+        identity=faces.identities,
+        group=faces.groups,
+        outputs=answers[rows],
+        targets=faces.targets,
+    )

@@ -19,12 +19,11 @@ from efface.erasure.criteria import Checked, Verdict
 from efface.erasure.deployed import FEWEST_OF_GROUP, Judged, as_strangers, judged_by, mean_of
 from efface.erasure.judge import Judge
 from efface.erasure.measuring import paired
-from efface.erasure.photos import RequestPhotos, Rows
+from efface.erasure.photos import RequestPhotos, Rows, predictions_of
 from efface.erasure.record import Criterion, GroupMeasurements, Measurement
 from efface.erasure.request import ErasureRequest
 from efface.erasure.trained_on import TrainedOn, compared, concluded
 from efface.measures.bootstrap import Measure
-from efface.measures.predictions import Predictions
 from efface.tasks import TASKS, Score
 
 
@@ -135,6 +134,15 @@ class PredictionJudge(Judge):
             )
         return found
 
+    def weaker(self, answers: Array) -> str | None:
+        """By the error."""
+        rows = np.concatenate([self.photos.calibration, self.photos.strangers])
+        now, before = (self.people(self.error, some, rows) for some in (answers, self.answers_before))
+        if (mean_of(now - before, "").low or 0) <= 0:
+            return None
+        error = self.task.error.replace("_", " ")
+        return f"{error} {now.mean():.3g} on strangers, of the model before {before.mean():.3g}"
+
     def of_asked(self, one: OfPeople, answers: Array, judged: Judged) -> Measure:
         """A measure of the people who asked."""
         rows = judged.forget if one.held_back else judged.forget_all
@@ -157,16 +165,3 @@ class PredictionJudge(Judge):
         _, of = np.unique(predictions.identity, return_inverse=True)
         means: NDArray[np.float64] = np.bincount(of, values) / np.bincount(of)
         return means
-
-
-def predictions_of(photos: RequestPhotos, answers: Array, rows: Rows) -> Predictions:
-    """Answers (n, ...) to some rows, beside what is right."""
-    faces = photos.faces[rows]
-    return Predictions(
-        split=np.full(len(rows), "retain"),
-        key=faces.keys,
-        identity=faces.identities,
-        group=faces.groups,
-        outputs=answers[rows],
-        targets=faces.targets,
-    )

@@ -34,6 +34,7 @@ PATHS = (
     "second_contract",
     "pairs",
     "pair_photos",
+    "recipe",
 )
 """Settings that are paths; in a file they are taken from where it lies."""
 TABLES = ("request", "controller", "deletions", "answer", "head_rows")
@@ -84,6 +85,12 @@ class ErasureRequest:
     """Whether people are unlearned of whom there is no sign that the model was trained on them."""
     skip_unreadable: bool
     seed: int
+    reference: str | None
+    """Weights retrained without the people who asked, or `train`: numbers that only it can give stand beside."""
+    recipe: Path | None
+    """How the model was trained (`efface.erasure.recipe`), for what is trained here beside it."""
+    shadows: int
+    """How many shadow models an attack is given; 0: there is none."""
     onnx: bool
     """Whether the model after is written as an ONNX file, too."""
     head_rows: Mapping[str, tuple[str, int]]
@@ -127,11 +134,13 @@ def erasure_request(given: Mapping[str, Any], file: Path | None = None) -> Erasu
     for name in PATHS:
         if isinstance(plain.get(name), str):
             plain[name] = str(folder / plain[name])
+    if isinstance(plain.get("reference"), str) and plain["reference"] != "train":
+        plain["reference"] = str(folder / plain["reference"])
     plain |= {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     settings = validated(_settings, plain, where)
     for name in PATHS:
         settings[name] = Path(settings[name]) if settings[name] else None
-    for name in ("arch", "second_arch"):
+    for name in ("arch", "second_arch", "reference"):
         settings[name] = settings[name] or None
     refuse_mixed(settings, where)
     settings["budget"] = seconds(settings["budget"], where)
@@ -210,6 +219,9 @@ def _settings(
     budget: str = "4min",
     without_evidence: Truth = False,
     skip_unreadable: Truth = False,
+    reference: str = "",
+    recipe: str = "",
+    shadows: Annotated[int, Field(ge=0, le=1000)] = 0,
     onnx: Truth = False,
     seed: Seed = 0,
 ) -> None:
