@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -14,13 +15,14 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, predictions_of, refusal
+from efface.erasure.recipe import read_recipe
 from efface.erasure.request import erasure_request
 from efface.experiment.resolve import resolve
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Bootstrap
 from efface.plan.file import overlaid, parse_plan
 from efface.sweep.stores import read_stores
-from efface.tasks import Task
+from efface.tasks import TASKS, Task
 from efface.testing import check_method
 from efface.web.office import served_tables
 
@@ -103,9 +105,9 @@ def test_the_stores_of_a_guide_are_some(name: str, tmp_path: Path) -> None:
     assert [store.name for store in read_stores(file)] == ["uploads", "search server"]
 
 
-def toml_in(name: str, folder: Path) -> Path:
-    """The TOML of a guide as a file, beside everything that it names."""
-    (text,) = re.findall(r"```toml\n(.*?)```", (DOCS / "guide" / name).read_text(encoding="utf-8"), re.DOTALL)
+def toml_in(name: str, folder: Path, block: int = 0) -> Path:
+    """A block of a guide's TOML as a file, beside everything that it names."""
+    text = re.findall(r"```toml\n(.*?)```", (DOCS / "guide" / name).read_text(encoding="utf-8"), re.DOTALL)[block]
     file = folder / "file.toml"
     file.write_text(text, encoding="utf-8")
     for one in ("photos/stay", "photos/public", "backbone.pth", "contract.toml"):
@@ -117,6 +119,11 @@ def test_the_request_of_the_guide_is_one(tmp_path: Path) -> None:
     asked = erasure_request({}, toml_in("forget.md", tmp_path))
     assert asked.answer is not None
     assert asked.answer.deletions
+
+
+def test_the_recipe_of_the_guide_is_what_is_meant_without_one(tmp_path: Path) -> None:
+    written = read_recipe(toml_in("forget.md", tmp_path, block=1), TASKS["recognition"])
+    assert replace(written, milestones=()) == read_recipe(None, TASKS["recognition"])
 
 
 def test_the_settings_of_the_guide_serve(tmp_path: Path) -> None:
