@@ -26,7 +26,7 @@ from efface.evaluation.predict import predict
 from efface.experiment.arm import Arm, set_up
 from efface.experiment.knowledge import knowledge
 from efface.experiment.resolve import resolve
-from efface.experiment.workers import make_shadows
+from efface.experiment.workers import Order, make_shadows
 from efface.measures.attacks import auc, membership_scores_of
 from efface.measures.bootstrap import Bootstrap
 from efface.models.reset import reinitialise
@@ -136,7 +136,7 @@ def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, t
         if way == "frozen backbone":
             frozen(arm, arm.store.model(arm.stage(REFERENCE, 0)))
         else:
-            make_shadows([arm], {"": plan}, out, device, one, Progress())
+            make_shadows([arm], Order({"": plan}, out, device, one), Progress())
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start

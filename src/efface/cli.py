@@ -57,19 +57,32 @@ def demo(out: Out = Path("runs/demo"), device: Device = "auto", threads: Threads
     """Run the built-in example on synthetic faces and print the path of its report."""
     from importlib.resources import files
 
-    run(Path(str(files("efface") / "demo.toml")), out, device, threads)
+    run(Path(str(files("efface") / "demo.toml")), out, device, jobs=1, threads=threads)
 
 
 @app.command()
-def run(plan: PlanFile, out: Out, device: Device = "auto", threads: Threads = 2, pictures: Pictures = True) -> None:
+def run(
+    plan: PlanFile,
+    out: Out,
+    device: Device = "auto",
+    jobs: Annotated[
+        int | None, typer.Option(help="Processes, one thread each; as many as cores and memory allow if left out.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads of one process, instead of --jobs.")] = None,
+    pictures: Pictures = True,
+) -> None:
     """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
     from efface.experiment.run import run as run_plan
+    from efface.experiment.workers import jobs_of
     from efface.plan.file import read_plan
     from efface.progress import show_progress
+    from efface.training.environment import device_named
 
     plans = read_plan(plan)
+    jobs = jobs or (1 if threads else jobs_of(device_named(device)))
+    threads = threads or (1 if jobs > 1 else 2)
     with show_progress() as progress:
-        run_plan(plans, out, device=device, threads=threads, progress=progress, with_faces=pictures)
+        run_plan(plans, out, device=device, threads=threads, jobs=jobs, progress=progress, with_faces=pictures)
     typer.echo(out / "report.html")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from conftest import faces_of, key, refusal
 from efface.data.batches import BatchLoader
 from efface.data.faces import together
 from efface.data.split import split_faces
+from efface.errors import InputError
 from efface.experiment.arm import Arm, set_up
 from efface.experiment.resolve import resolve
 from efface.experiment.run import run
@@ -32,7 +34,7 @@ from efface.experiment.shadows import (
     way_of,
 )
 from efface.experiment.stacked import train_stacked
-from efface.experiment.workers import make_shadows
+from efface.experiment.workers import Order, make_shadows
 from efface.models import MODELS
 from efface.plan.file import parse_plan, read_plan
 from efface.plan.tables import Forget, Split
@@ -155,13 +157,8 @@ def arm_of(out: Path, **audit: Any) -> tuple[Arm, dict[str, Any]]:
     plan = parse_plan(tomllib.loads(AUDITED) | {"audit": {"shadows": 4, **audit}}, "plan")
     device = torch.device("cpu")
     machine = environment(device, 2)
-    return set_up("", resolve(plan, "plan"), out, device, machine, Progress()), {
-        "plans": {"": plan},
-        "out": out,
-        "device": device,
-        "machine": machine,
-        "progress": Progress(),
-    }
+    order = Order({"": plan}, out, device, machine)
+    return set_up("", resolve(plan, "plan"), out, device, machine, Progress()), {"order": order, "progress": Progress()}
 
 
 @pytest.mark.slow
@@ -190,8 +187,9 @@ def test_a_stack_stands_on_the_shelf_like_any_other(tmp_path: Path) -> None:
 
 def test_a_process_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arm, rest = arm_of(tmp_path)
-    rest["plans"][""] = rest["plans"][""].model_copy(update={"task": "no such task"})
-    with pytest.raises(RuntimeError, match="no such task"):
+    wrong = rest["order"].plans[""].model_copy(update={"task": "no such task"})
+    rest["order"] = replace(rest["order"], plans={"": wrong})
+    with pytest.raises(InputError, match="no such task"):
         make_shadows([arm], **rest)
 
 

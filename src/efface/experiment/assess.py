@@ -53,88 +53,129 @@ class Assessed:
     """What must be known before these rows are believed."""
 
 
-def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
-    """A row per model and seed; leaves the arm's evidence in `out`."""
-    task, plan, store, count = arm.resolved.task, arm.resolved.plan, arm.store, len(arm.models)
-    seen = questions(arm)
-    predictions = {
-        stage: store.predictions(stage, seen, arm.splits, arm.sets)
-        for stage in progress.track(arm.models, count, "predicting every face")
-    }
-    lost = {stage for stage in arm.models if diverged(predictions[stage])}
-    for stage in arm.stages:
-        if stage in lost and stage.name in (ORIGINAL, REFERENCE):
-            raise InputError(
-                f"the {stage.name} of seed {stage.seed} diverged: it answers with what is no number; lower train.lr"
-            )
-    made = [stage for stage in arm.models if stage not in lost]
-    scored = {
-        stage: score_faces(predictions[stage], task) for stage in progress.track(made, len(made), "scoring predictions")
-    }
-    bootstrap = Bootstrap(predictions[arm.stages[0]])
-    known = knowledge(arm, scored) if plan.audit else None
+@dataclass(frozen=True)
+class RowTask:
+    """A row that is measured: a model beside the original and the reference of a seed."""
 
-    @cache
-    def attacker(seed: int, other: int) -> tuple[Knowledge, Callable[[Scored], AttackedModel]]:
+    stage: Stage
+    seed: int
+    name: str
+    other: int
+    """The seed of which its attacks know nothing."""
+    reference_seed: int | None = None
+
+
+class Assessing:
+    """An arm whose models are made, each seen once; its rows are measured one by one, in any order, by any process."""
+
+    def __init__(self, arm: Arm, progress: Progress) -> None:
+        self.arm, task, count = arm, arm.resolved.task, len(arm.models)
+        seen = questions(arm)
+        self.predictions = {
+            stage: arm.store.predictions(stage, seen, arm.splits, arm.sets)
+            for stage in progress.track(arm.models, count, "predicting every face")
+        }
+        self.lost = {stage for stage in arm.models if diverged(self.predictions[stage])}
+        for stage in arm.stages:
+            if stage in self.lost and stage.name in (ORIGINAL, REFERENCE):
+                raise InputError(
+                    f"the {stage.name} of seed {stage.seed} diverged: it answers with what is no number; lower train.lr"
+                )
+        made = [stage for stage in arm.models if stage not in self.lost]
+        self.scored = {
+            stage: score_faces(self.predictions[stage], task)
+            for stage in progress.track(made, len(made), "scoring predictions")
+        }
+        self.bootstrap = Bootstrap(self.predictions[arm.stages[0]])
+        self.known = knowledge(arm, self.scored) if arm.resolved.plan.audit else None
+        self.attacker = cache(self._attacker)
+        self.memorised = cache(self._memorised)
+
+    def _attacker(self, seed: int, other: int) -> tuple[Knowledge, Callable[[Scored], AttackedModel]]:
         """What attacks on the rows of a seed know, and what they make of a model."""
-        assert known is not None
-        what = known(seed, other)
-        return what, cache(partial(attack_model, known=what, task=task))
+        assert self.known is not None
+        what = self.known(seed, other)
+        return what, cache(partial(attack_model, known=what, task=self.arm.resolved.task))
 
-    @cache
-    def memorised(stage: Stage) -> dict[MeasureKey, Measure]:
-        return memorisation(arm.store.model(stage), arm.splits, task, BatchLoader(arm.store.device, stage.seed))
+    def _memorised(self, stage: Stage) -> dict[MeasureKey, Measure]:
+        arm = self.arm
+        loader = BatchLoader(arm.store.device, stage.seed)
+        return memorisation(arm.store.model(stage), arm.splits, arm.resolved.task, loader)
 
-    def of_stage(stage: Stage, seed: int, name: str, other: int | None = None) -> dict[MeasureKey, Measure]:
-        """All measures of a model beside the original and the reference of a seed; other: the seed of which its attacks
-        know nothing."""
-        knows, attacked = attacker(seed, arm.other_seed(seed) if other is None else other) if known else (None, None)
+    @staticmethod
+    def tasks(arm: Arm) -> list[RowTask]:
+        """All rows of an arm's models: one for each, and for every pair of references one of the noise floor."""
+        own = [RowTask(stage, stage.seed, stage.name, arm.other_seed(stage.seed)) for stage in arm.stages]
+        floor = [RowTask(arm.reference(other), seed, SECOND_REFERENCE, other, seed) for seed, other in arm.pairs]
+        return [*own, *floor]
+
+    def row(self, number: int) -> Evaluation:
+        """The row of this number among `tasks`."""
+        one = self.tasks(self.arm)[number]
+        found = {} if one.stage in self.lost else self.measures(one)
+        return row(self.arm, one.stage, one.stage.seed, found, one.name, reference_seed=one.reference_seed)
+
+    def measures(self, one: RowTask) -> dict[MeasureKey, Measure]:
+        """All measures of a model beside the original and the reference of a seed."""
+        arm, scored, stage, seed = self.arm, self.scored, one.stage, one.seed
+        task, plan = arm.resolved.task, arm.resolved.plan
+        knows, attacked = self.attacker(seed, one.other) if self.known else (None, None)
         found = assess(
             scored[stage],
             scored[arm.stage(ORIGINAL, seed)],
             scored[arm.stage(REFERENCE, seed)],
             task,
-            bootstrap=bootstrap,
+            bootstrap=self.bootstrap,
             before=scored.get(stage.before) if stage.before and stage.before.before else None,
             harmed=plan.forget.group,
             known=knows,
-            row=name,
+            row=one.name,
             attacked=attacked,
         )
         found |= weights_moved(arm.store.weights(arm.stage(ORIGINAL, seed)), arm.store.weights(stage))
         if plan.forget.confuse:
-            one, other_class = (arm.names.index(name) for name in plan.forget.confuse)
-            found |= interclass_confusion(scored[stage].predictions, (one, other_class), bootstrap)
+            first, second = (arm.names.index(name) for name in plan.forget.confuse)
+            found |= interclass_confusion(scored[stage].predictions, (first, second), self.bootstrap)
         if plan.forget.rounds > 1:
             mine = scored[stage]
             errors = (task.error, mine.scores[task.error])
-            found |= reversal(mine.predictions, arm.asked_in, errors, mine.signal, bootstrap)
+            found |= reversal(mine.predictions, arm.asked_in, errors, mine.signal, self.bootstrap)
         if stage.name in (ORIGINAL, REFERENCE) and any(one.use == "lookalikes" for one in plan.methods.values()):
-            found |= memorised(stage)
+            found |= self.memorised(stage)
         if plan.audit and plan.audit.relearn:
             found |= relearned(arm, stage, seed)
         return found
 
-    def on_nonmembers(original: Stage, reference: Stage, seed: int) -> dict[MeasureKey, Measure]:
+    def on_nonmembers(self, seed: int) -> dict[MeasureKey, Measure]:
         """Every attack with half of the strangers in the place of the forgotten."""
-        knows, attacked = attacker(seed, arm.other_seed(seed))
-        nobody, unseen = (attacked(nonmember_control(scored[one])) for one in (original, reference))
-        found = membership(nobody.scored.predictions, nobody.scored.signal, bootstrap, task.signal.about)
-        return found | audit(nobody, unseen, knows, bootstrap, NONMEMBERS)
+        arm, task = self.arm, self.arm.resolved.task
+        knows, attacked = self.attacker(seed, arm.other_seed(seed))
+        models = (arm.stage(name, seed) for name in (ORIGINAL, REFERENCE))
+        nobody, unseen = (attacked(nonmember_control(self.scored[one])) for one in models)
+        found = membership(nobody.scored.predictions, nobody.scored.signal, self.bootstrap, task.signal.about)
+        return found | audit(nobody, unseen, knows, self.bootstrap, NONMEMBERS)
 
+
+def assess_arm(arm: Arm, out: Path, progress: Progress, measured: Mapping[int, Evaluation] | None = None) -> Assessed:
+    """A row per model and seed; leaves the arm's evidence in `out`.
+
+    measured: rows that were measured already, by their numbers among `Assessing.tasks`.
+    """
+    task, plan, ready = arm.resolved.task, arm.resolved.plan, Assessing(arm, progress)
+    scored, bootstrap, measured = ready.scored, ready.bootstrap, measured or {}
+    tasks = Assessing.tasks(arm)
+    numbers = [number for number in range(len(tasks)) if number not in measured]
+    fresh = {number: ready.row(number) for number in progress.track(numbers, len(numbers), "measuring")}
     rows = [
-        row(arm, stage, stage.seed, {} if stage in lost else of_stage(stage, stage.seed, stage.name))
-        for stage in progress.track(arm.stages, len(arm.stages), "measuring")
+        {**measured, **fresh}[number]
+        for number, one in enumerate(tasks)
+        if one.reference_seed is None or one.stage not in ready.lost
     ]
-    for seed, other in arm.pairs:
-        if (second := arm.reference(other)) not in lost:
-            found = of_stage(second, seed, SECOND_REFERENCE, other)
-            rows.append(row(arm, second, other, found, SECOND_REFERENCE, reference_seed=seed))
     controls, advantages = [], []
     for seed in plan.seeds:
         original, reference = arm.stage(ORIGINAL, seed), arm.stage(REFERENCE, seed)
         if plan.audit:
-            controls.append(row(arm, original, seed, on_nonmembers(original, reference, seed), NONMEMBERS))
+            controls.append(row(arm, original, seed, ready.on_nonmembers(seed), NONMEMBERS))
         if task.constant is not None and len(arm.splits.test):
             blind = constant_prediction(scored[reference], task)
             found = evaluate(
@@ -149,8 +190,8 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
             rows.append(of_no_model(arm, seed, found))
             advantages.append(advantage_over_constant(scored[original], blind, task, bootstrap))
     originals, constants = ([one for one in rows if one.method == name] for name in (ORIGINAL, CONSTANT))
-    first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0] and stage not in lost}
-    knows, attacked = attacker(plan.seeds[0], arm.other_seed(plan.seeds[0])) if known else (None, None)
+    first = {stage.name: stage for stage in arm.stages if stage.seed == plan.seeds[0] and stage not in ready.lost}
+    knows, attacked = ready.attacker(plan.seeds[0], arm.other_seed(plan.seeds[0])) if ready.known else (None, None)
     strongest_attacks = {
         name: strongest(attacked(scored[stage]), knows, name) if knows and attacked else ("loss", -scored[stage].signal)
         for name, stage in first.items()
@@ -159,7 +200,7 @@ def assess_arm(arm: Arm, out: Path, progress: Progress) -> Assessed:
         arm.splits,
         task,
         arm.names,
-        {name: predictions[stage] for name, stage in first.items()},
+        {name: ready.predictions[stage] for name, stage in first.items()},
         {name: scored[stage] for name, stage in first.items()},
         strongest_attacks,
         key_of(out),

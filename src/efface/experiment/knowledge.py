@@ -122,12 +122,13 @@ def steps_of(arm: Arm, stage: Stage, original: Stage) -> float | None:
     task, store, forget = arm.resolved.task, arm.store, arm.splits.forget
     told = signature_of([stage.signature, original.signature, code_of_packages(*TRAINING, "audit.relearn"), task.name])
     path = store.path(stage, "relearned", f"-{told[:12]}.txt")
-    if not is_whole(path):
-        loader = BatchLoader(store.device, derive(stage.seed, "relearn"))
-        torch.manual_seed(loader.seed)
-        goal = WITHIN * loss_on(store.model(original), task, forget, loader)
-        write_text(path, str(steps_to_relearn(store.model(stage), task, forget, loader, goal)))
-        seal(path)
+    with store.alone(path):
+        if not is_whole(path):
+            loader = BatchLoader(store.device, derive(stage.seed, "relearn"))
+            torch.manual_seed(loader.seed)
+            goal = WITHIN * loss_on(store.model(original), task, forget, loader)
+            write_text(path, str(steps_to_relearn(store.model(stage), task, forget, loader, goal)))
+            seal(path)
     steps = path.read_text(encoding="ascii")
     return None if steps == "None" else float(steps)
 

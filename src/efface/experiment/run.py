@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +22,12 @@ from efface.experiment.request import describe, division, without_names, write_p
 from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages
 from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
-from efface.experiment.workers import make_shadows
+from efface.experiment.store import LOCKS
+from efface.experiment.workers import Order, check_jobs, make_and_measure, make_shadows
 from efface.files import write_text
 from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
-from efface.results import Request, Results, Thresholds, read_results, sealed, write_results
+from efface.results import Evaluation, Request, Results, Thresholds, read_results, sealed, write_results
 from efface.training.environment import check_threads, deterministic_torch, device_named, environment
 
 
@@ -35,10 +37,14 @@ def run(
     *,
     device: str = "auto",
     threads: int = 2,
+    jobs: int = 1,
     progress: Progress | None = None,
     with_faces: bool = True,
 ) -> Results:
     """Run the arms of a plan into the folder `out` and return what then stands in `out/results.json`.
+
+    jobs: processes that make models and measure rows, side by side; with more than one each has one thread, and the
+    results are those of one process with one thread.
 
     Every name and setting is checked before any work. What is there already is not made again: a run that was
     killed goes on, a finished one does nothing. Raises InputError for a plan that cannot be run.
@@ -49,6 +55,7 @@ def run(
         check_paths(plan)
     check_threads(threads)
     here = device_named(device)
+    check_jobs(jobs, threads, here)
     with exclusive_folder(out), deterministic_torch(here, threads):
         machine = environment(here, threads)
         arms = [set_up(name, plan, out, here, machine, progress) for name, plan in resolved.items()]
@@ -64,14 +71,18 @@ def run(
         for request in requests:
             for line in [f"arm '{request.arm}'"] * bool(request.arm) + division(request):
                 progress.say(line)
-        progress.expect(sum(len(arm.teachers) + len(arm.models) for arm in arms))
-        for arm in arms:
-            for stage in [*arm.teachers, *arm.models]:
-                with progress.stage(arm.name, stage.name, stage.seed):
-                    arm.store.make(stage)
-        make_shadows(arms, plans, out, here, machine, progress)
+        order, measured = Order(plans, out, here, machine), dict[str, dict[int, Evaluation]]()
+        if jobs > 1:
+            measured = make_and_measure(arms, order, jobs, progress)
+        else:
+            progress.expect(sum(len(arm.teachers) + len(arm.models) for arm in arms))
+            for arm in arms:
+                for stage in [*arm.teachers, *arm.models]:
+                    with progress.stage(arm.name, stage.name, stage.seed):
+                        arm.store.make(stage)
+            make_shadows(arms, order, progress)
 
-        assessed = {arm.name: assess_arm(arm, out, progress) for arm in arms}
+        assessed = {arm.name: assess_arm(arm, out, progress, measured.get(arm.name)) for arm in arms}
         evaluations = [row for one in assessed.values() for row in one.rows]
         results = sealed(
             Results(
@@ -99,6 +110,7 @@ def run(
         write_pseudonyms(arms, out, key_of(out))
         write_results(results, out)
         report.write(out, with_faces=with_faces)
+        shutil.rmtree(out / LOCKS, ignore_errors=True)
     return results
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from efface.data.batches import BatchLoader, derive
@@ -25,6 +26,9 @@ from efface.models.load import load_weights, read_weights, save_weights
 from efface.models.normalisation import allow_lone_faces
 from efface.training.environment import Meter
 from efface.training.train import counting_steps
+
+LOCKS = ".locks"
+"""Folder of the locks of several processes that work on one run; it goes when the run ends."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,13 @@ class ModelStore:
         """What making a stage alone took, as `put` has it."""
         return read_weights(self.path(stage, "models", ".safetensors"))[1]
 
+    def alone(self, path: Path) -> FileLock:
+        """While it is held no other process of the run makes what is to lie at this path; one that waited finds it
+        there."""
+        locks = self.folder / LOCKS
+        locks.mkdir(exist_ok=True)
+        return FileLock(locks / f"{path.parent.name}-{path.name}")
+
     def weights(self, stage: Stage) -> dict[str, Array]:
         """A stage's trained weights as arrays; running statistics and counters are no weights."""
         saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
@@ -176,13 +187,14 @@ class ModelStore:
         """
         path = self.path(stage, "predictions", f"-{asked[:12]}.npz")
         known = known_of_faces(splits)
-        saved = load_columns_if_whole(Predictions, path)
-        if saved is not None and len(saved.outputs) == len(known["key"]):
-            return replace(saved, **known)
-        found = predict(self.model(stage), splits, sets, self.device)
-        key = key_of(self.folder)
-        hidden = replace(found, key=pseudonyms(found.key, key), identity=pseudonyms(found.identity, key))
-        save_columns(hidden, path)
+        with self.alone(path):
+            saved = load_columns_if_whole(Predictions, path)
+            if saved is not None and len(saved.outputs) == len(known["key"]):
+                return replace(saved, **known)
+            found = predict(self.model(stage), splits, sets, self.device)
+            key = key_of(self.folder)
+            hidden = replace(found, key=pseudonyms(found.key, key), identity=pseudonyms(found.identity, key))
+            save_columns(hidden, path)
         return found
 
 
