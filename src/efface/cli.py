@@ -68,6 +68,10 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(help="Processes, one thread each; as many as cores and memory allow if left out.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="slurm or local: --jobs are jobs of it, through submitit.")
+    ] = None,
+    slurm: Annotated[list[str] | None, typer.Option(help="Of these jobs, such as slurm_partition=cpu.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads of one process, instead of --jobs.")] = None,
     pictures: Pictures = True,
 ) -> None:
@@ -80,9 +84,20 @@ def run(
 
     plans = read_plan(plan)
     jobs = jobs or (1 if threads else jobs_of(device_named(device)))
-    threads = threads or (1 if jobs > 1 else 2)
+    threads = threads or (1 if jobs > 1 or cluster else 2)
+    options = dict(one.partition("=")[::2] for one in slurm or [])
     with show_progress() as progress:
-        run_plan(plans, out, device=device, threads=threads, jobs=jobs, progress=progress, with_faces=pictures)
+        run_plan(
+            plans,
+            out,
+            device=device,
+            threads=threads,
+            jobs=jobs,
+            cluster=cluster,
+            cluster_options=options,
+            progress=progress,
+            with_faces=pictures,
+        )
     typer.echo(out / "report.html")
 
 

@@ -94,6 +94,7 @@ class Ends(Progress):
                 os.kill(int(children.read_text(encoding="ascii").split()[0]), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds its processes in /proc")
 def test_a_process_that_is_killed_costs_nothing_that_was_made(
     alone: Path, plans: dict[str, Plan], tmp_path: Path

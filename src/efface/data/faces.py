@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from efface.data.names import normalised
 from efface.errors import InputError
+from efface.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+BLOCK = 1024
+"""Images that are copied at a time."""
 EYES = ["left_x", "left_y", "right_x", "right_y"]
 """Columns of the eye centres, in pixels of the picture they stand beside. Left is the *subject's* left, so
 `left_x > right_x` on an upright face seen from the front (BioID's order); most other sources order eyes by
@@ -124,14 +128,44 @@ def together(first: Faces, second: Faces) -> Faces:
     return Faces(images=Images(first.images.store, rows), **columns)[np.argsort(rows)]
 
 
-def joined(parts: Sequence[Faces]) -> Faces:
-    """All faces as one; images of several sources are read into memory."""
+def written_once(parts: Sequence[Faces], path: Path) -> Array:
+    """(n, c, h, w) the images of all parts in one file, mapped."""
+    shape = (sum(map(len, parts)), *parts[0].shape)
+    if not _holds(path, shape):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path, private=True) as part:
+            store = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+            start = 0
+            for faces in parts:
+                for first in range(0, len(faces), BLOCK):
+                    some = faces.images[first : first + BLOCK]
+                    store[start : start + len(some)] = some
+                    start += len(some)
+            store.flush()
+    mapped: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped
+
+
+def _holds(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether a file holds images of this shape."""
+    if not path.exists():
+        return False
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        return False
+    return bool(found.shape == shape and found.dtype == np.uint8)
+
+
+def joined(parts: Sequence[Faces], path: Path | None = None) -> Faces:
+    """All faces as one; images of several sources are written to `path` (.npy), unless they stand there, and mapped
+    from it, so that many processes share them. Without a path they are read into memory."""
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, Any] = {
         name: np.concatenate([faces.columns()[name] for faces in parts]) for name in parts[0].columns()
     }
-    store = np.concatenate([faces.images[:] for faces in parts])
+    store = np.concatenate([faces.images[:] for faces in parts]) if path is None else written_once(parts, path)
     return Faces(images=Images(store, np.arange(len(store))), **columns)
 
 

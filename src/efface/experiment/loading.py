@@ -80,7 +80,8 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
         )
     digest = hashlib.sha256(json.dumps(signatures, sort_keys=True).encode()).hexdigest()
     faces, others = without_duplicates(
-        joined(parts), [(duplicates_of(one), len(part)) for one, part in zip(sources, parts, strict=True)]
+        joined(parts, folder / f"joined-{digest[:12]}.npy"),
+        [(duplicates_of(one), len(part)) for one, part in zip(sources, parts, strict=True)],
     )
     if said := spelling_warning(set(faces.identities.tolist())):
         progress.say(said)

@@ -17,6 +17,7 @@ from efface.evaluation.headroom import headrooms
 from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import set_up
 from efface.experiment.assess import assess_arm, searched
+from efface.experiment.cluster import check_cluster, make_on_cluster
 from efface.experiment.loading import check_paths
 from efface.experiment.request import describe, division, without_names, write_pseudonyms
 from efface.experiment.resolve import resolve
@@ -38,13 +39,16 @@ def run(
     device: str = "auto",
     threads: int = 2,
     jobs: int = 1,
+    cluster: str | None = None,
+    cluster_options: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     with_faces: bool = True,
 ) -> Results:
     """Run the arms of a plan into the folder `out` and return what then stands in `out/results.json`.
 
     jobs: processes that make models and measure rows, side by side; with more than one each has one thread, and the
-    results are those of one process with one thread.
+    results are those of one process with one thread. cluster: "slurm" or "local", whose jobs these are then, with
+    options as submitit names them.
 
     Every name and setting is checked before any work. What is there already is not made again: a run that was
     killed goes on, a finished one does nothing. Raises InputError for a plan that cannot be run.
@@ -56,6 +60,7 @@ def run(
     check_threads(threads)
     here = device_named(device)
     check_jobs(jobs, threads, here)
+    check_cluster(cluster, cluster_options or {})
     with exclusive_folder(out), deterministic_torch(here, threads):
         machine = environment(here, threads)
         arms = [set_up(name, plan, out, here, machine, progress) for name, plan in resolved.items()]
@@ -72,7 +77,9 @@ def run(
             for line in [f"arm '{request.arm}'"] * bool(request.arm) + division(request):
                 progress.say(line)
         order, measured = Order(plans, out, here, machine), dict[str, dict[int, Evaluation]]()
-        if jobs > 1:
+        if cluster is not None:
+            measured = make_on_cluster(arms, order, jobs, cluster, cluster_options or {}, progress)
+        elif jobs > 1:
             measured = make_and_measure(arms, order, jobs, progress)
         else:
             progress.expect(sum(len(arm.teachers) + len(arm.models) for arm in arms))
@@ -110,7 +117,8 @@ def run(
         write_pseudonyms(arms, out, key_of(out))
         write_results(results, out)
         report.write(out, with_faces=with_faces)
-        shutil.rmtree(out / LOCKS, ignore_errors=True)
+        for folder in (LOCKS, "jobs", "rows"):
+            shutil.rmtree(out / folder, ignore_errors=True)
     return results
 
 
