@@ -81,6 +81,8 @@ class Shadow:
     unlearned: dict[str, tuple[tuple[Stage, ...], ...]]
     """By the name of a row, for each of those sets: the stages that make this shadow forget it, as that row's original
     was made to forget the forgotten."""
+    teachers: tuple[Stage, ...] = ()
+    """Models of its own folds, where it learns from these to forget."""
 
     @property
     def gone(self) -> frozenset[str]:
@@ -121,16 +123,17 @@ def shadows_of(
             audit.seed + number,
         )
         lines = {row: chain_to(builder.resolved.stages, row) for row in audit.unlearn}
-        learns_from = dict(teachers)
+        own: tuple[Teacher, ...] = ()
         if audit.folds == "own" and any(one.teacher == "folds" for line in lines.values() for one in line):
-            learns_from["folds"] = fold_models(
-                builder, unsettled, unsettled, classes, audit.seed + number, f"shadow {number}, ", how
-            )
+            seed, whose = audit.seed + number, f"shadow {number}, "
+            own = fold_models(builder, unsettled, unsettled, classes, seed, whose, how)
+        learns_from = {**teachers, "folds": own} if own else teachers
         unlearned = {
             row: tuple(unlearning(builder, line, trained, mine, one.gone, learns_from, how) for one in forgetting)
             for row, line in lines.items()
         }
-        shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), forgetting, unlearned))
+        met = frozenset(people.names[included].tolist())
+        shadows.append(Shadow(trained, faces, met, forgetting, unlearned, tuple(one.stage for one in own)))
     return tuple(shadows)
 
 
@@ -238,11 +241,13 @@ def membership_mask(people: Sequence[frozenset[str]], predictions: Predictions) 
 
 
 def all_stages(shadows: Sequence[Shadow]) -> list[Stage]:
-    """All that is to be made for some shadows, each once, after the one it starts from and those it learns from."""
-    found: dict[str, Stage] = {}
-    for shadow in shadows:
-        found[shadow.stage.signature] = shadow.stage
-        for line in (line for lines in shadow.unlearned.values() for line in lines):
-            for stage in line:
-                found |= {one.signature: one for one in (*stage.teachers, stage)}
-    return list(found.values())
+    """All that is to be made for some shadows, each after the one it starts from and those it learns from."""
+    return [
+        stage
+        for shadow in shadows
+        for stage in (
+            shadow.stage,
+            *shadow.teachers,
+            *(one for lines in shadow.unlearned.values() for line in lines for one in line),
+        )
+    ]
