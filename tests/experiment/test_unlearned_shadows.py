@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from conftest import key, plan_with
+from conftest import key, plan_with, refusal
 from efface.data.batches import BatchLoader
 from efface.data.faces import MethodData
 from efface.experiment.arm import Arm, set_up
@@ -72,6 +72,11 @@ def test_each_face_is_answered_for_by_the_copy_that_forgot_its_person() -> None:
     shown = after_forgetting(predictions, [shadow], [np.array([[1.0] * 6, [2.0] * 6])])
     assert shown.included.tolist() == [[True, True, False, False, False, False]]
     assert np.array_equal(shown.signal, [[1, 2, np.nan, 2, 1, 1]], equal_nan=True)
+
+
+@pytest.mark.parametrize("audit", [{"forget_sets": 2}, {"folds": "own"}])
+def test_settings_of_shadows_that_forget_are_refused_where_none_does(audit: dict[str, Any]) -> None:
+    assert "name rows in unlearn" in refusal(parse_plan, plan(audit={"shadows": 4} | audit), "plan")
 
 
 # Ways to forget of which the answer is known
