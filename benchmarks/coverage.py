@@ -299,14 +299,14 @@ def main() -> None:
         "limits": [
             f"Nominal are 95%. At 90% a share of {times:,} simulations is known to {error:.1%} (standard error); joint "
             f"intervals, attacks and means over seeds have {times // 2:,} each.",
-            (__doc__ or "").split("\n\n")[2].replace("\n", " ").removesuffix(" Writes results/coverage.json."),
+            (__doc__ or "").split("\n\n")[2].replace("\n", " ").strip().removesuffix(" Writes results/coverage.json."),
         ],
         "tables": [
             {
                 "name": name,
                 "caption": caption,
                 "command": [f"python benchmarks/coverage.py --times {times}"],
-                "columns": ["", *next(iter(found[name].values()))],
+                "columns": ["simulated", *next(iter(found[name].values()))],
                 "rows": [[row, *shares.values()] for row, shares in found[name].items()],
             }
             for name, caption in TABLES.items()
