@@ -12,9 +12,9 @@ For U-LiRA (Hayes et al., SaTML 2025, arXiv:2403.01218) shadows are made to forg
 many people as the original forgets, drawn from all in question that the shadow was trained on, so that strangers, who
 are the attack's non-members, are asked about in the same way as the forgotten. A copy of a shadow forgets each set
 (`forget_sets`; published implementations take several sets of each model too). A method that learns from models of
-folds learns from models that never met whom the shadow forgets: those of the run's first seed, which know no stranger
-and, of the forgotten, each half of them, or (`folds = "own"`) models of the shadow's own people, dealt and trained as
-the run's are. With the first the attacker knows the very teachers of that seed's model, more than the paper grants; of
+folds learns from models that never met whom the shadow forgets: those of the run's first seed, which met no stranger
+and, of the forgotten, each a share, or (`folds = "own"`) models of the shadow's own people, dealt and trained as the
+run's are. With the first the attacker knows the very teachers of that seed's model, more than the paper grants; of
 other seeds the teachers are others, and the attack is weaker than it could be. With the second nothing is shared but
 the procedure, as in the paper.
 """
