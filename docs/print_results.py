@@ -1,4 +1,4 @@
-"""Prints the tables of results/*.json into docs/results/*.md, between the markers that stand there.
+"""Prints the tables of results/*.json into docs/results/*.md and docs/explanation/*.md, between the markers there.
 
 python docs/print_results.py [--check]
 
@@ -65,4 +65,4 @@ def table_of(one: dict[str, Any], results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    print_pages([DOCS / "results"], printed, "print_results.py")
+    print_pages([DOCS / "results", DOCS / "explanation"], printed, "print_results.py")

@@ -1,25 +1,28 @@
 """Saves the tables of runs where ways to forget can differ, as results/regimes.json.
 
-efface run plans/few_people.toml --out runs/few_people --threads 1      (and few_eyes, few_gender)
-python docs/save_results.py COMMIT runs/few_people runs/few_eyes runs/few_gender
+efface run plans/few_people.toml --out runs/few_people --threads 1      (and few_eyes, few_gender, few_people_unlearned)
+python docs/save_results.py COMMIT runs/few_people runs/few_eyes runs/few_gender runs/few_people_unlearned
 
 Tables of runs that are not given stay as they are, with the commit that made them. For each run two tables: every row
 with its intervals over people and seeds, under the headroom of each measure; and how much nearer to retraining
-`out_of_fold` is than every other method, paired by seed, with Student's 95% interval over seeds.
+`out_of_fold` is than every other method, paired by seed, with Student's 95% interval over seeds. Of a run whose shadows
+were made to forget also two: U-LiRA of every row beside its controls, and what the shadows took.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from efface.measure_key import MeasureKey
+from efface.models.load import read_weights
 from efface.report import wording
 from efface.report.paired import cell_of, nearer_to_retraining
-from efface.results import NONMEMBERS, RESERVED, Results, read_results
+from efface.results import NONMEMBERS, ORIGINAL, RESERVED, Results, Summary, read_results
 
 OURS = "out_of_fold"
 ATTACK = MeasureKey("membership", "auc", level="photo")
@@ -29,12 +32,13 @@ TITLES = {
     "few_people": "Recognition: 15 of 250 people",
     "few_eyes": "Eye centres: a tenth of one group",
     "few_gender": "Gender: 5% of the people",
+    "few_people_unlearned": "U-LiRA on recognition: 15 of 258 people",
 }
 LIMITS = [
     "Networks and pictures are small (24 to 32 pixels), and trained until they know their faces by heart; that is what "
     "gives methods room to differ.",
     "LiRA asks 32 shadow models on recognition, 16 on the others. On recognition two photos of each forgotten person "
-    "are held back and none of a stranger's: an attack may see that. U-LiRA was not run.",
+    "are held back and none of a stranger's: an attack may see that. U-LiRA was run on recognition alone, on one seed.",
     "“Faces seen” counts all three settings of a row whose rate was searched; the models of folds are not in it, and "
     "stand beside it: they are trained once and serve every later request.",
     "Attacks, errors on the forgotten and tug of war are by photos that methods were handed, as a membership question "
@@ -94,6 +98,79 @@ def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
     return ["model", *(title for title, _ in known), "faces seen, of retraining", "and by models of folds"], rows
 
 
+ULIRA = {
+    "LiRA": "lira/auc",
+    "U-LiRA": "u-lira/auc",
+    "the same on the reference": "u-lira/auc of the reference",
+}
+"""Attacks of a run whose shadows were made to forget: (title, metric)."""
+CONTROL = MeasureKey("attack", ULIRA["the same on the reference"], level="photo")
+"""What rows have for which shadows were made to forget, and no other row."""
+LESS = MeasureKey("attack", "u-lira/auc", against="reference", level="photo")
+
+
+def unlearned_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Every row under LiRA and U-LiRA; of later arms only the rows that have a U-LiRA of their own."""
+    levels = ("photo", "person")
+    titles = [f"{title}, per {level}" for level in levels for title in ULIRA]
+    rows = []
+    for one in results.summaries:
+        own = CONTROL in one.measures
+        if one.method == NONMEMBERS or (one.arm != results.requests[0].arm and not own):
+            continue
+        found = [
+            one.measures.get(MeasureKey("attack", metric, level=level)) for level in levels for metric in ULIRA.values()
+        ]
+        if any(found):
+            less = one.measures.get(LESS) if own else None
+            rows.append(
+                [
+                    f"{wording.row_title(one.method)}, {one.arm}" if own else wording.row_title(one.method),
+                    *map(wording.interval, found),
+                    wording.interval(less),
+                    wording.interval(over_shadows(one)),
+                ]
+            )
+    return ["model", *titles, "U-LiRA less that on the reference", "over shadows as targets"], rows
+
+
+def over_shadows(row: Summary) -> Any:
+    """The attack on a way to train (the original's) or to forget, by all shadows."""
+    name = "lira" if row.method == ORIGINAL else "u-lira"
+    return row.measures.get(MeasureKey("attack", f"{name}/auc over shadows", level="photo"))
+
+
+SHADOWS = {
+    "shadows trained": r"shadow-\d+-seed\d+-",
+    "models of their own folds": r"shadow-\d+-fold-\d+-of-\d+-seed\d+-",
+}
+
+
+def spent(folder: Path, results: Results) -> tuple[list[str], list[list[str]]]:
+    """What the shadows of a run took, by the bills in its store."""
+    first = min(shadow_seeds(folder))
+    kinds = SHADOWS | {
+        f"shadows that forgot by {one}": rf"{re.sub(r'[^a-z0-9]+', '-', one.lower()).strip('-')}-seed(\d+)-"
+        for one in dict.fromkeys(row.method for row in results.summaries if row.method not in RESERVED)
+    }
+    rows = []
+    for kind, pattern in kinds.items():
+        files = [path for path in (folder / "models").glob("*.safetensors") if re.match(pattern, path.name)]
+        if kind not in SHADOWS:
+            files = [path for path in files if int(re.findall(r"seed(\d+)-", path.name)[0]) >= first]
+        bills = [read_weights(path)[1] for path in files]
+        if bills:
+            minutes, faces = sum(one["seconds"] for one in bills) / 60, sum(one["faces"] for one in bills)
+            rows.append([kind, str(len(bills)), f"{minutes:.1f}", f"{faces / 1e6:.2f}"])
+    return ["what", "models", "minutes", "faces seen, millions"], rows
+
+
+def shadow_seeds(folder: Path) -> list[int]:
+    """Seeds of a run's shadows."""
+    names = [path.name for path in (folder / "models").glob("shadow-*.safetensors")]
+    return [int(found[0]) for name in names if (found := re.findall(r"seed(\d+)-", name))]
+
+
 def paired(results: Results) -> tuple[list[str], list[list[str]]]:
     """`out_of_fold` beside every other method, by how far each is from retraining in a column; below 0: nearer."""
     arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
@@ -127,19 +204,31 @@ def main(commit: str, folders: Sequence[Path]) -> None:
             "plan": plan,
             "seeds": sorted({one.seed for one in results.evaluations}),
         }
-        head, rows = rows_of(results)
-        caption = TITLES[folder.name]
-        tables[folder.name] = {"name": folder.name, "caption": caption, **common, "columns": head, "rows": rows}
-        head, rows = paired(results)
-        caption += ": how much nearer to retraining out_of_fold is (below 0) than each other method"
-        name = f"{folder.name}, paired"
-        tables[name] = {"name": name, "caption": caption, **common, "columns": head, "rows": rows}
+        forgot = any(CONTROL in one.measures for one in results.summaries)
+        made_of: list[tuple[str, str, tuple[list[str], list[list[str]]]]] = (
+            [
+                ("", ": who is told by shadows that forgot in the same way", unlearned_rows(results)),
+                (", cost", ": what the shadows took", spent(folder, results)),
+            ]
+            if forgot
+            else [
+                ("", "", rows_of(results)),
+                (
+                    ", paired",
+                    ": how much nearer to retraining out_of_fold is (below 0) than each other method",
+                    paired(results),
+                ),
+            ]
+        )
+        for ending, about, (head, rows) in made_of:
+            name, caption = f"{folder.name}{ending}", f"{TITLES[folder.name]}{about}"
+            tables[name] = {"name": name, "caption": caption, **common, "columns": head, "rows": rows}
     earlier = [name for name in TITLES if name not in tables and name in kept]
     limits = [
         *LIMITS,
         *(EARLIER.format(TITLES[name].split(":")[0].lower(), kept[name]["commit"][:7]) for name in earlier),
     ]
-    made_now = [name for one in TITLES for name in (one, f"{one}, paired")]
+    in_order = [name for one in TITLES for name in (one, f"{one}, paired", f"{one}, cost")]
     saved = {
         "title": "Where ways to forget can differ",
         "commit": commit,
@@ -147,7 +236,7 @@ def main(commit: str, folders: Sequence[Path]) -> None:
         "machine": machine,
         "known": "Limits of these numbers:",
         "limits": limits,
-        "tables": [one for name in made_now if (one := tables.get(name, kept.get(name)))],
+        "tables": [one for name in in_order if (one := tables.get(name, kept.get(name)))],
     }
     path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

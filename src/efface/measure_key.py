@@ -39,7 +39,7 @@ FAMILIES: Mapping[str, Family] = {
         ("attack/{metric}/against {against}/{level}", "attack/{metric}/{level}"),
         "with an audit: auc, balanced_accuracy, tpr_at_1%_fpr and tpr_at_0.1%_fpr of every attack (each signal, "
         "logistic, forest, rmia, lira, u-lira), and the auc's advantage over the same attack on the reference; 'auc "
-        "over shadows' is of a procedure, not of one model",
+        "over shadows' is of a procedure, not of one model; 'auc of the reference': a row's u-lira on the reference",
     ),
     "completeness": Family(("completeness",), "with an audit: how far each forgotten face went, by shadow models"),
     "epsilon": Family(

@@ -92,6 +92,43 @@ def test_requests_share_them_and_shadows_do_not(tmp_path: Path) -> None:
     assert len(taught) == 4
 
 
+@pytest.mark.parametrize("make", [plan, recognising], ids=["eyes", "recognition"])
+def test_a_shadow_can_learn_from_models_of_its_own_folds(make: Any, tmp_path: Path) -> None:
+    audit = {"shadows": 4, "unlearn": ["out_of_fold"], "forget_sets": 2, "folds": "own"}
+    raw = make(audit=audit, forget={"people": 3})
+    arm = arm_of(raw, tmp_path)
+    runs = {one.signature for one in arm.teachers}
+    for number, shadow in enumerate(arm.shadows):
+        own = [f"shadow {number}, fold {fold} of 2" for fold in (1, 2)]
+        assert [one.name for one in shadow.teachers] == own
+        assert not runs & {one.signature for one in shadow.teachers}
+        lines = shadow.unlearned["out_of_fold"]
+        assert len(lines) == len(shadow.forgetting) == 2
+        assert all(line[-1].teachers == shadow.teachers for line in lines)
+        if raw["task"] == "recognition":
+            heads = sum(one.network.about["classes"] for one in shadow.teachers)
+            assert heads == shadow.stage.network.about["classes"], "its own people, each in one fold"
+    made = all_stages(arm.shadows)
+    assert len({one.signature for one in made}) == len(made) == 4 * (1 + 2 + 2)
+    again = all_stages(arm_of(raw, tmp_path).shadows)
+    assert [one.signature for one in again] == [one.signature for one in made]
+
+
+@pytest.mark.slow
+def test_shadows_with_folds_of_their_own_are_made_once_and_billed(tmp_path: Path) -> None:
+    audit = {"shadows": 4, "unlearn": ["out_of_fold"], "forget_sets": 2, "folds": "own"}
+    raw = plan(audit=audit)
+    results = run({"": parse_plan(raw, "plan")}, tmp_path, threads=1)
+    measured = next(one.measures for one in results.summaries if one.method == "out_of_fold")
+    assert "attack/u-lira/auc/photo" in measured
+    arm = arm_of(raw, tmp_path)
+    assert all(arm.store.has(one) and arm.store.bill(one)["faces"] for one in all_stages(arm.shadows))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    (tmp_path / "results.json").unlink()
+    run({"": parse_plan(raw, "plan")}, tmp_path, threads=1)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == before
+
+
 def test_seeds_have_their_own_and_settings_are_laid_over(tmp_path: Path) -> None:
     arm = arm_of(plan(seeds=[0, 1]), tmp_path)
     assert [(one.name, one.seed) for one in arm.teachers] == [

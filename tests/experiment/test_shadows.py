@@ -26,9 +26,9 @@ from efface.experiment.resolve import resolve
 from efface.experiment.run import run
 from efface.experiment.shadows import (
     all_stages,
-    as_many,
     asked_to_forget,
     audited_people,
+    forgotten_in_turn,
     halves,
     splits_as_if,
     way_of,
@@ -102,15 +102,25 @@ def test_a_shadow_forgets_no_more_people_than_the_original() -> None:
     splits = split_faces(faces_of({"A": 100}), Split(strangers=0.4), Forget(people=5))
     people = audited_people(splits)
     mine = splits_as_if(splits, frozenset(people.names[halves(people, 2, 0)[0]].tolist()))
-    gone = as_many(np.unique(mine.forget.identities), 5, 7)
+    gone = forgotten_in_turn(np.unique(mine.forget.identities), np.array(["x"]), 5, 1, 7)[0].gone
     asked = asked_to_forget(mine, gone)
     assert set(asked.forget.identities) == gone
     assert len(gone) == 5
     kept = set(mine.forget.identities) - gone
     assert kept
     assert set(asked.retain.identities) == kept | set(splits.retain.identities)
-    everybody = as_many(np.unique(mine.forget.identities), 10_000, 7)
-    assert np.array_equal(asked_to_forget(mine, everybody).retain.keys, splits.retain.keys)
+    (everybody,) = forgotten_in_turn(np.unique(mine.forget.identities), np.array(["x"]), 10_000, 3, 7)
+    assert np.array_equal(asked_to_forget(mine, everybody.gone).retain.keys, splits.retain.keys)
+
+
+def test_a_shadow_forgets_several_sets_and_nobody_twice() -> None:
+    mine, others = np.array([f"in {one}" for one in range(17)]), np.array([f"out {one}" for one in range(18)])
+    sets = forgotten_in_turn(mine, others, 5, 4, 7)
+    assert [len(one.gone) for one in sets] == [5, 5, 5], "a fourth set would be smaller than the forgotten"
+    assert len(frozenset.union(*(one.gone for one in sets))) == 15
+    assert sorted(name for one in sets for name in one.never) == sorted(others), "each beside one set"
+    assert {len(one.never) for one in sets} == {6}
+    assert forgotten_in_turn(mine, others, 5, 1, 7)[0].gone == sets[0].gone, "more sets leave the first as it was"
 
 
 def test_the_way_is_chosen_by_what_is_fastest() -> None:

@@ -1,6 +1,7 @@
 """The report is one page that needs nothing else, opens with request, forgetting and cost by group, and names
 nobody."""
 
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, sync_playwright
 from scipy import stats
 
-from conftest import TINY, key
+from conftest import ROOT, TINY, key
 from efface.experiment.run import run
 from efface.measure_key import MeasureKey
 from efface.plan.file import read_plan
@@ -266,3 +267,22 @@ def test_marks_beyond_the_ruler_become_arrows() -> None:
     assert "›" in strip([IntervalMark(99, 90, 110, "red")], axis)
     assert "‹" in strip([IntervalMark(-5, -6, -4, "red")], axis)
     assert "<circle" in strip([IntervalMark(5, 4, 6, "red")], axis)
+
+
+def test_intervals_over_few_people_are_said_to_be_narrow() -> None:
+    def said(forgotten: int, **test: int) -> str:
+        return wording.narrow_intervals({"forget": {"A": 2, "B": forgotten - 2}, "test": test})
+
+    assert said(500, A=200) == ""
+    assert "84 to 92% of cases with 15 people" in said(17, A=200)
+    assert said(17, A=200).endswith("Here: the forgotten (17 people).")
+    assert "80 to 90% of cases with 8 people" in said(17, A=200, B=14), "the fewest speak"
+    assert "80 to 90%" in said(3), "fewer were not simulated"
+
+
+def test_what_is_said_of_narrow_intervals_is_what_was_simulated() -> None:
+    saved = json.loads((ROOT / "results" / "coverage.json").read_text(encoding="utf-8"))
+    table = next(one for one in saved["tables"] if one["name"] == "people")
+    for column, name in enumerate(table["columns"][1:], start=1):
+        shares = [float(row[column].rstrip("%")) for row in table["rows"]]
+        assert wording.HELD[int(name.split()[0])] == (round(min(shares)), round(max(shares)))

@@ -111,6 +111,8 @@ def audit(
         found |= attack_measures(name, about, predictions, membership_score, bootstrap)
         if name in at_reference:
             found |= advantage_over_reference(name, predictions, membership_score, at_reference[name][1], bootstrap)
+        if name == "u-lira" and name in at_reference and row in known.unlearned:
+            found |= control_of(at_reference[name], predictions, bootstrap)
     if known.shadows is not None:
         found |= completeness_measure(model.scored, known.shadows, bootstrap)
         shown = known.unlearned.get(row, known.shadows if row == ORIGINAL else None)
@@ -118,6 +120,20 @@ def audit(
             found |= epsilon_measures(predictions, against_never_trained(shown, known.shadows), bootstrap)
             found |= procedure_attack(predictions, shown, bootstrap, row)
     return found
+
+
+def control_of(at_reference: Attack, predictions: Predictions, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:
+    """`attack/u-lira/auc of the reference`: the attack made for one row, on the retrained reference, which has nothing
+    to give away: its control, one half up to chance."""
+    about, membership_score = at_reference
+    asked = {f"auc/{level}" for level in ("photo", "person")}
+    measured = attack_measures("u-lira", about, predictions, membership_score, bootstrap, only=asked)
+    return {
+        MeasureKey("attack", f"{key.metric} of the reference", level=key.level): replace(
+            one, about=f"{one.about}; asked of the retrained reference, as this attack's control"
+        )
+        for key, one in measured.items()
+    }
 
 
 def completeness_measure(model: Scored, shadows: ShadowSignals, bootstrap: Bootstrap) -> dict[MeasureKey, Measure]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +43,17 @@ def another_reference(builder: ModelBuilder, splits: Splits, classes: int, seed:
     return reference(builder, splits, classes, after)
 
 
-def fold_models(builder: ModelBuilder, raw: Splits, settled: Splits, classes: int, seed: int) -> tuple[Teacher, ...]:
-    """A model of each fold.
+def fold_models(
+    builder: ModelBuilder,
+    raw: Splits,
+    settled: Splits,
+    classes: int,
+    seed: int,
+    whose: str = "",
+    how: Any = None,
+) -> tuple[Teacher, ...]:
+    """A model of each fold; whose: what their names begin with, where not the run's own; how: where they are not
+    trained with all of the run's threads.
 
     Raises InputError where a fold would have fewer than two people.
     """
@@ -69,8 +79,8 @@ def fold_models(builder: ModelBuilder, raw: Splits, settled: Splits, classes: in
             faces, outputs = everyone[np.flatnonzero(np.isin(everyone.identities, mine))], classes
             if task.labels == "none":
                 faces, outputs = numbered_alone(builder, faces, nobody)
-            name = f"fold {fold + 1} of {folds.count}" + (f", repeat {repeat + 1}" if folds.repeats > 1 else "")
-            stage = making.trained(name, seed, faces, making.network(outputs), start)
+            name = f"{whose}fold {fold + 1} of {folds.count}" + (f", repeat {repeat + 1}" if folds.repeats > 1 else "")
+            stage = making.trained(name, seed, faces, making.network(outputs), start, how)
             found.append(Teacher(stage, frozenset(mine.tolist())))
     return tuple(found)
 

@@ -16,13 +16,14 @@ from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array
 from efface.evaluation.evaluate import Scored, score_faces
 from efface.experiment.arm import Arm
-from efface.experiment.shadows import membership_mask, shadow_queries
+from efface.experiment.shadows import Shadow, membership_mask, shadow_queries
 from efface.experiment.signatures import PREDICTING, TRAINING, code_of_packages, signature_of
 from efface.experiment.store import Stage, is_whole, seal
 from efface.files import write_text
 from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Measure
 from efface.measures.likelihood_ratios import ShadowSignals
+from efface.measures.predictions import Predictions
 from efface.results import ORIGINAL, REFERENCE
 
 
@@ -61,18 +62,16 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored]) -> Callable[[int, int], 
     if not arm.shadows:
         return cache(lambda seed, other: Knowledge(first_known(np.array(others(seed, other)), plan.rmia), None))
     included = membership_mask([shadow.included for shadow in arm.shadows], predictions)
-    gone = membership_mask([shadow.gone for shadow in arm.shadows], predictions)
     trained = sighted([shadow.stage for shadow in arm.shadows])
     likelihoods = np.where(included, np.nan, spread([one.likelihood for one in trained]))
-    kept = included & ~gone
     unlearned = {
-        name: ShadowSignals(
-            gone,
-            np.where(
-                kept,
-                np.nan,
-                spread([one.signal for one in sighted([shadow.unlearned[name][-1] for shadow in arm.shadows])]),
-            ),
+        name: after_forgetting(
+            predictions,
+            arm.shadows,
+            [
+                spread([one.signal for one in sighted([line[-1] for line in shadow.unlearned[name]])])
+                for shadow in arm.shadows
+            ],
         )
         for name in plan.unlearn
     }
@@ -85,6 +84,23 @@ def knowledge(arm: Arm, scored: Mapping[Stage, Scored]) -> Callable[[int, int], 
             plan.density,
         )
     )
+
+
+def after_forgetting(predictions: Predictions, shadows: Sequence[Shadow], shown: Sequence[Array]) -> ShadowSignals:
+    """What shadows show that were made to forget; shown: of each shadow (k, n) the signals of its k copies.
+
+    Whom a copy forgot is answered for by that copy, whom the shadow never met by the copy they were dealt to, and whom
+    it still knows by none: these are neither members nor non-members.
+    """
+    signal = np.stack([copies[0] for copies in shown])
+    for place, (shadow, copies) in enumerate(zip(shadows, shown, strict=True)):
+        people = membership_mask([one.gone | one.never for one in shadow.forgetting], predictions)
+        for mine, copy in zip(people, copies, strict=True):
+            signal[place, mine] = copy[mine]
+    included, gone = (
+        membership_mask([getattr(shadow, name) for shadow in shadows], predictions) for name in ("included", "gone")
+    )
+    return ShadowSignals(gone, np.where(included & ~gone, np.nan, signal))
 
 
 def first_known(values: Array, count: int) -> NDArray[np.float64]:

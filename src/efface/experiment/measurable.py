@@ -47,6 +47,7 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
         attacks |= {"lira"} if audit.shadows else set()
         attacks |= {"u-lira"} if audit.unlearn else set()
         asked = {f"{attack}/{question}" for attack in attacks for question in QUESTIONS}
+        asked |= {"u-lira/auc of the reference"} if audit.unlearn else set()
         if audit.shadows:
             found |= {"completeness": {""}, "epsilon": {"mean", "floor", "score"}}
             asked |= {"lira/auc over shadows", "u-lira/auc over shadows"}

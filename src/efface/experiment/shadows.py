@@ -7,13 +7,23 @@ and to no method: one set serves every row and every arm with the same people.
 
 What an attack may claim does not rest on how well the shadows imitate the original: its false alarms are counted on
 strangers. Better shadows only make it stronger.
+
+For U-LiRA (Hayes et al., SaTML 2025, arXiv:2403.01218) shadows are made to forget as a row's original was: each time as
+many people as the original forgets, drawn from all in question that the shadow was trained on, so that strangers, who
+are the attack's non-members, are asked about in the same way as the forgotten. A copy of a shadow forgets each set
+(`forget_sets`; published implementations take several sets of each model too). A method that learns from models of
+folds learns from models that never met whom the shadow forgets: those of the run's first seed, which met no stranger
+and, of the forgotten, each a share, or (`folds = "own"`) models of the shadow's own people, dealt and trained as the
+run's are. With the first the attacker knows the very teachers of that seed's model, more than the paper grants; of
+other seeds the teachers are others, and the attack is weaker than it could be. With the second nothing is shared but
+the procedure, as in the paper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +31,8 @@ from numpy.typing import NDArray
 from efface.data.faces import Array, Faces, MethodData, Splits, together
 from efface.errors import InputError
 from efface.experiment.builder import ModelBuilder, Teacher, chain_to
+from efface.experiment.folds import fold_models
+from efface.experiment.resolve import ResolvedMethod
 from efface.experiment.store import Stage
 from efface.measures.predictions import Predictions
 from efface.tasks import Task
@@ -45,6 +57,17 @@ def way_of(asked: Literal["auto"] | Way, task: Task, device: str, threads: int) 
 
 
 @dataclass(frozen=True)
+class Forgetting:
+    """Whom a copy of a shadow is made to forget, and who stand beside them as never trained on."""
+
+    gone: frozenset[str]
+    """As many as the original forgets, or all that the shadow was trained on."""
+    never: frozenset[str]
+    """People in question whom the shadow never met, a share of them for each copy: what it answers to these is compared
+    with what it answers to those."""
+
+
+@dataclass(frozen=True)
 class Shadow:
     """One shadow of an arm."""
 
@@ -53,11 +76,18 @@ class Shadow:
     """What it is trained on."""
     included: frozenset[str]
     """The people in question that it was trained on."""
-    gone: frozenset[str]
-    """Those of them that it is made to forget, as many as the original is."""
-    unlearned: dict[str, tuple[Stage, ...]]
-    """By the name of a row: the stages that make this shadow forget those, as that row's original was made to forget
-    the forgotten."""
+    forgetting: tuple[Forgetting, ...]
+    """Sets of its people that it is made to forget, each by a copy of it."""
+    unlearned: dict[str, tuple[tuple[Stage, ...], ...]]
+    """By the name of a row, for each of those sets: the stages that make this shadow forget it, as that row's original
+    was made to forget the forgotten."""
+    teachers: tuple[Stage, ...] = ()
+    """Models of its own folds, where it learns from these to forget."""
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """Everybody whom a copy of it forgets."""
+        return frozenset[str]().union(*(one.gone for one in self.forgetting))
 
 
 def shadows_of(
@@ -78,29 +108,66 @@ def shadows_of(
     people = audited_people(splits)
     shadows = []
     for number, included in enumerate(halves(people, audit.shadows, audit.seed)):
-        mine = splits_as_if(splits, frozenset(people.names[included].tolist()))
+        unsettled = mine = splits_as_if(splits, frozenset(people.names[included].tolist()))
         names: tuple[str, ...] = ()
         if task.labels == "none":
             mine, names = task.settle(mine, ())
         network = builder.network(len(names) if task.labels == "none" else classes)
         faces = together(mine.forget, mine.retain)
         trained = builder.trained(f"shadow {number}", audit.seed + number, faces, network, model.pretrained, how)
-        gone = as_many(people.names[included], len(np.unique(splits.forget.identities)), audit.seed + number)
-        unlearned = {}
-        for row in audit.unlearn:
-            stage, line = trained, []
-            for resolved in chain_to(builder.resolved.stages, row):
-                asked = asked_to_forget(mine, gone)
-                stage = builder.unlearned(resolved, stage, asked, mine, teachers.get(resolved.teacher, ()), how)
-                line.append(stage)
-            unlearned[row] = tuple(line)
-        shadows.append(Shadow(trained, faces, frozenset(people.names[included].tolist()), gone, unlearned))
+        forgetting = forgotten_in_turn(
+            people.names[included],
+            people.names[~included],
+            len(np.unique(splits.forget.identities)),
+            audit.forget_sets,
+            audit.seed + number,
+        )
+        lines = {row: chain_to(builder.resolved.stages, row) for row in audit.unlearn}
+        own: tuple[Teacher, ...] = ()
+        if audit.folds == "own" and any(one.teacher == "folds" for line in lines.values() for one in line):
+            seed, whose = audit.seed + number, f"shadow {number}, "
+            own = fold_models(builder, unsettled, unsettled, classes, seed, whose, how)
+        learns_from = {**teachers, "folds": own} if own else teachers
+        unlearned = {
+            row: tuple(unlearning(builder, line, trained, mine, one.gone, learns_from, how) for one in forgetting)
+            for row, line in lines.items()
+        }
+        met = frozenset(people.names[included].tolist())
+        shadows.append(Shadow(trained, faces, met, forgetting, unlearned, tuple(one.stage for one in own)))
     return tuple(shadows)
 
 
-def as_many(names: Array, count: int, seed: int) -> frozenset[str]:
-    """So many of these people at random, or all there are: a shadow is to forget no more than the original is."""
-    return frozenset(np.random.default_rng([seed, 3]).permutation(names)[:count].tolist())
+def unlearning(
+    builder: ModelBuilder,
+    line: Sequence[ResolvedMethod],
+    shadow: Stage,
+    splits: Splits,
+    gone: frozenset[str],
+    teachers: Mapping[str, Sequence[Teacher]],
+    how: Any,
+) -> tuple[Stage, ...]:
+    """The stages of a row that make a shadow forget these people; splits: as the shadow was trained on them."""
+    asked, stage, made = asked_to_forget(splits, gone), shadow, []
+    for resolved in line:
+        stage = builder.unlearned(resolved, stage, asked, splits, teachers.get(resolved.teacher, ()), how)
+        made.append(stage)
+    return tuple(made)
+
+
+def forgotten_in_turn(names: Array, others: Array, count: int, sets: int, seed: int) -> tuple[Forgetting, ...]:
+    """Up to `sets` sets of `count` of the people a shadow was trained on (`names`), nobody in two of them, and the
+    people it never met (`others`) dealt to these sets.
+
+    A shadow is to forget no more people than the original is, nor fewer: sets that would be smaller are left out, but
+    for the first.
+    """
+    order = np.random.default_rng([seed, 3]).permutation(names)
+    full = max(1, min(sets, len(order) // count))
+    beside = np.random.default_rng([seed, 5]).permutation(others)
+    return tuple(
+        Forgetting(frozenset(order[one * count : (one + 1) * count].tolist()), frozenset(beside[one::full].tolist()))
+        for one in range(full)
+    )
 
 
 def asked_to_forget(splits: Splits, people: frozenset[str]) -> MethodData:
@@ -174,9 +241,13 @@ def membership_mask(people: Sequence[frozenset[str]], predictions: Predictions) 
 
 
 def all_stages(shadows: Sequence[Shadow]) -> list[Stage]:
-    """All that is to be made for some shadows, each after the one it starts from."""
+    """All that is to be made for some shadows, each after the one it starts from and those it learns from."""
     return [
         stage
         for shadow in shadows
-        for stage in (shadow.stage, *(one for line in shadow.unlearned.values() for one in line))
+        for stage in (
+            shadow.stage,
+            *shadow.teachers,
+            *(one for lines in shadow.unlearned.values() for line in lines for one in line),
+        )
     ]

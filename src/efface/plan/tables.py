@@ -288,6 +288,12 @@ class Audit(Strict):
     unlearn: tuple[str, ...] = ()
     """Rows whose way to forget every shadow goes through as well: for U-LiRA and epsilon, at that many times the
     method's cost."""
+    forget_sets: Annotated[Count, Field(le=MOST)] = 1
+    """How many sets of its people each shadow is made to forget, each set by a copy of its own and as large as the
+    forgotten are: where few of many are forgotten, one set leaves U-LiRA few models that forgot a given person."""
+    folds: Literal["run", "own"] = "run"
+    """Whose models of folds teach shadows to forget: those of the run's first seed, as if the attacker had them, or
+    models of each shadow's own folds, which cost `repeats` times its training once more."""
     density: Literal["normal", "kde"] = "normal"
     """What LiRA takes a face's signal to be distributed as."""
     rmia: Annotated[Number, Field(le=4)] = 4
@@ -304,6 +310,8 @@ class Audit(Strict):
             )
         if self.unlearn and self.shadows < 4:
             raise ValueError(f"unlearn needs shadows to make forget, and shadows = {self.shadows}: give at least 4")
+        if not self.unlearn and (self.forget_sets > 1 or self.folds == "own"):
+            raise ValueError("forget_sets and folds are of shadows that are made to forget: name rows in unlearn")
         return self
 
 
@@ -389,7 +397,7 @@ class Plan(Strict):
                     "choose by: set what was chosen, and leave out search"
                 )
         for name in self.accept:
-            if name.family == "epsilon" or name.metric.endswith("over shadows"):
+            if name.family == "epsilon" or name.metric.endswith(("over shadows", "of the reference")):
                 raise ValueError(
                     f"accept: '{name}' is measured of the original and of audit.unlearn alone, so its "
                     "verdict would have no controls; take an attack's auc"

@@ -40,6 +40,7 @@ COLUMNS: tuple[tuple[MeasureKey, str], ...] = (
     (MeasureKey("attack", "lira/auc", level="person"), "LiRA, person"),
     (MeasureKey("attack", "lira/tpr_at_1%_fpr", level="photo"), "LiRA, TPR at 1% FPR"),
     (MeasureKey("attack", "u-lira/auc", level="photo"), "U-LiRA"),
+    (MeasureKey("attack", "u-lira/auc of the reference", level="photo"), "the same U-LiRA on the reference"),
     (MeasureKey("attack", "u-lira/auc over shadows", level="photo"), "U-LiRA over shadows"),
     (MeasureKey("epsilon", "mean"), "epsilon"),
     (MeasureKey("completeness"), "completeness"),

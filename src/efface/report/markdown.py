@@ -51,6 +51,8 @@ def markdown(results: Results) -> str:
                 )
             )
         parts.append("\n".join(lines))
+        if narrow := wording.narrow_intervals(request.people):
+            parts.append(narrow)
         if headline := headline_of(request):
             head = ["model", *(column.title for column in headline), *([wording.FASTER] if request.classes else [])]
             table = [_row(head), _row(["---"] * len(head))]

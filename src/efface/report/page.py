@@ -110,6 +110,7 @@ def page(results: Results, out: Path, *, with_faces: bool = True) -> str:
     here = files("efface.report")
     jinja = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     jinja.filters["row_title"] = wording.row_title
+    jinja.filters["narrow_intervals"] = wording.narrow_intervals
     template = jinja.from_string(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         style=Markup(here.joinpath("style.css").read_text(encoding="utf-8")),
