@@ -113,18 +113,17 @@ class ModelStore:
             stage,
             model,
             {
-                "seconds": meter.seconds,
+                **meter.bill,
                 "faces": loader.faces_used,
                 "steps": loader.steps,
                 "passes": loader.passes_over_watched,
-                "peak_memory_mib": meter.peak_memory_mib,
             },
         )
         checkpoint.unlink(missing_ok=True)
 
     def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
-        """Put a model in the store with what it took: seconds, faces, peak_memory_mib and, where they were counted,
-        steps and passes."""
+        """Put a model in the store with what it took: seconds, cpu_seconds, faces, peak_memory_mib and, where they
+        were counted, steps and passes."""
         made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
         weights = self.path(stage, "models", ".safetensors")
         save_weights(model, weights, {**stage.network.about, **made, **bill})

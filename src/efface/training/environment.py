@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from types import TracebackType
 
-import psutil
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import efface
 from efface.errors import InputError, refusing
+from efface.memory import hand_back_memory, memory_held
 from efface.results import Environment
 
 MOST_THREADS = 1024
@@ -89,15 +89,17 @@ def _processor() -> str:
 
 
 class Meter:
-    """Seconds and peak memory of what runs inside it.
+    """What runs inside it, in wall seconds, CPU seconds and peak memory.
 
-    On the CPU memory is the process's resident set, looked at every 20 ms, above where it stood at the start;
-    on a GPU it is the allocator's own peak.
+    CPU seconds are those of all threads, and of processes that were started and ended meanwhile: what else runs on the
+    machine does not show in them. On the CPU memory is what the process holds, looked at every 20 ms, above what it
+    held at the start, when whatever had been freed before was handed back; on a GPU it is the allocator's own peak.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self.peak_memory_mib = 0.0
 
     def __enter__(self) -> Meter:
@@ -105,17 +107,17 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         else:
-            self._process = psutil.Process(os.getpid())
-            self._before = self._peak = self._process.memory_info().rss
+            hand_back_memory()
+            self._before = self._peak = memory_held()
             self._stopped = threading.Event()
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), cpu_time()
         return self
 
     def _watch(self) -> None:
         while not self._stopped.wait(0.02):
-            self._peak = max(self._peak, self._process.memory_info().rss)
+            self._peak = max(self._peak, memory_held())
 
     def __exit__(
         self,
@@ -125,10 +127,26 @@ class Meter:
     ) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds = time.perf_counter() - self._start
+        self.seconds, self.cpu_seconds = time.perf_counter() - self._start, cpu_time() - self._cpu_start
         if self.device.type == "cuda":
             self._peak = torch.cuda.max_memory_allocated(self.device)
         else:
             self._stopped.set()
             self._watcher.join()
+            self._peak = max(self._peak, memory_held())
         self.peak_memory_mib = (self._peak - self._before) / 2**20
+
+    @property
+    def bill(self) -> dict[str, float]:
+        """What was measured, by its names in results."""
+        return {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_memory_mib": self.peak_memory_mib,
+        }
+
+
+def cpu_time() -> float:
+    """CPU seconds of this process so far, all threads, and of all processes that it started and that have ended."""
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
