@@ -269,6 +269,8 @@ class Request(Part):
     arm: str
     task: TaskCard
     goal: str
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """What its networks computed with."""
     forgotten_group: str
     """The group most of the forgotten are of."""
     faces: dict[str, dict[str, int]]

@@ -124,6 +124,7 @@ def page(results: Results, out: Path, *, with_faces: bool = True) -> str:
             for name, requests in fairness.skewed(results).items()
         ],
         drifts=[(name, Markup(drift(results, requests))) for name, requests in in_rounds(results).items()],
+        precisions=" and ".join(sorted({one.precision for one in results.requests})),
         plan=json.dumps(results.plan, indent=2),
         status_words=wording.FORGETTING_STATUS,
     )

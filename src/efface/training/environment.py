@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import TracebackType
+from typing import Literal
 
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import efface
 from efface.errors import InputError, refusing
 from efface.memory import hand_back_memory, memory_held
+from efface.models.precision import Precision
 from efface.results import Environment
 
 MOST_THREADS = 1024
@@ -32,6 +34,32 @@ def device_named(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"device '{name}' cannot be used: expected auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def precision_on(device: torch.device, asked: Literal["fp32", "bf16", "auto"]) -> Precision:
+    """What networks compute with on a device; `auto`: bf16 where it has instructions for it. InputError where it has
+    none."""
+    if asked == "auto":
+        return "bf16" if computes_bf16(device) else "fp32"
+    if asked == "bf16" and not computes_bf16(device):
+        raise InputError(
+            f"precision = 'bf16' needs a device with instructions for it, and '{device}' here has none: take 'fp32' or "
+            "'auto'"
+        )
+    return asked
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bf16; where it has not, computing with it is slower than with fp32."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(_cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _cpu_features() -> frozenset[str]:
+    """What Linux says that the processor can do; nothing elsewhere."""
+    return frozenset(_told_of_cpu("flags").split() + _told_of_cpu("Features").split())
 
 
 def check_threads(threads: int) -> None:
@@ -78,14 +106,19 @@ def environment(device: torch.device, threads: int) -> Environment:
 
 
 def _processor() -> str:
+    return _told_of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def _told_of_cpu(name: str) -> str:
+    """What Linux says under a name of the first processor; nothing elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+                if line.partition(":")[0].strip() == name:
+                    return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return ""
 
 
 class Meter:

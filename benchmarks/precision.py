@@ -1,0 +1,107 @@
+"""How many CPU seconds does bf16 take of what fp32 takes, network by network, in training and in answering?
+
+python benchmarks/precision.py [--steps 12] [--repeats 5] [--threads 1]
+
+The same network and the same batch, fp32 and bf16 in turn, so that what else runs on the machine meets both alike. A
+step is forward, backward and AdamW. Printed are the medians of the ratios of CPU seconds, and their smallest and
+largest; below 1, bf16 is faster.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from efface.data.batches import Batch, inference_batch
+from efface.models import MODELS
+from efface.models.precision import in_precision
+from efface.tasks import TASKS, Task
+from efface.training.environment import computes_bf16, deterministic_torch, environment
+from efface.training.train import make_optimizer, training_step
+
+CPU = torch.device("cpu")
+NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, int, dict[str, Any]]] = {
+    "EyeNet, 36 px": ("eyes", "eyenet", (3, 36, 36), 0, 32, {}),
+    "EyeNet, 36 px, widths 16, 32, 64": ("eyes", "eyenet", (3, 36, 36), 0, 32, {"widths": (16, 32, 64), "hidden": 128}),
+    "ResNet-18, 36 px, width 16": ("classes", "resnet18", (3, 36, 36), 6, 64, {"width": 16, "stem": "small"}),
+    "ResNet-18, 64 px": ("classes", "resnet18", (3, 64, 64), 6, 32, {"stem": "small"}),
+    "ResNet-18, 128 px": ("classes", "resnet18", (3, 128, 128), 8, 32, {}),
+    "IResNet-18, 112 px": ("recognition", "iresnet", (3, 112, 112), 100, 16, {}),
+    "IResNet-10, 36 px, width 16": ("recognition", "iresnet", (3, 36, 36), 100, 64, {"depth": 10, "width": 16}),
+    "MobileFaceNet, 112 px": ("recognition", "mobilefacenet", (3, 112, 112), 100, 16, {}),
+}
+"""By its title: task, network, shape of a face, classes, batch, settings."""
+
+
+def batch_of(task: Task, shape: tuple[int, int, int], classes: int, count: int) -> Batch:
+    """A batch of noise, with targets that the task can have."""
+    images = torch.rand(count, *shape).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+    targets = torch.rand(count, 2, 2) * shape[1] if task.outputs == "points" else torch.randint(classes, (count,))
+    return Batch(images, targets, np.arange(count))
+
+
+def cpu_seconds(work: Callable[[], Any], times: int) -> float:
+    """CPU seconds of doing it so many times."""
+    start = time.process_time()
+    for _ in range(times):
+        work()
+    return time.process_time() - start
+
+
+def stepping(model: nn.Module, task: Task, faces: Batch) -> Callable[[], None]:
+    """A training step."""
+    optimizer = make_optimizer("adamw", model, 1e-4, 1e-4)
+    return lambda: training_step(optimizer, task.loss(model.train(), faces).mean())
+
+
+def answering(model: nn.Module, faces: Batch) -> Callable[[], None]:
+    """The answers to a batch."""
+
+    @torch.no_grad()
+    def answer() -> None:
+        model.eval()(faces.images)
+
+    return answer
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--steps", type=int, default=12)
+    asked.add_argument("--repeats", type=int, default=5)
+    asked.add_argument("--threads", type=int, default=1)
+    given = asked.parse_args()
+    machine = environment(CPU, given.threads)
+    print(f"{machine.processor}, {given.threads} threads, torch {machine.versions['torch']}; ", end="")
+    print("instructions for bf16" if computes_bf16(CPU) else "no instructions for bf16")
+    print("\n| network | batch | CPU ms a step, fp32 | bf16 of it | CPU ms of answering 64, fp32 | bf16 of it |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    with deterministic_torch(CPU, given.threads):
+        for title, (task_name, name, shape, classes, count, settings) in NETWORKS.items():
+            task, wide = TASKS[task_name], MODELS[name](shape, classes, **settings)
+            wide = wide.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            models = (wide, in_precision(copy.deepcopy(wide), "bf16"))
+            faces = batch_of(task, shape, classes, count)
+            some = batch_of(task, shape, classes, inference_batch(CPU))
+            cells = []
+            for works in (
+                [stepping(model, task, faces) for model in models],
+                [answering(model, some) for model in models],
+            ):
+                for work in works:
+                    cpu_seconds(work, 2)
+                took = np.array([[cpu_seconds(work, given.steps) for work in works] for _ in range(given.repeats)])
+                ratios = took[:, 1] / took[:, 0]
+                cells += [
+                    f"{1e3 * np.median(took[:, 0]) / given.steps:.0f}",
+                    f"{np.median(ratios):.2f} [{ratios.min():.2f}, {ratios.max():.2f}]",
+                ]
+            print(f"| {title} | {count} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
