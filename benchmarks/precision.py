@@ -1,16 +1,19 @@
 """How many CPU seconds does bf16 take of what fp32 takes, network by network, in training and in answering?
 
-python benchmarks/precision.py [--steps 12] [--repeats 5] [--threads 1]
+python benchmarks/precision.py [--steps 4] [--repeats 5] [--threads 1]
 
 The same network and the same batch, fp32 and bf16 in turn, so that what else runs on the machine meets both alike. A
-step is forward, backward and AdamW. Printed are the medians of the ratios of CPU seconds, and their smallest and
-largest; below 1, bf16 is faster.
+step is forward, backward and AdamW. The table, which goes into results/precision.json, has medians of the ratios of CPU
+seconds, and their smallest and largest; below 1, bf16 is faster.
 """
 
 import argparse
 import copy
+import json
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,8 @@ from efface.training.environment import computes_bf16, deterministic_torch, envi
 from efface.training.train import make_optimizer, training_step
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("network", "batch", "a step, fp32", "bf16 of it", "answering 64 faces, fp32", "bf16 of it")
 NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, int, dict[str, Any]]] = {
     "EyeNet, 36 px": ("eyes", "eyenet", (3, 36, 36), 0, 32, {}),
     "EyeNet, 36 px, widths 16, 32, 64": ("eyes", "eyenet", (3, 36, 36), 0, 32, {"widths": (16, 32, 64), "hidden": 128}),
@@ -71,15 +76,14 @@ def answering(model: nn.Module, faces: Batch) -> Callable[[], None]:
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--steps", type=int, default=12)
+    asked.add_argument("--steps", type=int, default=4)
     asked.add_argument("--repeats", type=int, default=5)
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
     machine = environment(CPU, given.threads)
-    print(f"{machine.processor}, {given.threads} threads, torch {machine.versions['torch']}; ", end="")
-    print("instructions for bf16" if computes_bf16(CPU) else "no instructions for bf16")
-    print("\n| network | batch | CPU ms a step, fp32 | bf16 of it | CPU ms of answering 64, fp32 | bf16 of it |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    able = "instructions for bf16" if computes_bf16(CPU) else "no instructions for bf16"
+    about = f"{machine.processor} ({able}), {given.threads} thread(s), Python {machine.python}, torch "
+    rows = []
     with deterministic_torch(CPU, given.threads):
         for title, (task_name, name, shape, classes, count, settings) in NETWORKS.items():
             task, wide = TASKS[task_name], MODELS[name](shape, classes, **settings)
@@ -100,7 +104,39 @@ def main() -> None:
                     f"{1e3 * np.median(took[:, 0]) / given.steps:.0f}",
                     f"{np.median(ratios):.2f} [{ratios.min():.2f}, {ratios.max():.2f}]",
                 ]
-            print(f"| {title} | {count} | {' | '.join(cells)} |", flush=True)
+            rows.append([title, str(count), *cells])
+            print(*rows[-1], sep=" | ", flush=True)
+    save(rows, about + machine.versions["torch"], f"--steps {given.steps} --repeats {given.repeats}")
+
+
+def save(rows: list[list[str]], machine: str, how: str) -> None:
+    """Write results/precision.json."""
+    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
+    results = {
+        "title": "What bf16 takes",
+        "commit": head_of.stdout.strip(),
+        "note": "Saved by the command beside the table.",
+        "machine": machine,
+        "known": "Limits of these numbers:",
+        "limits": [
+            "One batch of noise again and again: reading, augmentation and measuring, which are as they were, are left "
+            "out, so a whole run gains less.",
+            "Other processes ran on the machine. CPU seconds leave out their turns but not what they do to shared caches "
+            "and memory: hence ratios of turns close in time, with the smallest and the largest.",
+            "One processor, with avx512_bf16. One with amx_bf16 gains more; GPUs were not measured.",
+        ],
+        "tables": [
+            {
+                "name": "networks",
+                "caption": "CPU milliseconds in fp32, and what bf16 takes of them: median [smallest, largest]",
+                "command": [f"python benchmarks/precision.py {how}", "python docs/print_results.py"],
+                "columns": list(COLUMNS),
+                "rows": rows,
+            }
+        ],
+    }
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    (ROOT / "results" / "precision.json").write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

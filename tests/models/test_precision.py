@@ -91,7 +91,7 @@ def test_training_in_bf16_ends_close_to_fp32_and_repeats(name: str) -> None:
     models: dict[str, list[nn.Module]] = {"fp32": [], "bf16": []}
     for precision in ("fp32", "bf16", "bf16"):
         with deterministic_torch(CPU, 1, 0):
-            start = in_precision(copy.deepcopy(original), precision)  # type: ignore[arg-type]
+            start = in_precision(copy.deepcopy(original), precision)
             model = train(start, task, splits.retain, BatchLoader(CPU, 3), epochs=4, lr=1e-3)
         models[precision].append(model)
         assert all(one.dtype == torch.float32 for one in model.parameters())
