@@ -34,7 +34,7 @@ NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, int, dict[str, An
     "EyeNet, 36 px": ("eyes", "eyenet", (3, 36, 36), 0, 32, {}),
     "EyeNet, 36 px, widths 16, 32, 64": ("eyes", "eyenet", (3, 36, 36), 0, 32, {"widths": (16, 32, 64), "hidden": 128}),
     "ResNet-18, 36 px, width 16": ("classes", "resnet18", (3, 36, 36), 6, 64, {"width": 16, "stem": "small"}),
-    "ResNet-18, 64 px": ("classes", "resnet18", (3, 64, 64), 6, 32, {"stem": "small"}),
+    "ResNet-18, 64 px": ("classes", "resnet18", (3, 64, 64), 6, 8, {"stem": "small"}),
     "ResNet-18, 128 px": ("classes", "resnet18", (3, 128, 128), 8, 32, {}),
     "IResNet-18, 112 px": ("recognition", "iresnet", (3, 112, 112), 100, 16, {}),
     "IResNet-10, 36 px, width 16": ("recognition", "iresnet", (3, 36, 36), 100, 64, {"depth": 10, "width": 16}),
@@ -121,9 +121,9 @@ def save(rows: list[list[str]], machine: str, how: str) -> None:
         "limits": [
             "One batch of noise again and again: reading, augmentation and measuring, which are as they were, are left "
             "out, so a whole run gains less.",
-            "Other processes ran on the machine. CPU seconds leave out their turns but not what they do to shared caches "
+            "Other processes ran on the machine. CPU seconds leave out their turns, not what they do to shared caches "
             "and memory: hence ratios of turns close in time, with the smallest and the largest.",
-            "One processor, with avx512_bf16. One with amx_bf16 gains more; GPUs were not measured.",
+            "One processor, with avx512_bf16. Processors with amx_bf16 and GPUs were not measured.",
         ],
         "tables": [
             {

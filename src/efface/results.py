@@ -269,7 +269,7 @@ class Request(Part):
     arm: str
     task: TaskCard
     goal: str
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """What its networks computed with."""
     forgotten_group: str
     """The group most of the forgotten are of."""

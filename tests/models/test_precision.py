@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,10 +12,11 @@ from torch import nn
 from efface.data.batches import Batch, BatchLoader
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
+from efface.experiment.shadows import way_of
 from efface.experiment.stacked import train_stacked
 from efface.methods import METHODS, tasks_of
 from efface.models import MODELS
-from efface.models.precision import in_precision
+from efface.models.precision import Precision, in_precision
 from efface.tasks import TASKS
 from efface.testing import tiny_problem, with_teachers
 from efface.training import environment
@@ -87,9 +88,9 @@ def test_losses_and_heads_have_32_bits() -> None:
 def test_training_in_bf16_ends_close_to_fp32_and_repeats(name: str) -> None:
     task = TASKS[name]
     splits, original = tiny_problem(task)
-    loss = {}
-    models: dict[str, list[nn.Module]] = {"fp32": [], "bf16": []}
-    for precision in ("fp32", "bf16", "bf16"):
+    loss: dict[str, float] = {}
+    models: dict[str, list[nn.Module]] = {"fp32": [], "bf16": [], "fp16": []}
+    for precision in cast("list[Precision]", ["fp32", "bf16", "bf16", "fp16"]):
         with deterministic_torch(CPU, 1, 0):
             start = in_precision(copy.deepcopy(original), precision)
             model = train(start, task, splits.retain, BatchLoader(CPU, 3), epochs=4, lr=1e-3)
@@ -105,6 +106,39 @@ def test_training_in_bf16_ends_close_to_fp32_and_repeats(name: str) -> None:
     gained = loss["before"] - loss["fp32"]
     assert gained > 0
     assert loss["before"] - loss["bf16"] == pytest.approx(gained, rel=0.25)
+    assert loss["before"] - loss["fp16"] == pytest.approx(gained, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [1e-8, 1.0, 1e8])
+def test_gradients_of_any_size_pass_a_network_in_fp16(size: float) -> None:
+    """Weights and pictures get them, and so do weights that are also used outside of the network."""
+    torch.manual_seed(0)
+    wide = MODELS["resnet18"]((3, 16, 16), 3, width=4, stem="small").eval()
+    narrow = in_precision(copy.deepcopy(wide), "fp16")
+    images = torch.rand(8, 3, 16, 16)
+
+    def gradients(model: nn.Module, *, autocast_alone: bool = False) -> torch.Tensor:
+        weights, shown = list(model.parameters()), images.clone().requires_grad_()
+        with torch.autocast("cpu", torch.float16, enabled=autocast_alone):
+            answer = model(shown)
+        loss = size * (answer.float().square().sum() + weights[0].square().sum())
+        return torch.cat([one.flatten() for one in torch.autograd.grad(loss, [*weights, shown])])
+
+    true, ours, unscaled = gradients(wide), gradients(narrow), gradients(wide, autocast_alone=True)
+    assert ours.dtype == torch.float32
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(true / size, ours / size, 0) > 0.999
+    assert ours.norm() / true.norm() == pytest.approx(1, abs=0.01)
+    if size != 1:
+        lost = cosine(true / size, unscaled / size, 0)
+        assert not lost > 0.99, "autocast alone loses them"
+
+
+def test_no_gradient_and_no_network_in_fp16_stay_none() -> None:
+    narrow = in_precision(MODELS["eyenet"]((3, 16, 16), widths=(2, 2, 2), hidden=4), "fp16")
+    loss = (0 * narrow(torch.rand(2, 3, 16, 16))).sum()
+    loss.backward()
+    assert [one.grad.abs().sum() for one in narrow.parameters() if one.grad is not None] == [0] * 10
 
 
 @pytest.mark.parametrize("name", list(METHODS))
@@ -125,7 +159,7 @@ def test_every_method_works_on_a_network_in_bf16(name: str) -> None:
     assert all(one.dtype == torch.float32 for one in model.parameters())
 
 
-def test_networks_in_bf16_are_stacked() -> None:
+def test_networks_in_bf16_are_stacked_and_those_in_fp16_are_not() -> None:
     task = TASKS["eyes"]
     splits, original = tiny_problem(task)
     models = [in_precision(copy.deepcopy(original), "bf16") for _ in range(2)]
@@ -136,6 +170,11 @@ def test_networks_in_bf16_are_stacked() -> None:
     for model in models:
         assert all(value.dtype == torch.float32 for value in model.parameters())
         assert any(not torch.equal(value, before[key]) for key, value in model.named_parameters())
+
+    assert way_of("auto", task, "cuda", 1, "bf16") == "stacked"
+    assert way_of("auto", task, "cuda", 1, "fp16") == "in turn"
+    with pytest.raises(InputError, match="'stacked' does not work in fp16"):
+        way_of("stacked", task, "cuda", 1, "fp16")
 
 
 def test_what_a_device_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,3 +189,5 @@ def test_what_a_device_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(InputError, match="precision = 'bf16' needs a device with instructions for it") as refused:
             precision_on(CPU, "bf16")
         assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="precision = 'fp16' is for GPUs, and the device is 'cpu'"):
+        precision_on(CPU, "fp16")

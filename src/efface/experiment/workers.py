@@ -48,7 +48,7 @@ def make_shadows(
         audit = arm.resolved.plan.audit
         if audit is None or not missing(arm):
             continue
-        way = way_of(audit.train, arm.resolved.task, device.type, machine.threads)
+        way = way_of(audit.train, arm.resolved.task, device.type, machine.threads, arm.store.precision)
         if way == "stacked":
             make_stacked(arm.shadows, arm.resolved, arm.store)
         if way == "processes":

@@ -36,9 +36,9 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def precision_on(device: torch.device, asked: Literal["fp32", "bf16", "auto"]) -> Precision:
-    """What networks compute with on a device; `auto`: bf16 where it has instructions for it. InputError where it has
-    none."""
+def precision_on(device: torch.device, asked: Precision | Literal["auto"]) -> Precision:
+    """What networks compute with on a device; `auto`: bf16 where it has instructions for it, else fp32. InputError
+    where it has none for what is asked."""
     if asked == "auto":
         return "bf16" if computes_bf16(device) else "fp32"
     if asked == "bf16" and not computes_bf16(device):
@@ -46,6 +46,8 @@ def precision_on(device: torch.device, asked: Literal["fp32", "bf16", "auto"]) -
             f"precision = 'bf16' needs a device with instructions for it, and '{device}' here has none: take 'fp32' or "
             "'auto'"
         )
+    if asked == "fp16" and device.type != "cuda":
+        raise InputError(f"precision = 'fp16' is for GPUs, and the device is '{device}': take 'bf16', 'fp32' or 'auto'")
     return asked
 
 
