@@ -1,16 +1,18 @@
-"""How many CPU seconds does bf16 take of what fp32 takes, network by network, in training and in answering?
+"""How many CPU seconds does bf16 take of what fp32 takes, network by network, and does it change what a run finds?
 
 python benchmarks/precision.py [--steps 4] [--repeats 5] [--threads 1]
 
 The same network and the same batch, fp32 and bf16 in turn, so that what else runs on the machine meets both alike. A
-step is forward, backward and AdamW. The table, which goes into results/precision.json, has medians of the ratios of CPU
-seconds, and their smallest and largest; below 1, bf16 is faster.
+step is forward, backward and AdamW. The tables go into results/precision.json: medians of the ratios of CPU seconds,
+and their smallest and largest (below 1, bf16 is faster); then, of the same small runs on synthetic faces in both, how
+far their rows are apart beside what another training seed does to them, and whether verdicts are the same.
 """
 
 import argparse
 import copy
 import json
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +23,13 @@ import torch
 from torch import nn
 
 from efface.data.batches import Batch, inference_batch
+from efface.experiment.run import run
+from efface.measure_key import MeasureKey
 from efface.models import MODELS
 from efface.models.precision import in_precision
+from efface.plan.file import parse_plan
+from efface.plan.tables import Plan
+from efface.results import ORIGINAL, REFERENCE
 from efface.tasks import TASKS, Task
 from efface.training.environment import computes_bf16, deterministic_torch, environment
 from efface.training.train import make_optimizer, training_step
@@ -41,6 +48,28 @@ NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, int, dict[str, An
     "MobileFaceNet, 112 px": ("recognition", "mobilefacenet", (3, 112, 112), 100, 16, {}),
 }
 """By its title: task, network, shape of a face, classes, batch, settings."""
+RUN_COLUMNS = (
+    "task",
+    "error",
+    "its mean difference",
+    "of attack AUC",
+    "same verdicts",
+    "CPU seconds of making the models, of fp32",
+)
+RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "eyes": ({"name": "eyenet"}, {"epochs": 12}, "normalised_error/test/all"),
+    "classes": (
+        {"name": "resnet18", "width": 16, "stem": "small"},
+        {"epochs": 8, "batch": 64, "optimiser": "sgd", "lr": 0.05},
+        "error/test/all",
+    ),
+    "recognition": (
+        {"name": "iresnet", "depth": 10, "width": 16, "dimensions": 128, "scale": 16.0},
+        {"epochs": 8, "batch": 64, "optimiser": "sgd", "lr": 0.05},
+        "impostor_rate/test/all",
+    ),
+}
+"""By task: network, training, and the error that is compared."""
 
 
 def batch_of(task: Task, shape: tuple[int, int, int], classes: int, count: int) -> Batch:
@@ -72,6 +101,62 @@ def answering(model: nn.Module, faces: Batch) -> Callable[[], None]:
         model.eval()(faces.images)
 
     return answer
+
+
+def plan_of(task: str, precision: str) -> Plan:
+    """A small run: three ways to forget, three seeds, and what they must meet."""
+    model, train, error = RUNS[task]
+    return parse_plan(
+        {
+            "task": task,
+            "goal": "influence removed",
+            "precision": precision,
+            "seeds": [0, 1, 2],
+            "forget": {"group": "B", "share": 0.5},
+            "data": {
+                "name": "synthetic",
+                "people": 240,
+                "photos_per_person": 5,
+                "size": [36, 36],
+                **({"label": "age"} if task == "classes" else {}),
+            },
+            "split": {"photos": 4, "held_back": 1} if task == "recognition" else {},
+            "model": model,
+            "train": train,
+            "methods": {"finetune": {}, "neggrad_plus": {}, "scrub": {}},
+            "accept": {error: {"within": 0.1}, "membership/auc/photo": {"within": 0.05}},
+        },
+        "benchmark",
+    )
+
+
+def agreement(task: str, threads: int, folder: Path) -> list[str]:
+    """A row: how far bf16 moves a run's numbers, beside what training seeds do to them, and its CPU seconds."""
+    wide, narrow = (
+        run({"": plan_of(task, one)}, folder / task / one, device="cpu", threads=threads, with_faces=False)
+        for one in ("fp32", "bf16")
+    )
+    cells = []
+    for key in (MeasureKey.parse(RUNS[task][2]), MeasureKey.parse("membership/auc/photo")):
+        moved, between = [], []
+        for method in (ORIGINAL, REFERENCE, "finetune", "neggrad_plus", "scrub"):
+            one, two = (
+                np.array([row.measures[key].value for row in results.evaluations if row.method == method], float)
+                for results in (wide, narrow)
+            )
+            moved.append(abs(one.mean() - two.mean()))
+            between.append(one.std(ddof=1) * np.sqrt(2 / len(one)))  # of the difference of two such means
+        cells.append(f"{np.mean(moved):.3g} ({np.mean(between):.3g})")
+    judged = [[(one.method, one.verdict) for one in results.verdicts] for results in (wide, narrow)]
+    same = sum(one == two for one, two in zip(*judged, strict=True))
+    took = [sum(row.cost.cpu_seconds or 0 for row in results.evaluations) for results in (wide, narrow)]
+    return [
+        task,
+        RUNS[task][2].split("/")[0].replace("_", " "),
+        *cells,
+        f"{same} of {len(judged[0])}",
+        f"{took[1] / took[0]:.2f}",
+    ]
 
 
 def main() -> None:
@@ -106,12 +191,15 @@ def main() -> None:
                 ]
             rows.append([title, str(count), *cells])
             print(*rows[-1], sep=" | ", flush=True)
-    save(rows, about + machine.versions["torch"], f"--steps {given.steps} --repeats {given.repeats}")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [agreement(task, given.threads, Path(folder)) for task in RUNS]
+    save(rows, runs, about + machine.versions["torch"], f"--steps {given.steps} --repeats {given.repeats}")
 
 
-def save(rows: list[list[str]], machine: str, how: str) -> None:
+def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str) -> None:
     """Write results/precision.json."""
     head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
+    command = [f"python benchmarks/precision.py {how}", "python docs/print_results.py"]
     results = {
         "title": "What bf16 takes",
         "commit": head_of.stdout.strip(),
@@ -129,10 +217,18 @@ def save(rows: list[list[str]], machine: str, how: str) -> None:
             {
                 "name": "networks",
                 "caption": "CPU milliseconds in fp32, and what bf16 takes of them: median [smallest, largest]",
-                "command": [f"python benchmarks/precision.py {how}", "python docs/print_results.py"],
+                "command": command,
                 "columns": list(COLUMNS),
                 "rows": rows,
-            }
+            },
+            {
+                "name": "runs",
+                "caption": "How far bf16 moves what a run finds, mean of five rows (in brackets: the standard error of "
+                "such a difference between two sets of three seeds); seeds 0, 1, 2, 1,200 synthetic faces of 36 px",
+                "command": command,
+                "columns": list(RUN_COLUMNS),
+                "rows": runs,
+            },
         ],
     }
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
