@@ -64,6 +64,19 @@ def test_bf16_is_the_same_network_with_answers_close_by(name: str) -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
+def test_prelu_computes_with_32_bits_on_a_cpu_and_hands_on_16() -> None:
+    wide = nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(4))
+    narrow = in_precision(copy.deepcopy(wide), "bf16")
+    handed: list[tuple[torch.Tensor, torch.Tensor]] = []
+    narrow[1].register_forward_hook(lambda _part, given, answer: handed.append((given[0], answer)))
+    narrow(torch.randn(2, 3, 8, 8)).sum().backward()  # type: ignore[no-untyped-call]
+    ((given, answer),) = handed
+    assert given.dtype == answer.dtype == torch.bfloat16
+    assert torch.equal(answer, nn.functional.prelu(given.float(), wide[1].weight).bfloat16())
+    assert narrow[1].weight.grad is not None
+    assert list(narrow.state_dict()) == list(wide.state_dict())
+
+
 def test_losses_and_heads_have_32_bits() -> None:
     seen: list[torch.dtype] = []
 
