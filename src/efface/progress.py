@@ -47,11 +47,11 @@ class Lines(Progress):
 
     @contextmanager
     def stage(self, arm: str, name: str, seed: int) -> Iterator[None]:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         yield
         self.done += 1
-        seconds = time.perf_counter() - start
-        print(f"[{self.done}/{self.expected}] {_label(arm, name, seed)}: {seconds:.1f} s", file=sys.stderr, flush=True)
+        took = f"{time.perf_counter() - start:.1f} s, {time.process_time() - cpu_start:.1f} CPU s"
+        print(f"[{self.done}/{self.expected}] {_label(arm, name, seed)}: {took}", file=sys.stderr, flush=True)
 
     def track(self, items: Iterable[Item], total: int, what: str = "preparing faces") -> Iterable[Item]:
         start = time.perf_counter()

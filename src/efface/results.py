@@ -74,15 +74,24 @@ class Cost(Part):
     """What one row cost, measured around the method's call alone; a stage's bill includes the stages before it."""
 
     seconds: float
+    """By the clock on the wall, so whatever else ran on the machine is in them."""
+    cpu_seconds: float | None = None
+    """CPU seconds of all threads, and of processes that were started meanwhile. None in earlier results."""
     faces: int
     """How many faces were handed out, counted each time."""
     peak_memory_mib: float
-    """Highest memory in use above what was in use before the call (the highest of its stages)."""
-    seconds_of_retraining: float | None
-    """Share of the reference's seconds; None for the original."""
+    """Highest memory in use above what was in use before the call, where whatever earlier stages had freed was handed
+    back first and pages of mapped files are not counted (the highest of its stages). In results without `cpu_seconds`
+    memory was not handed back, so a stage could have any part of its memory from the one before it."""
     faces_of_retraining: float | None
+    """Share of the reference's faces; None for the original."""
+    cpu_of_retraining: float | None = None
+    """Share of the reference's CPU seconds; None for the original, and in earlier results."""
+    seconds_of_retraining: float | None = None
+    """In earlier results: share of the reference's wall seconds."""
     rte: float | None = None
-    """Run-time efficiency: retraining's seconds over this row's; None for the original."""
+    """Run-time efficiency: retraining's CPU seconds over this row's; None for the original. In results without
+    `cpu_seconds` these are wall seconds."""
     steps: int | None = None
     """Steps that optimisers of network weights took, helper networks' included; None where nobody counted."""
     passes: float | None = None
@@ -159,6 +168,8 @@ class Candidate(Part):
     """... with its 95% interval over people."""
     faces: int
     seconds: float
+    cpu_seconds: float | None = None
+    """None in earlier results."""
     kept: bool
     """Whether the AUC is one half, give or take the margin."""
     chosen: bool = False
@@ -258,6 +269,8 @@ class Request(Part):
     arm: str
     task: TaskCard
     goal: str
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """What its networks computed with."""
     forgotten_group: str
     """The group most of the forgotten are of."""
     faces: dict[str, dict[str, int]]

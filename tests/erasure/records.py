@@ -123,7 +123,7 @@ def record_of(verdict: str = "forgotten", **changed: Any) -> Record:
         ),
         "measurements": [rank] if made else [],
         "groups": [GroupMeasurements(group="50 or older", people=20, measurements=[rank])] if made else [],
-        "cost": Cost(seconds=140.5, faces=6000, peak_memory_mib=512.0),
+        "cost": Cost(seconds=140.5, cpu_seconds=90.25, faces=6000, peak_memory_mib=512.0),
         "limits": [NO_PROOF_OF_ORIGIN, "photos that the request did not bring were not measured"],
         "tool": "efface 0.1",
         "machine": Environment(

@@ -218,7 +218,7 @@ def test_one_pair_of_models_has_an_interval_over_people_alone_and_says_so() -> N
 
 def row(method: str, seed: int, value: float, arm: str = "") -> Evaluation:
     """One model's row with one measure."""
-    cost = Cost(seconds=1, faces=1, peak_memory_mib=1, seconds_of_retraining=1, faces_of_retraining=1)
+    cost = Cost(seconds=1, faces=1, peak_memory_mib=1, faces_of_retraining=1)
     return Evaluation(
         arm=arm,
         method=method,

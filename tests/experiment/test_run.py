@@ -95,6 +95,7 @@ def test_stages_and_bills_add_up(finished: Path) -> None:
     assert last.stages == ["original", "ascent"]
     assert last.cost.faces > first.cost.faces > 0
     assert last.cost.seconds > first.cost.seconds
+    assert last.cost.cpu_seconds > first.cost.cpu_seconds > 0  # type: ignore[operator]
     assert rows["reference", 0].cost.faces_of_retraining == 1
     assert rows["original", 0].cost.faces_of_retraining is None
     forgotten, retained = (

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.spatial import distance
 
 from conftest import key, predictions_of
+from efface.data.faces import Array
 from efface.measures.bootstrap import Bootstrap
 from efface.measures.distances import (
     activation_distance,
@@ -69,6 +72,79 @@ def test_cka_is_its_formula_and_one_for_a_rotation_and_a_scale() -> None:
     weights = RNG.integers(0, 3, (1, 50)).astype(float)
     again = np.repeat(np.arange(50), weights[0].astype(int))
     assert cka(ours, theirs, weights) == pytest.approx(cka(ours[again], theirs[again], np.ones((1, len(again)))))
+
+
+def naive_cka(ours: Array, theirs: Array, weights: NDArray[np.float64]) -> list[float]:
+    """Its definition, one row of weights after the other, from n x n kernels."""
+    found = []
+    for weight in weights:
+        share = weight / weight.sum()
+        one, two = (
+            np.sqrt(share)[:, None] * (np.asarray(side, np.float64) - share @ side.astype(np.float64))
+            for side in (ours, theirs)
+        )
+        k, m = one @ one.T, two @ two.T
+        found.append((k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum()))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("faces", "d", "e", "times", "offset"),
+    [
+        (2, 3, 3, 1, 0.0),
+        (20, 64, 64, 7, 0.0),  # fewer faces than features
+        (64, 64, 32, 7, 5.0),
+        (300, 16, 40, 11, -2.0),
+        (300, 2, 3, 11, 100.0),  # by features
+        (2100, 6, 40, 3, 1.0),  # more than two tiles of faces, by features
+        (2100, 80, 60, 5, 1.0),  # ... and by faces
+    ],
+)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_cka_is_its_definition_however_it_is_reckoned(
+    faces: int, d: int, e: int, times: int, offset: float, kind: type
+) -> None:
+    rng = np.random.default_rng([faces, d, e])
+    ours = rng.normal(offset, 1, (faces, d))
+    theirs: Array = (ours @ rng.normal(size=(d, e)) + rng.normal(size=(faces, e))).astype(kind)
+    weights = rng.multinomial(faces, np.full(faces, 1 / faces), times).astype(float)
+    weights[0] = 1
+    wanted = naive_cka(ours.astype(kind), theirs, weights)
+    assert cka(ours.astype(kind), theirs, weights) == pytest.approx(wanted, rel=1e-10, nan_ok=True)
+
+
+def one_person_at_a_time(people: int, photos: int) -> NDArray[np.float64]:
+    """(people, people * photos) weights."""
+    return np.asarray(np.repeat(np.eye(people), photos, axis=1), np.float64)
+
+
+def test_cka_under_weights_far_from_all_faces_keeps_its_digits() -> None:
+    tight = RNG.normal(0, 1e-4, (30, 90)) + np.repeat(RNG.normal(0, 50, (3, 90)), 10, axis=0)
+    other = tight @ RNG.normal(size=(90, 90))
+    weights = one_person_at_a_time(3, 10)
+    assert cka(tight, other, weights) == pytest.approx(naive_cka(tight, other, weights), rel=1e-10)
+
+
+@pytest.mark.parametrize("d", [2, 90])
+def test_cka_is_unknown_where_nothing_varies(d: int) -> None:
+    ours, weights = np.repeat(RNG.normal(size=(4, d)), 3, axis=0), one_person_at_a_time(4, 3)
+    assert np.isnan(cka(ours, RNG.normal(size=(12, d)), weights)).all()
+    assert np.isnan(cka(RNG.normal(size=(12, d)), ours, weights)).all()
+
+
+@pytest.mark.parametrize(("d", "times"), [(4, 2), (64, 101)])
+def test_memory_of_cka_does_not_grow_with_pairs_of_faces(d: int, times: int) -> None:
+    def taken(faces: int) -> int:
+        ours, weights = np.ones((faces, d)), np.ones((times, faces))
+        ours[::2] = RNG.normal(size=d)
+        tracemalloc.start()
+        cka(ours, ours, weights)
+        try:
+            return tracemalloc.get_traced_memory()[1] - weights.nbytes
+        finally:
+            tracemalloc.stop()
+
+    assert taken(6000) < taken(3000) + 2**20
 
 
 def test_wasserstein_is_that_of_scipy_under_every_weight() -> None:

@@ -384,7 +384,7 @@ def test_a_candidate_that_diverged_is_not_kept_and_stops_nothing() -> None:
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     for model, known in ((broken, False), (original, True)):
-        one = candidate_of(model, splits, EYES, {}, BatchLoader(CPU, 0), 1.0, 0.5)
+        one = candidate_of(model, splits, EYES, {}, BatchLoader(CPU, 0), (1.0, 1.0), 0.5)
         assert (one.attack is not None) == known == one.kept
 
 
@@ -462,12 +462,12 @@ def test_a_search_judges_by_the_forgotten_and_validation_people_alone() -> None:
     def spoiled(faces: Faces) -> Faces:
         return replace(faces, targets=rng.uniform(0, 24, faces.targets.shape).astype(np.float32))
 
-    told = candidate_of(original, splits, EYES, {}, BatchLoader(CPU, 0), 1.0, 0.05)
+    told = candidate_of(original, splits, EYES, {}, BatchLoader(CPU, 0), (1.0, 1.0), 0.05)
     others = {name: spoiled(getattr(splits, name)) for name in ("strangers", "test", "retain", "public")}
-    assert candidate_of(original, replace(splits, **others), EYES, {}, BatchLoader(CPU, 0), 1.0, 0.05) == told
+    assert candidate_of(original, replace(splits, **others), EYES, {}, BatchLoader(CPU, 0), (1.0, 1.0), 0.05) == told
     for name in ("val", "forget"):
         changed = replace(splits, **{name: spoiled(getattr(splits, name))})
-        assert candidate_of(original, changed, EYES, {}, BatchLoader(CPU, 0), 1.0, 0.05) != told
+        assert candidate_of(original, changed, EYES, {}, BatchLoader(CPU, 0), (1.0, 1.0), 0.05) != told
 
 
 def test_the_page_shows_the_search_the_skew_and_the_groups(searched: Path) -> None:

@@ -18,6 +18,7 @@ from efface.experiment.run import run
 from efface.measure_key import MeasureKey
 from efface.plan.file import read_plan
 from efface.report import wording, write
+from efface.report.page import times_fewer
 from efface.report.paired import nearer_to_retraining, paired_tables, student
 from efface.report.strips import Axis, IntervalMark, strip
 from efface.results import Cost, Evaluation, Headroom, MeasureRecord, Results, Summary
@@ -202,7 +203,7 @@ def test_standing_follows_from_the_intervals(row: Summary, standing: str) -> Non
 
 
 def rows_of_seeds(method: str, values: list[float], metric: str = "tow") -> list[Evaluation]:
-    cost = Cost(seconds=1, faces=1, peak_memory_mib=0, seconds_of_retraining=1, faces_of_retraining=1)
+    cost = Cost(seconds=1, faces=1, peak_memory_mib=0, faces_of_retraining=1)
     return [
         Evaluation(
             arm="",
@@ -215,6 +216,28 @@ def rows_of_seeds(method: str, values: list[float], metric: str = "tow") -> list
         )
         for seed, value in enumerate(values)
     ]
+
+
+def test_times_fewer_are_of_faces_and_cpu_seconds_and_never_of_the_wall() -> None:
+    made = [*rows_of_seeds("reference", [1.0, 1.0]), *rows_of_seeds("a", [0.9, 0.8])]
+    took = {
+        "reference": {"faces": 1000, "cpu_seconds": 60.0, "seconds": 1.0},
+        "a": {"faces": 50, "cpu_seconds": 5.0, "seconds": 900.0, "rte": 99.0},
+    }
+    counted = [one.model_copy(update={"cost": one.cost.model_copy(update=took[one.method])}) for one in made]
+    assert times_fewer(results_with(counted, None), "", "a") == ["20×", "12×"]
+    assert times_fewer(results_with(counted, None), "", "reference") == ["1.0×", "1.0×"]
+    earlier = [one.model_copy(update={"cost": one.cost.model_copy(update={"cpu_seconds": None})}) for one in counted]
+    assert times_fewer(results_with(earlier, None), "", "a") == ["20×", "–"], "nobody counted them"
+    none = [
+        one.model_copy(update={"cost": one.cost.model_copy(update={"faces_of_retraining": None})}) for one in counted
+    ]
+    assert times_fewer(results_with(none, None), "", "a") == ["–", "–"]
+
+
+def test_a_bill_of_earlier_results_is_read() -> None:
+    earlier = {"seconds": 9, "faces": 5, "peak_memory_mib": 0, "seconds_of_retraining": 0.5, "faces_of_retraining": 0.5}
+    assert Cost.model_validate(earlier | {"rte": 2}).cpu_seconds is None
 
 
 def results_with(made: list[Evaluation], room: float | None) -> Results:

@@ -1,6 +1,10 @@
 """The machine is held still and put back; the bill is of the call alone."""
 
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +46,49 @@ def test_the_meter_sees_time_and_memory() -> None:
         time.sleep(0.1)
         del held
     assert meter.seconds >= 0.1
+    assert meter.cpu_seconds < meter.seconds, "a sleep costs none"
     assert 200 <= meter.peak_memory_mib <= 400
+
+
+def test_cpu_seconds_are_of_all_threads_and_of_processes_that_were_started() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    with Meter(CPU) as meter:
+        subprocess.run([sys.executable, "-S", "-c", burn], check=True)
+    assert meter.cpu_seconds >= 0.25
+
+    def until(end: float) -> None:
+        while time.thread_time() < end:
+            pass
+
+    with Meter(CPU) as meter:
+        threads = [threading.Thread(target=until, args=(0.15,)) for _ in range(2)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    assert 0.3 <= meter.cpu_seconds <= 0.6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="freed memory is handed back where glibc is")
+def test_memory_that_an_earlier_stage_freed_counts_for_the_next() -> None:
+    peaks = []
+    for _ in range(2):
+        with Meter(CPU) as meter:
+            parts = [np.ones(2**16, np.uint8) for _ in range(3000)]  # small enough to be kept for later when freed
+            last = np.ones(2**16, np.uint8)  # ... as all below the last that is in use are
+            time.sleep(0.1)
+            del parts
+        peaks.append(meter.peak_memory_mib)
+        assert len(last)
+    assert min(peaks) > 150, peaks
+
+
+def test_mapped_files_are_not_memory_of_a_stage(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(100 * 2**20))
+    with Meter(CPU) as meter:
+        seen = int(np.memmap(tmp_path / "large", np.uint8, "r")[::4096].sum())
+    assert seen == 0
+    assert meter.peak_memory_mib < 50
 
 
 def test_devices() -> None:

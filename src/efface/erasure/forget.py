@@ -234,7 +234,7 @@ class Served:
             stale=list(self.model.checkpoint.stale) if shipped else [],
             notes=[*self.photos.notes, *self.notes],
             limits=[NO_PROOF_OF_ORIGIN, *self.limits, *([SHARED_PHOTOS] if self.method else [])],
-            cost=Cost(seconds=meter.seconds, faces=self.faces, peak_memory_mib=meter.peak_memory_mib),
+            cost=Cost(**meter.bill, faces=self.faces),
             tool=f"efface {efface.__version__}",
             machine=machine,
             signature=signature,

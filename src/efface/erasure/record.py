@@ -301,7 +301,9 @@ class Cost(Part):
     """What the run took."""
 
     seconds: Annotated[float, Field(ge=0)]
-    """From the first candidate to the verdict."""
+    """From the first candidate to the verdict, by the clock on the wall."""
+    cpu_seconds: Annotated[float, Field(ge=0)] | None = None
+    """CPU seconds of all threads meanwhile."""
     faces: Count
     """Faces handed out, counted each time."""
     peak_memory_mib: Annotated[float, Field(ge=0)]

@@ -25,6 +25,7 @@ from efface.experiment.shadows import Shadow, shadows_of
 from efface.experiment.store import ModelStore, Stage
 from efface.progress import Progress
 from efface.results import REFERENCE, Environment
+from efface.training.environment import precision_on
 
 MOST_REFERENCES = 10
 """Retrained models that the noise floor compares, all with all: 45 pairs."""
@@ -113,7 +114,7 @@ def set_up(
     so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
     check_groups(plan.accept, np.unique(splits.test.groups).tolist())
     sets = verification_sets(plan.verify, loaded.faces, splits)
-    store = ModelStore(out, device, progress.tick)
+    store = ModelStore(out, device, progress.tick, precision_on(device, plan.precision))
     builder = ModelBuilder(resolved, loaded, store, machine)
     materials = in_turn(so_far)
     teachers = {seed: teachers_of(builder, divided[-1], splits, len(names), seed) for seed in plan.seeds}

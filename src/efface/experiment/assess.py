@@ -276,7 +276,7 @@ def row(
 
 def of_no_model(arm: Arm, seed: int, measures: dict[MeasureKey, Measure]) -> Evaluation:
     """What stands in the results for the constant prediction, which nothing was trained for."""
-    nothing = Cost(seconds=0, faces=0, peak_memory_mib=0, seconds_of_retraining=None, faces_of_retraining=None)
+    nothing = Cost(seconds=0, cpu_seconds=0, faces=0, peak_memory_mib=0, faces_of_retraining=None)
     return Evaluation(
         arm=arm.name, method=CONSTANT, stages=[], seed=seed, settings={}, cost=nothing, measures=records(measures)
     )
@@ -291,17 +291,18 @@ def added(counts: Sequence[T | None]) -> T | None:
 def cost(arm: Arm, stage: Stage) -> Cost:
     """What a stage and the stages before it took, the original's training aside, beside the reference's retraining."""
     paid = [arm.store.bill(one) for one in stage.line if one.name != ORIGINAL or one is stage]
-    seconds, faces = sum(bill["seconds"] for bill in paid), sum(bill["faces"] for bill in paid)
+    seconds, cpu_seconds, faces = (sum(bill[name] for bill in paid) for name in ("seconds", "cpu_seconds", "faces"))
     retraining = arm.store.bill(arm.reference(stage.seed))
     is_original = stage.before is None and stage.name == ORIGINAL
     teachers = {teacher.signature: teacher for one in stage.line for teacher in one.teachers}.values()
     folds_faces = sum(arm.store.bill(one)["faces"] for one in teachers) if teachers else None
     return Cost(
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         faces=faces,
         peak_memory_mib=max(bill["peak_memory_mib"] for bill in paid),
-        seconds_of_retraining=None if is_original else seconds / retraining["seconds"],
-        rte=None if is_original else retraining["seconds"] / seconds,
+        cpu_of_retraining=None if is_original else cpu_seconds / retraining["cpu_seconds"],
+        rte=None if is_original else retraining["cpu_seconds"] / cpu_seconds,
         faces_of_retraining=None if is_original else faces / retraining["faces"],
         steps=added([bill.get("steps") for bill in paid]),
         passes=added([bill.get("passes") for bill in paid]),

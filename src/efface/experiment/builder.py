@@ -72,6 +72,7 @@ class ModelBuilder:
             machine.versions["torch"],
             machine.device,
             faces_digest(faces),
+            *([self.store.precision] if self.store.precision != "fp32" else []),
         ]
 
     def trained(

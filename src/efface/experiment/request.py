@@ -28,6 +28,7 @@ def describe(arm: Arm) -> Request:
         arm=arm.name,
         task=arm.resolved.task.card(),
         goal=plan.goal,
+        precision=arm.store.precision,
         forgotten_group=plan.forget.group or main_group(arm.splits.forget.groups),
         faces={
             name: {group: int((faces.groups == group).sum()) for group in np.unique(faces.groups).tolist()}

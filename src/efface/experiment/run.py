@@ -29,7 +29,7 @@ from efface.files import write_text
 from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
 from efface.results import Evaluation, Request, Results, Thresholds, read_results, sealed, write_results
-from efface.training.environment import check_threads, deterministic_torch, device_named, environment
+from efface.training.environment import check_threads, deterministic_torch, device_named, environment, precision_on
 
 
 def run(
@@ -61,6 +61,8 @@ def run(
     here = device_named(device)
     check_jobs(jobs, threads, here)
     check_cluster(cluster, cluster_options or {})
+    for plan in plans.values():
+        precision_on(here, plan.precision)
     with exclusive_folder(out), deterministic_torch(here, threads):
         machine = environment(here, threads)
         arms = [set_up(name, plan, out, here, machine, progress) for name, plan in resolved.items()]

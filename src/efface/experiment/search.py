@@ -32,6 +32,7 @@ from efface.measures.bootstrap import Bootstrap
 from efface.measures.utility import groups_of
 from efface.results import Candidate
 from efface.tasks import Task
+from efface.training.environment import cpu_time
 from efface.training.reweight import cells
 
 TIMES = 200
@@ -59,12 +60,13 @@ def search(
     best: nn.Module | None = None
     found: list[Candidate] = []
     for settings, names in zip(candidates, tried, strict=True):
-        own, began = loader.afresh(), time.perf_counter()
+        own = loader.afresh()
         torch.manual_seed(loader.seed)
+        began, cpu_began = time.perf_counter(), cpu_time()
         model = method(own, settings)
-        seconds = time.perf_counter() - began
+        took = (time.perf_counter() - began, cpu_time() - cpu_began)
         loader.add(own)
-        found.append(candidate_of(model, splits, task, dict(names), own, seconds, within))
+        found.append(candidate_of(model, splits, task, dict(names), own, took, within))
         if found[-1].attack is not None and best_of(found) == len(found) - 1:
             best = model
     place = best_of(found)
@@ -81,10 +83,11 @@ def candidate_of(
     task: Task,
     settings: dict[str, Any],
     loader: BatchLoader,
-    seconds: float,
+    took: tuple[float, float],
     within: float,
 ) -> Candidate:
-    """What validation people say of one candidate."""
+    """What validation people say of one candidate; took: wall and CPU seconds."""
+    seconds, cpu_seconds = took
     nobody = splits.test[np.zeros(0, int)]
     asked = replace(
         splits, forget_unseen=nobody, retain=nobody, retain_unseen=nobody, public=nobody, test=nobody, strangers=nobody
@@ -100,6 +103,7 @@ def candidate_of(
             attack_high=None,
             faces=loader.faces_used,
             seconds=seconds,
+            cpu_seconds=cpu_seconds,
             kept=False,
         )
     scored = score_faces(predictions, task)
@@ -132,6 +136,7 @@ def candidate_of(
         attack_high=float(high),
         faces=loader.faces_used,
         seconds=seconds,
+        cpu_seconds=cpu_seconds,
         kept=bool(abs(attacks[0] - 0.5) <= within),
     )
 

@@ -35,24 +35,25 @@ from efface.experiment.folds import fold_models
 from efface.experiment.resolve import ResolvedMethod
 from efface.experiment.store import Stage
 from efface.measures.predictions import Predictions
+from efface.models.precision import Precision
 from efface.tasks import Task
 
 Way = Literal["in turn", "processes", "stacked"]
 
 
-def way_of(asked: Literal["auto"] | Way, task: Task, device: str, threads: int) -> Way:
+def way_of(asked: Literal["auto"] | Way, task: Task, device: str, threads: int, precision: Precision = "fp32") -> Way:
     """How shadows are made where the plan leaves it open: by what is fastest (benchmarks/many_models.py).
 
     Raises InputError for a stack of networks that cannot be stacked.
     """
-    if asked == "stacked" and not task.stackable:
-        raise InputError(
-            f"audit.train = 'stacked' does not work on task '{task.name}': give 'processes' or leave it out"
-        )
+    stackable = task.stackable and precision != "fp16"
+    if asked == "stacked" and not stackable:
+        what = f"on task '{task.name}'" if not task.stackable else "in fp16"
+        raise InputError(f"audit.train = 'stacked' does not work {what}: give 'processes' or leave it out")
     if asked != "auto":
         return asked
     if device != "cpu":
-        return "stacked" if task.stackable else "in turn"
+        return "stacked" if stackable else "in turn"
     return "processes" if threads > 1 else "in turn"
 
 
@@ -102,7 +103,7 @@ def shadows_of(
     audit, task, model = builder.resolved.plan.audit, builder.resolved.task, builder.resolved.plan.model
     if audit is None or not audit.shadows:
         return ()
-    way = way_of(audit.train, task, builder.store.device.type, builder.machine.threads)
+    way = way_of(audit.train, task, builder.store.device.type, builder.machine.threads, builder.store.precision)
     how = [way, 1 if way == "processes" else builder.machine.threads, *([audit.shadows] if way == "stacked" else [])]
     splits = raw if task.labels == "none" else settled
     people = audited_people(splits)

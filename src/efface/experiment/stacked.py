@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +23,7 @@ from efface.experiment.shadows import Shadow
 from efface.experiment.store import ModelStore
 from efface.models.load import start_from
 from efface.tasks import Task
+from efface.training.environment import Meter
 from efface.training.train import Optimiser, optimizer_of, rate_at
 
 TOGETHER = 16
@@ -101,13 +100,13 @@ def make_stacked(shadows: Sequence[Shadow], resolved: ResolvedPlan, store: Model
         for stack in (alike[start : start + TOGETHER] for start in range(0, len(alike), TOGETHER)):
             if all(store.has(shadow.stage) for shadow in stack):
                 continue
-            began = time.perf_counter()
-            models, feeds = zip(*(beginning(shadow, resolved, store) for shadow in stack), strict=True)
-            train_stacked(models, resolved.task, [shadow.faces for shadow in stack], feeds, **resolved.train_settings)
-            seconds = (time.perf_counter() - began) / len(stack)
+            with Meter(store.device) as meter:
+                models, feeds = zip(*(beginning(shadow, resolved, store) for shadow in stack), strict=True)
+                faces = [shadow.faces for shadow in stack]
+                train_stacked(models, resolved.task, faces, feeds, **resolved.train_settings)
+            each = {name: value / len(stack) for name, value in meter.bill.items()}
             for shadow, model, loader in zip(stack, models, feeds, strict=True):
-                bill: dict[str, Any] = {"seconds": seconds, "faces": loader.faces_used, "peak_memory_mib": 0.0}
-                store.put(shadow.stage, model, bill)
+                store.put(shadow.stage, model, each | {"faces": loader.faces_used})
 
 
 def beginning(shadow: Shadow, resolved: ResolvedPlan, store: ModelStore) -> tuple[nn.Module, BatchLoader]:

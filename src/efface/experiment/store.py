@@ -24,6 +24,7 @@ from efface.files import load_columns_if_whole, save_columns, sha256_of, write_t
 from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
 from efface.models.normalisation import allow_lone_faces
+from efface.models.precision import Precision, in_precision
 from efface.training.environment import Meter
 from efface.training.train import counting_steps
 
@@ -80,6 +81,8 @@ class ModelStore:
     folder: Path
     device: torch.device
     tick: Callable[[int], None] | None = None
+    precision: Precision = "fp32"
+    """What all its models compute with."""
 
     def path(self, stage: Stage, kind: str, suffix: str) -> Path:
         """Where something of a stage lies: a readable name and the signature."""
@@ -117,18 +120,17 @@ class ModelStore:
             stage,
             model,
             {
-                "seconds": meter.seconds,
+                **meter.bill,
                 "faces": loader.faces_used,
                 "steps": loader.steps,
                 "passes": loader.passes_over_watched,
-                "peak_memory_mib": meter.peak_memory_mib,
             },
         )
         checkpoint.unlink(missing_ok=True)
 
     def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
-        """Put a model in the store with what it took: seconds, faces, peak_memory_mib and, where they were counted,
-        steps and passes."""
+        """Put a model in the store with what it took: seconds, cpu_seconds, faces, peak_memory_mib and, where they
+        were counted, steps and passes."""
         made = {"name": stage.name, "seed": stage.seed, "settings": dict(stage.settings)}
         weights = self.path(stage, "models", ".safetensors")
         save_weights(model, weights, {**stage.network.about, **made, **bill})
@@ -149,9 +151,9 @@ class ModelStore:
         return {epoch: read_weights(self.kept_path(stage, epoch))[0] for epoch in stage.keep}
 
     def fresh(self, network: Network) -> nn.Module:
-        """An untrained model on the device, channels last."""
+        """An untrained model on the device, channels last, that computes with the store's precision."""
         model = network.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return allow_lone_faces(model)
+        return in_precision(allow_lone_faces(model), self.precision)
 
     def diverged(self, network: Network) -> nn.Module:
         """What stands for a model whose making ended in numbers that are none: every weight is NaN."""

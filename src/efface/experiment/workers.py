@@ -159,7 +159,7 @@ def make_shadows(arms: Sequence[Arm], order: Order, progress: Progress) -> None:
             continue
         make_stacked_shadows(arm, order)
         threads = order.machine.threads
-        if way_of(audit.train, arm.resolved.task, order.device.type, threads) == "processes":
+        if way_of(audit.train, arm.resolved.task, order.device.type, threads, arm.store.precision) == "processes":
             schedule = Schedule({arm.name: arm}, lambda one: all_stages(one.shadows))
             total = len(schedule.waiting)
             with workers(order, min(threads, total)) as running:
@@ -176,7 +176,7 @@ def make_stacked_shadows(arm: Arm, order: Order) -> None:
     audit, threads = arm.resolved.plan.audit, order.machine.threads
     if audit is None or not missing(arm):
         return
-    if way_of(audit.train, arm.resolved.task, order.device.type, threads) == "stacked":
+    if way_of(audit.train, arm.resolved.task, order.device.type, threads, arm.store.precision) == "stacked":
         make_stacked(arm.shadows, arm.resolved, arm.store)
 
 

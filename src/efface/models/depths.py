@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from efface.errors import InputError, nearest
+from efface.models.precision import widened
 from efface.models.recogniser import Recogniser
 from efface.models.reset import reinitialise
 
@@ -71,7 +72,7 @@ def flattened(features: Tensor, grid: int = GRID) -> Tensor:
 def tapped(part: nn.Module) -> Iterator[Tap]:
     """While open, everything that passes the part can be read off."""
     tap = Tap(torch.zeros(0))
-    handle = part.register_forward_hook(lambda _module, _inputs, output: setattr(tap, "out", output))
+    handle = part.register_forward_hook(lambda _module, _inputs, output: setattr(tap, "out", widened(output)))
     try:
         yield tap
     finally:

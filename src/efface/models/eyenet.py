@@ -40,7 +40,8 @@ class EyeNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
-        fractions = 0.5 + self.head(self.pool(self.features(images))).view(-1, 2, 2)
+        answer = self.head(self.pool(self.features(images))).view(-1, 2, 2)
+        fractions = 0.5 + answer.to(images.dtype)  # of 16 bits, a half and a little would be told in steps of .002
         return fractions * torch.tensor(  # type: ignore[no-any-return]
             [width, height], dtype=images.dtype, device=images.device
         )

@@ -344,6 +344,10 @@ class Plan(Strict):
     split: Split = Split()
     verify: tuple[Verify, ...] = ()
     model: Model
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    """What networks compute with when they are trained, forget and answer: 32 bits, brain floats of 16 (refused where
+    the device has no instructions for them), half precision (GPUs alone), or `auto`: bf16 where there are instructions
+    for it, else fp32. Weights, losses and measures have 32 bits always."""
     train: dict[str, Any] = {}
     reference: Reference = Reference()
     folds: Folds | None = None

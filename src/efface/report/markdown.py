@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from efface.measure_key import MeasureKey
 from efface.report import audit, fairness, wording
-from efface.report.page import faster, group_names, headline_of
+from efface.report.page import group_names, headline_of, times_fewer
 from efface.results import REFERENCE, Results, Summary
 
 
@@ -54,14 +54,14 @@ def markdown(results: Results) -> str:
         if narrow := wording.narrow_intervals(request.people):
             parts.append(narrow)
         if headline := headline_of(request):
-            head = ["model", *(column.title for column in headline), *([wording.FASTER] if request.classes else [])]
+            head = ["model", *(column.title for column in headline), *(wording.TIMES_FEWER if request.classes else [])]
             table = [_row(head), _row(["---"] * len(head))]
             table += [
                 _row(
                     [
                         wording.title_of(one),
                         *(wording.interval(one.measures.get(column.measure)) for column in headline),
-                        *([wording.times_faster(faster(results, request.arm, one.method))] if request.classes else []),
+                        *(times_fewer(results, request.arm, one.method) if request.classes else []),
                     ]
                 )
                 for one in results.summaries

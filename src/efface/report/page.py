@@ -56,7 +56,6 @@ class Row:
     """(group, colour, change of error)"""
     harm_strip: Markup
     faces: str
-    seconds: str
 
 
 @dataclass(frozen=True)
@@ -126,6 +125,7 @@ def page(results: Results, out: Path, *, with_faces: bool = True) -> str:
             for name, requests in fairness.skewed(results).items()
         ],
         drifts=[(name, Markup(drift(results, requests))) for name, requests in in_rounds(results).items()],
+        precisions=" and ".join(sorted({one.precision for one in results.requests})),
         plan=json.dumps(results.plan, indent=2),
         status_words=wording.FORGETTING_STATUS,
     )
@@ -159,14 +159,14 @@ def view(results: Results, request: Request, evidence: Evidence) -> ArmView:
                 name,
                 [
                     *(wording.value_and_span(one.measures.get(column.measure)) for column in headline),
-                    *([(wording.times_faster(faster(results, request.arm, name)), "")] if request.classes else []),
+                    *([(one, "") for one in times_fewer(results, request.arm, name)] if request.classes else []),
                 ],
             )
             for name, one in summaries.items()
         ]
         if headline
         else [],
-        headline_head=[*(column.title for column in headline), *([wording.FASTER] if request.classes else [])],
+        headline_head=[*(column.title for column in headline), *(wording.TIMES_FEWER if request.classes else [])],
         headline_title=task.headline_title,
         headline_about=task.headline_about,
         matches=pictures.matches(evidence) if len(evidence.nearest) else [],
@@ -259,12 +259,23 @@ def drift(results: Results, requests: Sequence[Request]) -> str:
     )
 
 
-def faster(results: Results, arm: str, method: str) -> float | None:
-    """Retraining's seconds over a row's, each summed over the seeds; None for the original."""
+def times_fewer(results: Results, arm: str, method: str) -> list[str]:
+    """How many times fewer faces and CPU seconds a row took than retraining, each summed over the seeds; a dash for the
+    original, and where that was not counted. Never of wall seconds: these hold what else ran on the machine."""
     costs = [one.cost for one in results.evaluations if (one.arm, one.method) == (arm, method)]
-    if any(cost.rte is None for cost in costs):
-        return None
-    return sum((cost.rte or 0) * cost.seconds for cost in costs) / sum(cost.seconds for cost in costs)
+    retraining = [one.cost for one in results.evaluations if (one.arm, one.method) == (arm, REFERENCE)]
+    if any(cost.faces_of_retraining is None for cost in costs) or not retraining:
+        return [wording.times(None)] * 2
+
+    def ratio(mine: Sequence[float | None], theirs: Sequence[float | None]) -> float | None:
+        if None in (*mine, *theirs) or not sum(mine):  # type: ignore[arg-type]
+            return None
+        return sum(theirs) * len(mine) / (sum(mine) * len(theirs))  # type: ignore[arg-type]
+
+    return [
+        wording.times(ratio([cost.faces for cost in costs], [cost.faces for cost in retraining])),
+        wording.times(ratio([cost.cpu_seconds for cost in costs], [cost.cpu_seconds for cost in retraining])),
+    ]
 
 
 def headline_of(request: Request) -> list[HeadlineColumn]:
@@ -422,7 +433,6 @@ def overview_row(
         harm=harm,
         harm_strip=Markup(strip(marks, axis)),
         faces="–" if cost.faces_of_retraining is None else f"{100 * cost.faces_of_retraining:.0f}%",
-        seconds="–" if cost.seconds_of_retraining is None else f"{100 * cost.seconds_of_retraining:.0f}%",
     )
 
 
@@ -445,6 +455,10 @@ def everything(summaries: Mapping[str, Summary], made: Mapping[str, Evaluation])
     bills = [made[name].cost.model_dump() for name in summaries]
     names = list(dict.fromkeys(name for one in summaries.values() for name in one.measures))
     return [
-        *((f"cost/{name}", [wording.number(bill[name], 4) for bill in bills]) for name in bills[0]),
+        *(
+            (f"cost/{name}", [wording.number(bill[name], 4) for bill in bills])
+            for name in bills[0]
+            if any(bill[name] is not None for bill in bills)
+        ),
         *((name, [wording.interval(one.measures.get(name)) for one in summaries.values()]) for name in names),
     ]

@@ -132,12 +132,12 @@ def value_and_span(record: MeasureRecord | None) -> tuple[str, str]:
     return value, span
 
 
-FASTER = "faster than retraining"
+TIMES_FEWER = ("fewer faces than retraining", "fewer CPU seconds than retraining")
 
 
-def times_faster(rte: float | None) -> str:
-    """12×: how many times as fast as retraining; a dash for the original."""
-    return "–" if rte is None else f"{rte:.0f}×" if rte >= 10 else f"{rte:.1f}×"
+def times(ratio: float | None) -> str:
+    """`12×`; a dash where it is not known."""
+    return "–" if ratio is None else f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
 
 
 def harm(measures: Mapping[MeasureKey, MeasureRecord], score: str, group: str, against: str = "original") -> str:

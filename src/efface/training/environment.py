@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import TracebackType
+from typing import Literal
 
-import psutil
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import efface
 from efface.errors import InputError, refusing
+from efface.memory import hand_back_memory, memory_held
+from efface.models.precision import Precision
 from efface.results import Environment
 
 MOST_THREADS = 1024
@@ -32,6 +34,34 @@ def device_named(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise InputError(f"device '{name}' cannot be used: expected auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def precision_on(device: torch.device, asked: Precision | Literal["auto"]) -> Precision:
+    """What networks compute with on a device; `auto`: bf16 where it has instructions for it, else fp32. InputError
+    where it has none for what is asked."""
+    if asked == "auto":
+        return "bf16" if computes_bf16(device) else "fp32"
+    if asked == "bf16" and not computes_bf16(device):
+        raise InputError(
+            f"precision = 'bf16' needs a device with instructions for it, and '{device}' here has none: take 'fp32' or "
+            "'auto'"
+        )
+    if asked == "fp16" and device.type != "cuda":
+        raise InputError(f"precision = 'fp16' is for GPUs, and the device is '{device}': take 'bf16', 'fp32' or 'auto'")
+    return asked
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for bf16; where it has not, computing with it is slower than with fp32."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(_cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _cpu_features() -> frozenset[str]:
+    """What Linux says that the processor can do; nothing elsewhere."""
+    return frozenset(_told_of_cpu("flags").split() + _told_of_cpu("Features").split())
 
 
 def check_threads(threads: int) -> None:
@@ -78,26 +108,33 @@ def environment(device: torch.device, threads: int) -> Environment:
 
 
 def _processor() -> str:
+    return _told_of_cpu("model name") or platform.processor() or platform.machine()
+
+
+def _told_of_cpu(name: str) -> str:
+    """What Linux says under a name of the first processor; nothing elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+                if line.partition(":")[0].strip() == name:
+                    return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    return ""
 
 
 class Meter:
-    """Seconds and peak memory of what runs inside it.
+    """What runs inside it, in wall seconds, CPU seconds and peak memory.
 
-    On the CPU memory is the process's resident set, looked at every 20 ms, above where it stood at the start;
-    on a GPU it is the allocator's own peak.
+    CPU seconds are those of all threads, and of processes that were started and ended meanwhile: what else runs on the
+    machine does not show in them. On the CPU memory is what the process holds, looked at every 20 ms, above what it
+    held at the start, when whatever had been freed before was handed back; on a GPU it is the allocator's own peak.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
         self.peak_memory_mib = 0.0
 
     def __enter__(self) -> Meter:
@@ -105,17 +142,17 @@ class Meter:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         else:
-            self._process = psutil.Process(os.getpid())
-            self._before = self._peak = self._process.memory_info().rss
+            hand_back_memory()
+            self._before = self._peak = memory_held()
             self._stopped = threading.Event()
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
-        self._start = time.perf_counter()
+        self._start, self._cpu_start = time.perf_counter(), cpu_time()
         return self
 
     def _watch(self) -> None:
         while not self._stopped.wait(0.02):
-            self._peak = max(self._peak, self._process.memory_info().rss)
+            self._peak = max(self._peak, memory_held())
 
     def __exit__(
         self,
@@ -125,10 +162,26 @@ class Meter:
     ) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.seconds = time.perf_counter() - self._start
+        self.seconds, self.cpu_seconds = time.perf_counter() - self._start, cpu_time() - self._cpu_start
         if self.device.type == "cuda":
             self._peak = torch.cuda.max_memory_allocated(self.device)
         else:
             self._stopped.set()
             self._watcher.join()
+            self._peak = max(self._peak, memory_held())
         self.peak_memory_mib = (self._peak - self._before) / 2**20
+
+    @property
+    def bill(self) -> dict[str, float]:
+        """What was measured, by its names in results."""
+        return {
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "peak_memory_mib": self.peak_memory_mib,
+        }
+
+
+def cpu_time() -> float:
+    """CPU seconds of this process so far, all threads, and of all processes that it started and that have ended."""
+    children = os.times()
+    return time.process_time() + children.children_user + children.children_system
