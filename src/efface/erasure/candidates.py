@@ -10,7 +10,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,8 +52,7 @@ class Candidate:
     method: str
     settings: Mapping[str, Any]
     first: str | None = None
-    """A method that changes the weights before, with its defaults; then the retained are held to what is answered
-    after it."""
+    """A method that changes the weights before, with its defaults."""
 
 
 @dataclass
@@ -114,6 +113,7 @@ def candidates_for(task: Task, goal: Goal, steps: int, data: MethodData, closed_
                 "forget": weight,
                 "spread": "original",
                 "augment": "benchmark",
+                "hold": "original" if first is None else "start",
                 "batch_forget": batch_forget,
                 "batch_retain": batch_retain,
             },
@@ -179,14 +179,12 @@ class Bench:
         settings = validated(method, candidate.settings, candidate.name)
         torch.manual_seed(self.seed)
         stopped = ALL_STEPS
-        data = self.data
         if candidate.first is not None:
-            METHODS[candidate.first](model, self.task, data, loader)
-            data = replace(data, original=None)
+            METHODS[candidate.first](model, self.task, self.data, loader)
         start = copy.deepcopy(model.network.state_dict())
         with watch.watching():
             try:
-                method(model, self.task, data, loader, **settings)
+                method(model, self.task, self.data, loader, **settings)
             except StopEarly as why:
                 stopped = str(why)
         if not watch.steps:
@@ -197,7 +195,7 @@ class Bench:
                 model.network.load_state_dict(between(start, end, share))
                 watch.look(f", {share:.0%} of the way")
             model.network.load_state_dict(end)
-            if estimated_anew(model, data.retain, loader):
+            if estimated_anew(model, self.data.retain, loader):
                 watch.look(", statistics of batch normalisation estimated anew")
         assert watch.best is not None
         best = watch.best

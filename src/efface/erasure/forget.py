@@ -128,6 +128,11 @@ SHARED_PHOTOS = (
     "to be divided; strangers and everybody else are others in the choice and in the verdict"
 )
 
+LAST_LAYER = (
+    "only the last layer was changed: what the layers before it know of these people can be read there by whoever has "
+    "the file, and comes back when the model is trained on their photos again"
+)
+
 
 def forget(
     request: ErasureRequest,
@@ -285,6 +290,7 @@ def serve(
     verdict = judge.verdict(served.answers_after)
     say(f"verdict on photos that chose nothing: {verdict.summary()}")
     served.method = method_of(chosen, bench.attempts)
+    served.limits = [LAST_LAYER] if not steps_of(chosen.candidate, data) else []
     pairs = opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable)
     served.extra = list(verification_of(pairs, network, after, device))
     served.extra += beside(request, model, photos, judge, served.answers_after, working.folder, device, say)

@@ -66,6 +66,7 @@ def out_of_fold(
     forget: Positive = 4.0,
     length: Strength = 1.0,
     spread: Literal["teacher", "original"] = "teacher",
+    hold: Literal["original", "start"] = "original",
     batch_forget: Count = 32,
     batch_retain: Count = 64,
     augment: Augment = "none",
@@ -77,13 +78,16 @@ def out_of_fold(
     """Answer the forgotten as models do that never met them, and the retained as before. Needs: both, without labels;
     models of folds (`[folds]`); for embeddings public faces.
 
-    teacher: the models of folds; or one trained here on the public faces and their labels, where no training data is
-    left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of an
-    embedding's log length beside its direction. spread: whose compactness the targets have, the teacher's own or, on
-    people it never met, the original's. augment: how the retained pictures are changed at random; the original answers
-    what is shown, so that it is held in more places than there are photos.
+    teacher: the models of folds; or one trained here on the public faces and their labels, where no training data
+    is left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of
+    an embedding's log length beside its direction. spread: whose compactness the targets have, the teacher's own
+    or, on people it never met, the original's. hold: whose answers the retained are held to, and in whose space
+    targets are: the original's, or those that the model has before the first step, where another method changed it.
+    augment: how the retained pictures are changed at random; the original answers what is shown, so that it is held
+    in more places than there are photos.
     """
-    original = copy.deepcopy(model if data.original is None else data.original).requires_grad_(False).eval()
+    held_to = model if hold == "start" or data.original is None else data.original
+    original = copy.deepcopy(held_to).requires_grad_(False).eval()
     teachers = data.teachers
     if teacher == "public":
         trained = trained_on_public(
