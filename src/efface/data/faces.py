@@ -158,14 +158,17 @@ def _holds(path: Path, shape: tuple[int, ...]) -> bool:
 
 
 def joined(parts: Sequence[Faces], path: Path | None = None) -> Faces:
-    """All faces as one; images of several sources are written to `path` (.npy), unless they stand there, and mapped
-    from it, so that many processes share them. Without a path they are read into memory."""
+    """All faces as one. Images of several sources of which one lies on disk are written to `path` (.npy), unless they
+    stand there, and mapped from it, so that many processes share them; without a path they are read into memory."""
     if len(parts) == 1:
         return parts[0]
     columns: dict[str, Any] = {
         name: np.concatenate([faces.columns()[name] for faces in parts]) for name in parts[0].columns()
     }
-    store = np.concatenate([faces.images[:] for faces in parts]) if path is None else written_once(parts, path)
+    if path is None or not any(isinstance(faces.images.store, np.memmap) for faces in parts):
+        store = np.concatenate([faces.images[:] for faces in parts])
+    else:
+        store = written_once(parts, path)
     return Faces(images=Images(store, np.arange(len(store))), **columns)
 
 
