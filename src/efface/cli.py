@@ -83,8 +83,10 @@ def run(
     from efface.training.environment import device_named
 
     plans = read_plan(plan)
-    jobs = jobs or (1 if threads else jobs_of(device_named(device)))
-    threads = threads or (1 if jobs > 1 or cluster else 2)
+    if jobs is None:
+        jobs = 1 if threads is not None else jobs_of(device_named(device))
+    if threads is None:
+        threads = 1 if jobs > 1 or cluster else 2
     options = dict(one.partition("=")[::2] for one in slurm or [])
     with show_progress() as progress:
         run_plan(

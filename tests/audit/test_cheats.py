@@ -77,9 +77,10 @@ def task_of(results: Results, arm: str) -> str:
 
 def test_the_test_set_cannot_choose_a_checkpoint() -> None:
     """By construction: what a method is handed has no face that evaluation sees; `earlier` was in `forget` once,
-    `checkpoints` are the original's own, kept after epochs that the plan names, and `teachers` are models."""
+    `checkpoints` are the original's own, kept after epochs that the plan names, `teachers` are models, and `directions`
+    rows of a head."""
     handed = {field.name for field in fields(MethodData)}
-    assert handed == {"forget", "retain", "public", "earlier", "original", "checkpoints", "teachers"}
+    assert handed == {"forget", "retain", "public", "earlier", "original", "checkpoints", "teachers", "directions"}
     splits, _ = tiny_problem(TASKS["eyes"])
     faces_used = {key for part in ("forget", "retain", "public") for key in getattr(splits.data, part).keys}
     seen = {key for part in ("val", "strangers", "test") for key in getattr(splits, part).keys}

@@ -180,7 +180,7 @@ def test_a_method_sees_three_splits_and_no_other() -> None:
         "strangers",
         "test",
     ]
-    assert list(vars(splits.data).values()) == [parts[0], parts[2], parts[4], None, None, {}, ()]
+    assert list(vars(splits.data).values()) == [parts[0], parts[2], parts[4], None, None, {}, (), {}]
 
 
 @pytest.mark.parametrize(
