@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 from efface.datasets import GENERATORS
+from efface.erasure.contract import InputContract
+from efface.erasure.inspect import digest_of
 from efface.files import sha256_of
 from efface.models.iresnet import IResNet
 
@@ -55,9 +57,10 @@ def deployed(folder: Path) -> Deployment:
     model = folder / "deployed.pth"
     torch.save({"epoch": 3, "net": weights, "head": {"weight": head}}, model)
     contract = folder / "contract.toml"
+    measured = digest_of(InputContract((SIDE, SIDE), "whole"))
     contract.write_text(
         f'[model]\nsha256 = "{sha256_of(model)}"\ndimensions = 16\n[contract]\nsize = [{SIDE}, {SIDE}]\n'
-        'template = "whole"\n[measured]\npairs = 1000\n',
+        f'template = "whole"\n[measured]\npairs = 1000\ncontract_sha256 = "{measured}"\n',
         encoding="utf-8",
     )
     return Deployment(folder, model, contract)

@@ -488,7 +488,9 @@ def forget(
     threshold: Annotated[float | None, typer.Option(help="Cosine from which on two photos are one person's.")] = None,
     at_most_fmr: Annotated[float | None, typer.Option(help="False match rate that is allowed afterwards.")] = None,
     at_most_fnmr: Annotated[float | None, typer.Option(help="False non-match rate that is allowed.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Time for all candidates, such as 10min.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for all candidates, such as 10min; 4min if left out.")
+    ] = None,
     without_evidence: Annotated[
         bool, typer.Option("--without-evidence", help="Change the weights even with no sign of training.")
     ] = False,

@@ -26,9 +26,11 @@ from efface.erasure.blocking import NAMED, OTHERS_STOPPED, STOPPED, STRANGERS_NA
 from efface.erasure.contract import InputContract
 from efface.erasure.deployed import judged_by
 from efface.erasure.forget import forget
+from efface.erasure.inspect import read_contract
 from efface.erasure.opened import open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
 from efface.erasure.request import ErasureRequest, erasure_request
+from efface.erasure.trained_on import TrainedOn
 from efface.files import sha256_of
 
 ANYTHING = {"goal": "unrecognisable", "at_most_fmr": 1.0, "at_most_fnmr": 1.0}
@@ -369,3 +371,50 @@ def test_statistics_of_batch_normalisation_are_estimated_on_those_who_stay(photo
     torch.testing.assert_close(norm.running_mean.double(), seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(norm.running_var.double(), seen.var((0, 2, 3)), atol=1e-4, rtol=1e-4)
     assert (norm.momentum, norm.training) == (0.1, False)
+
+
+def test_photos_that_cannot_tell_are_said_to_be_such(deployment: Deployment, tmp_path: Path) -> None:
+    """The same file before and after, of a network that nobody trained: everything about the people holds, before, too."""
+    asked = request_of(deployment, **ANYTHING)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(criteria, "UNRECOGNISABLE", 1.0)
+        untrained = audit(asked, deployment.model, tmp_path / "untrained", threads=1)
+        patch.setattr("efface.erasure.judge.RecognitionJudge.evidence", lambda *_: TrainedOn("trained on", ()))
+        known = audit(asked, deployment.model, tmp_path / "known", threads=1)
+    assert untrained.outcome.verdict == "nothing to unlearn in the weights"
+    assert known.outcome.verdict == "do not ship"
+    assert "these photos cannot tell" in known.outcome.reasons[0]
+
+
+def test_a_contract_that_was_changed_since_it_was_measured_is_measured_again(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    changed = tmp_path / "contract.toml"
+    changed.write_text(
+        deployment.contract.read_text(encoding="utf-8").replace('template = "whole"', 'template = "whole"\nmean = 0.0'),
+        encoding="utf-8",
+    )
+    digest = sha256_of(deployment.model)
+    assert read_contract(deployment.contract, digest)[1]
+    assert not read_contract(changed, digest)[1]
+
+
+def test_a_threshold_at_which_everybody_is_one_person_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+    absurd = request_of(deployment, threshold=-0.9)
+    assert "no threshold in use" in refusal(lambda: forget(absurd, tmp_path / "out", threads=1))
+
+
+def test_a_run_that_goes_on_bills_what_was_made_before(deployment: Deployment, tmp_path: Path) -> None:
+    asked, out = request_of(deployment, at_most_fmr=0.0, at_most_fnmr=0.0, without_evidence=True), tmp_path / "out"
+
+    def cut(line: str) -> None:
+        if line.startswith("leace, strength 0.9"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(asked, out, threads=1, say=cut)
+    first = json.loads((out / "unfinished" / "attempt-0.json").read_text(encoding="utf-8"))
+    assert first["seconds"] > 0
+    first["seconds"] += 1000
+    (out / "unfinished" / "attempt-0.json").write_text(json.dumps(first), encoding="utf-8")
+    assert forget(asked, out, threads=1).cost.seconds > 1000

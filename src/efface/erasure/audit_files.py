@@ -14,11 +14,12 @@ import numpy as np
 from efface.erasure.checkpoint import Checkpoint
 from efface.erasure.criteria import Checked, Verdict
 from efface.erasure.forget import (
+    NOTHING,
     WORKING,
     Say,
     Served,
     allowed_of,
-    beside,
+    every_criterion,
     judge_of,
     measure_contract,
     signature_of,
@@ -30,9 +31,10 @@ from efface.erasure.labels import answers_of
 from efface.erasure.opened import open_model
 from efface.erasure.photos import read_request_photos
 from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
-from efface.erasure.reference import check_beside, of_same_network
+from efface.erasure.reference import check_beside, of_same_network, reference_of
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import ErasureResult, model_file, write_result
+from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
@@ -91,7 +93,8 @@ def audit(
             about = "rows of a head nearer to one of them, by the model before, than any row is to any stranger"
             own = sum(map(len, judge.rows_of_people(model.checkpoint).values()))
             extra.append(Measurement(name=ROWS, before=Estimate(value=own), after=Estimate(value=rows), about=about))
-        extra += beside(request, model, photos, judge, new, out / WORKING, here, say)
+        extra += reference_of(request, model, photos, judge, here, say)
+        extra += shadow_attack(request, model, photos, judge, new, out / WORKING, here, say)
         say(f"verdict: {verdict.summary()}")
         served = Served(
             request,
@@ -106,7 +109,7 @@ def audit(
             limits=[UNKNOWN_PHOTOS],
             extra=extra,
         )
-        served.outcome = outcome_of(verdict)
+        served.outcome = outcome_of(verdict, judge, served.evidence.conclusion)
     signature = signature_of(request, model, photos)
     result = served.result(signature, meter, environment(here, threads))
     write_page(result, out, "Audit of a changed face model")
@@ -125,9 +128,22 @@ def rows_left(judge: Judge, before: Checkpoint, after: Checkpoint) -> int | None
     return sum(bool(np.any(heads[name][row])) for name, row in left)
 
 
-def outcome_of(verdict: Verdict) -> Outcome:
-    """What the criteria come to."""
+def outcome_of(verdict: Verdict, judge: Judge, evidence: str) -> Outcome:
+    """What the criteria come to: those that the model before met as well say nothing about what was forgotten."""
     results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
-    if verdict.passed:
-        return Outcome(verdict="forgotten", reasons=["every criterion is met"], results=results)
-    return Outcome(verdict="do not ship", reasons=[f"not met: {', '.join(verdict.failed)}"], results=results)
+    held = judge.held_before(verdict)
+    told = [one.name for one in verdict.checked if one.name not in (*held, *judge.of_everybody)]
+    if not verdict.passed:
+        return Outcome(verdict="do not ship", reasons=[f"not met: {', '.join(verdict.failed)}"], results=results)
+    if told:
+        return Outcome(verdict="forgotten", reasons=[every_criterion(held)], results=results)
+    if evidence == "no sign of training":
+        return NOTHING.model_copy(update={"results": results})
+    return Outcome(
+        verdict="do not ship",
+        reasons=[
+            "these photos cannot tell whether anything was forgotten: the model before meets every criterion about "
+            "these people, too; give photos that it was trained on, or more of them"
+        ],
+        results=results,
+    )

@@ -28,6 +28,7 @@ from efface.methods import METHODS
 from efface.methods.out_of_fold import RATES
 from efface.settings import validated
 from efface.tasks import Task
+from efface.training.environment import cpu_time
 from efface.training.train import make_optimizer, training_step
 
 CHECKS = 4
@@ -68,6 +69,8 @@ class Attempt:
     faces: int
     about: str
     """How far it went, and why."""
+    seconds: float
+    cpu_seconds: float
 
 
 class HeldStatistics(ContractedNetwork):
@@ -167,9 +170,12 @@ class Bench:
     """A verdict by the photos of the choice."""
     say: Callable[[str], None] = lambda _line: None
     attempts: list[Attempt] = field(default_factory=list)
+    earlier: list[Attempt] = field(default_factory=list)
+    """Those that a run which was killed had made."""
 
     def attempt(self, candidate: Candidate) -> Attempt:
         """Try one candidate on a copy of the model."""
+        began = (time.perf_counter(), cpu_time())
         model = HeldStatistics(copy.deepcopy(self.network.network), self.network.contract).to(self.device)
         model.requires_grad_(True)
         loader = BatchLoader(self.device, self.seed)
@@ -201,8 +207,11 @@ class Bench:
         best = watch.best
         model.network.load_state_dict(best.weights)
         model.requires_grad_(False).eval()
-        said = f"{best.steps} steps of {watch.steps}, {stopped}{best.about}" if steps else "in closed form"
-        done = Attempt(candidate, model.network, best.verdict, best.steps, loader.faces_used, said)
+        said = f"best after {best.steps} of {watch.steps} steps{best.about}" if steps else "in closed form"
+        if stopped != ALL_STEPS:
+            said += f", {stopped}"
+        took = (time.perf_counter() - began[0], cpu_time() - began[1])
+        done = Attempt(candidate, model.network, best.verdict, best.steps, loader.faces_used, said, *took)
         self.attempts.append(done)
         self.say(f"{candidate.name}: {said}; {best.verdict.summary()}")
         return done

@@ -70,7 +70,7 @@ from efface.erasure.record import (
     Tried,
     fix_criteria,
 )
-from efface.erasure.reference import check_beside, reference_of
+from efface.erasure.reference import check_beside, of_same_network, reference_of
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import (
     OUTCOME,
@@ -81,7 +81,7 @@ from efface.erasure.result import (
     record_of,
     write_result,
 )
-from efface.erasure.second import save_private, second_predictor, second_recogniser
+from efface.erasure.second import save_private, second_predictor, second_recogniser, seconds_to_train
 from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
@@ -166,13 +166,13 @@ def forget(
         with Meter(here) as meter:
             served = serve(request, model, photos, out, here, say)
         result = served.result(signature, meter, environment(here, threads))
+        write_page(result, out)
         if request.answer is not None:
             names = photos.people(np.concatenate([photos.forget, photos.forget_held])).tolist()
             record = record_of(result, request.answer, names, out.with_name(f"{out.name}-subject.key"))
             files = [result.model_before, *([result.model_after] if result.model_after else []), *result.exported]
             write_record(record, out, key or default_key(), {one.name: one.sha256 for one in files}, names=names)
             write_letter(record, out)
-        write_page(result, out)
         write_result(result, out)
         shutil.rmtree(out / WORKING, ignore_errors=True)
     return result
@@ -207,10 +207,19 @@ class Served:
     exported: Sequence[ModelFile] = ()
     emptied: int = 0
     faces: int = 0
+    earlier: Sequence[Attempt] = ()
     allowed: Sequence[Allowed] = ()
     limits: Sequence[str] = ()
     notes: Sequence[str] = ()
     extra: list[Measurement] = field(default_factory=list)
+
+    def bill(self, meter: Meter) -> dict[str, float]:
+        """What it took, with candidates that a run which was killed had made."""
+        bill = dict(meter.bill)
+        for one in self.earlier:
+            bill["seconds"] += one.seconds
+            bill["cpu_seconds"] += one.cpu_seconds
+        return bill
 
     def result(self, signature: str, meter: Meter, machine: Environment) -> ErasureResult:
         """Everything in one."""
@@ -239,7 +248,7 @@ class Served:
             stale=list(self.model.checkpoint.stale) if shipped else [],
             notes=[*self.photos.notes, *self.notes],
             limits=[NO_PROOF_OF_ORIGIN, *self.limits, *([SHARED_PHOTOS] if self.method else [])],
-            cost=Cost(**meter.bill, faces=self.faces),
+            cost=Cost(**self.bill(meter), faces=self.faces),
             tool=f"efface {efface.__version__}",
             machine=machine,
             signature=signature,
@@ -262,12 +271,13 @@ def serve(
     if no_sign and not request.without_evidence and request.goal == "influence removed":
         return served
 
+    served.extra += reference_of(request, model, photos, judge, device, say)
     working = Working(make_folder(out / WORKING))
     loader = BatchLoader(device, request.seed)
-    second = None
+    second, cache = None, working.folder / "second.safetensors"
     if request.goal == "influence removed":
         make = second_recogniser if request.recognises else second_predictor
-        second = make(request, photos, device, working.folder / "second.safetensors", loader, say)
+        second = make(request, photos, device, cache, loader, say)
     data = method_data(photos, second, network, judge.directions(model.checkpoint))
 
     def chosen_by(one: nn.Module) -> Verdict:
@@ -276,13 +286,15 @@ def serve(
         return judge.choice(now)
 
     closed_form = request.recognises and ends_linear(network, photos, say)
-    planned = working.plan(lambda: planned_run(request, network, data, judge, device, closed_form))
+    making = seconds_to_train(request, photos, cache, device) if request.goal == "influence removed" else 0.0
+    planned = working.plan(lambda: planned_run(request, network, data, judge, device, closed_form, making))
     served.criteria = Criteria.model_validate_json(json.dumps(planned["criteria"]))
     every = candidates_for(task, request.goal, planned["steps"], data, closed_form)
     candidates = every[: planned["candidates"]]
     say(f"{len(candidates)} candidates of up to {planned['steps']} steps: about {planned['seconds']:.0f} s at most")
     bench = Bench(network, task, data, device, request.seed, chosen_by, say)
     chosen = working.best_of(bench, candidates)
+    served.earlier = bench.earlier
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
 
     after = ContractedNetwork(chosen.network, model.contract).to(device)
@@ -292,8 +304,10 @@ def serve(
     served.method = method_of(chosen, bench.attempts)
     served.limits = [LAST_LAYER] if not steps_of(chosen.candidate, data) else []
     pairs = opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable)
-    served.extra = list(verification_of(pairs, network, after, device))
-    served.extra += beside(request, model, photos, judge, served.answers_after, working.folder, device, say)
+    served.extra += verification_of(pairs, network, after, device)
+    served.extra += shadow_attack(
+        request, model, photos, judge, served.answers_after, working.folder / "shadows", device, say
+    )
     served.allowed = [allowed_of(one) for one in verdict.checked]
     results = [CriterionResult(measure=one.name, verdict=one.word) for one in verdict.checked]
     if verdict.passed and chosen.verdict.passed:
@@ -303,8 +317,9 @@ def serve(
         served.file_after = model_file(path, digest, model.architecture, model.contract.plain())
         served.emptied = sum(map(len, rows.values()))
         if request.onnx:
-            served.exported, served.notes = exported(after, photos.faces.images, path, served.file_after)
-        reason = "every criterion was met, on photos that no method was handed"
+            shipped = of_same_network(path, model).network
+            served.exported, served.notes = exported(shipped, photos.faces.images, path, served.file_after)
+        reason = every_criterion(judge.held_before(verdict))
         served.outcome = Outcome(verdict="forgotten", reasons=[reason], results=results)
     else:
         reasons = reasons_against(verdict, chosen, bench.attempts, task)
@@ -327,6 +342,12 @@ def exported(
     return [model_file(path, sha256_of(path), file.architecture, file.contract)], [about]
 
 
+def every_criterion(held: Sequence[str]) -> str:
+    """That all criteria were met, and which of them the model before met as well."""
+    met = "every criterion was met, those about held-back photos by photos that no method was handed"
+    return met if not held else f"{met}; the model before met {', '.join(held)} as well"
+
+
 def blocked(measured: Sequence[Measurement]) -> Outcome:
     """The weights stay: what a block list does, and what it does not."""
     stopped, others = (
@@ -343,21 +364,6 @@ def blocked(measured: Sequence[Measurement]) -> Outcome:
             "what the model learned from their photos is still in it, and a block list is a template of each of them",
         ],
     )
-
-
-def beside(
-    request: ErasureRequest,
-    model: Opened,
-    photos: RequestPhotos,
-    judge: Judge,
-    after: Array,
-    folder: Path,
-    device: torch.device,
-    say: Say,
-) -> list[Measurement]:
-    """What is measured by models that are trained, or given, for nothing but this: a reference and shadow models."""
-    reference = reference_of(request, model, photos, judge, device, say)
-    return [*shadow_attack(request, model, photos, judge, after, folder, device, say), *reference]
 
 
 def judge_of(request: ErasureRequest, photos: RequestPhotos, before: Array) -> Judge:
@@ -383,10 +389,12 @@ def planned_run(
     judge: Judge,
     device: torch.device,
     closed_form: bool,
+    making: float,
 ) -> dict[str, Any]:
     """Candidates and steps that the budget allows, and the criteria, before the first candidate is made.
 
-    Raises InputError for a budget that is too short.
+    making: seconds until the second model is there, whose answers candidates are taught. Raises InputError for a budget
+    that is too short.
     """
     batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
     step = seconds_of_step(network, data.retain, batch, device)
@@ -399,11 +407,12 @@ def planned_run(
     trained = sum(steps_of(one, data) > 0 for one in every)
     answered = photo * (min(len(data.retain), MOST_PHOTOS) + len(data.forget))
     at_once = (len(every) - trained) * (check + answered)
-    fitting = [(count, steps_within(request.budget - at_once, step, check, count)) for count in range(trained, 0, -1)]
+    left = request.budget - at_once - making
+    fitting = [(count, steps_within(left, step, check, count)) for count in range(trained, 0, -1)]
     alone = fitting[-1] if fitting[-1][1] >= FEWEST_STEPS else (0, 0)
     count, steps = next((one for one in fitting if one[1] >= ENOUGH_STEPS), alone)
     if not count and (not at_once or at_once > request.budget):
-        least = FEWEST_STEPS * step + LOOKS * check
+        least = making + FEWEST_STEPS * step + LOOKS * check
         raise InputError(
             f"budget of {request.budget:.0f} s is too short: one candidate of {FEWEST_STEPS} steps takes about "
             f"{least / 60:.1f} min here; give --budget {max(1, np.ceil(2 * least / 60)):.0f}min"
@@ -411,7 +420,7 @@ def planned_run(
     return {
         "candidates": len(every) - trained + count,
         "steps": max(steps, FEWEST_STEPS),
-        "seconds": at_once + count * (steps * step + LOOKS * check),
+        "seconds": at_once + count * (steps * step + LOOKS * check) + (making if count else 0.0),
         "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
     }
 
@@ -447,6 +456,8 @@ class Working:
             "checked": [[one.name, one.value, one.low, one.high, one.aim] for one in done.verdict.checked],
             "steps": done.steps,
             "faces": done.faces,
+            "seconds": done.seconds,
+            "cpu_seconds": done.cpu_seconds,
             "about": done.about,
         }
         write_private(self.folder / f"attempt-{number}.json", json.dumps(about).encode())
@@ -463,8 +474,10 @@ class Working:
         network = copy.deepcopy(bench.network.network)
         network.load_state_dict(load_tensors(weights.read_bytes()))
         checked = tuple(Checked(*one) for one in plain["checked"])
-        done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["about"])
+        took = (plain["seconds"], plain["cpu_seconds"])
+        done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["about"], *took)
         bench.attempts.append(done)
+        bench.earlier.append(done)
         return done
 
 
@@ -500,9 +513,9 @@ def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attemp
     return [
         f"none of {len(attempts)} candidates met every criterion; the best missed: {unmet}"
         if not chosen.verdict.passed
-        else f"the candidate that passed the choice missed on photos that chose nothing: {unmet}",
+        else f"the best candidate by the photos of the choice missed on those that chose nothing: {unmet}",
         f"the weights were not written: {'delete the gallery entries, keep a block list, and ' if gallery else ''}"
-        "train again without them; or give more photos, more retained people or a larger --budget and try again",
+        "train again without them",
     ]
 
 

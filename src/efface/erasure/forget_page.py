@@ -41,6 +41,12 @@ class Mark:
     label: str
 
 
+BLOCK = (
+    "Delete their gallery entries, and let the application stop whoever reaches the threshold with a block list: what "
+    "it would stop stands below."
+)
+
+
 def write_page(result: ErasureResult, out: Path, title: str = "Erasure from a face model") -> Path:
     """Write `out/report.html`, readable by its owner alone."""
     jinja = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
@@ -79,6 +85,13 @@ def steps_of(result: ErasureResult) -> list[str]:
             "Keep one entry for each of them in a list apart, made from their photos, for nothing but this: whoever "
             "reaches the threshold with one is not named.",
             "Make the list again whenever the weights change, and delete an entry when its person asks for that.",
+        ]
+    if result.outcome.verdict == "do not ship" and result.model_after is None:
+        return [
+            f"Leave {result.model_before.name} as it is for now: no weights were written.",
+            *([BLOCK] if result.threshold is not None else []),
+            "Delete the photos and backups of the people who asked: weights are only one place of many.",
+            "Train again without them when you can.",
         ]
     if result.model_after is None:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -179,7 +180,7 @@ def as_toml(contract: InputContract, checkpoint: Checkpoint, checked: Checked | 
         "contract": contract.plain(),
     }
     if checked is not None:
-        tables["measured"] = {"pairs": checked.pairs} | {
+        tables["measured"] = {"pairs": checked.pairs, "contract_sha256": digest_of(contract)} | {
             key.metric: spans(one) for key, one in checked.measures.items() if one.low is not None
         }
         tables["measured.neighbours"] = {
@@ -190,6 +191,11 @@ def as_toml(contract: InputContract, checkpoint: Checkpoint, checked: Checked | 
         f"\n[{name}]\n" + "".join(f"{named(key)} = {inline(value)}\n" for key, value in table.items())
         for name, table in tables.items()
     )
+
+
+def digest_of(contract: InputContract) -> str:
+    """SHA-256 of a contract: what was measured was measured of it, and of no other."""
+    return hashlib.sha256(json.dumps(contract.plain(), sort_keys=True).encode()).hexdigest()
 
 
 def spans(measure: Measure) -> list[float | None]:
@@ -210,7 +216,8 @@ def named(key: str) -> str:
 
 
 def read_contract(path: Path, digest: str) -> tuple[InputContract, bool]:
-    """The contract that `inspect` wrote for the model of this SHA-256, and whether it was measured."""
+    """The contract that `inspect` wrote for the model of this SHA-256, and whether it was measured as it stands: one
+    that was changed since was not."""
     text = read_text(path, "contract")
     with refusing(f"contract {path} is not valid TOML"):
         found = tomllib.loads(text)
@@ -219,4 +226,5 @@ def read_contract(path: Path, digest: str) -> tuple[InputContract, bool]:
         raise InputError(f"contract {path} has no [model] and [contract]: give what `efface inspect --out` wrote")
     if model.get("sha256") != digest:
         raise InputError(f"contract {path} is of another model than the one given: run `efface inspect` on that")
-    return input_contract(contract, f"contract {path}"), "measured" in found
+    written, measured = input_contract(contract, f"contract {path}"), found.get("measured")
+    return written, isinstance(measured, dict) and measured.get("contract_sha256") == digest_of(written)

@@ -17,14 +17,15 @@ from efface.data.faces import Array
 from efface.data.vectors import units
 from efface.erasure.blocking import blocking_of
 from efface.erasure.checkpoint import Checkpoint
-from efface.erasure.criteria import Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
-from efface.erasure.deployed import judged_by, mean_of, placed_threshold, read_model
+from efface.erasure.criteria import FMR, FNMR, Limits, Verdict, asked_of, limits_of, limits_of_choice, verdict_of
+from efface.erasure.deployed import judged_by, mean_of, placed_threshold, rates, read_model
 from efface.erasure.measuring import groups_of, measurements_of
 from efface.erasure.photos import RequestPhotos, Rows
 from efface.erasure.record import Criterion, GroupMeasurements, Measurement
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import Threshold
 from efface.erasure.trained_on import TrainedOn, head_cosines, trained_on
+from efface.errors import InputError
 
 
 class Judge(ABC):
@@ -57,6 +58,17 @@ class Judge(ABC):
     def verdict(self, answers: Array) -> Verdict:
         """Of the model after, by photos that chose nothing."""
 
+    @property
+    @abstractmethod
+    def of_everybody(self) -> tuple[str, ...]:
+        """Criteria about everybody else: all others are about the people who asked."""
+
+    def held_before(self, verdict: Verdict) -> list[str]:
+        """Criteria about the people who asked that the model before met as well: they cannot tell whether anything was
+        forgotten."""
+        before = {one.name for one in self.verdict(self.answers_before).checked if one.word == "pass"}
+        return [one.name for one in verdict.checked if one.name in before and one.name not in self.of_everybody]
+
     @abstractmethod
     def measurements(self, answers: Array | None) -> tuple[list[Measurement], bool | None]:
         """All that is measured before and, where there is a model after, after; and whether a gallery must be enrolled
@@ -88,6 +100,7 @@ class RecognitionJudge(Judge):
     """By embeddings: who is found again, at one fixed threshold."""
 
     threshold: Threshold
+    of_everybody = (FMR, FNMR)
 
     def __init__(self, request: ErasureRequest, photos: RequestPhotos, before: Array) -> None:
         super().__init__(request, photos, before)
@@ -182,6 +195,10 @@ class RecognitionJudge(Judge):
         return found
 
 
+MOST_FALSE_MATCHES = 0.1
+"""Of a model at the threshold in use: with more of them the threshold, or the contract, is another model's."""
+
+
 def told_apart_of(unit: NDArray[np.float32], who: Array) -> NDArray[np.float64]:
     """(p,) of each person how often two of their photos are more alike than one of them and another person's (AUC)."""
     alike, found = unit @ unit.T, []
@@ -197,6 +214,14 @@ def told_apart_of(unit: NDArray[np.float32], who: Array) -> NDArray[np.float64]:
 def fixed_threshold(request: ErasureRequest, vectors: Array, photos: RequestPhotos) -> Threshold:
     """The threshold in use or, where none is given, one placed by the model before."""
     if request.threshold is not None:
+        rows = np.concatenate([photos.retain_held, photos.calibration, photos.strangers])
+        unit, who = units(vectors), photos.faces.identities
+        rate = float(rates(unit, unit, who, rows, request.threshold).false_match[0])
+        if rate > MOST_FALSE_MATCHES and request.at_most_fmr is None:
+            raise InputError(
+                f"at the threshold {request.threshold:g} the model before takes {rate:.0%} of pairs of two people for "
+                "one: that is no threshold in use; check --threshold and the contract, or allow it with --at-most-fmr"
+            )
         return Threshold(value=request.threshold, about="the one in use, as the request says")
     value, rate = placed_threshold(vectors, photos)
     return Threshold(value=value, about=f"placed where the model before takes {rate:.1%} of wrong pairs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from efface.data.batches import as_input
 from efface.data.faces import Array
-from efface.erasure.contract import ContractedNetwork, in_channels
+from efface.erasure.contract import ContractedNetwork, InputContract, in_channels
 from efface.errors import InputError
 from efface.files import replacing
 
@@ -47,7 +48,7 @@ def write_onnx(model: ContractedNetwork, images: Array, path: Path) -> float:
     with torch.no_grad():
         meant = model.network.cpu().eval()(shown).numpy()
     with replacing(path, private=True) as part:
-        export(model.network, shown[:2], part)
+        export(model.network, shown[:2], part, model.contract)
         given = answered(part, shown.numpy())
         apart = float(np.abs(given - meant).max() / max(np.abs(meant).max(), 1e-12))
         if not apart <= PARITY:
@@ -66,8 +67,9 @@ def as_the_contract_has_them(model: ContractedNetwork, images: Array) -> Tensor:
     return shown.contiguous(memory_format=torch.contiguous_format)
 
 
-def export(network: nn.Module, shown: Tensor, path: Path) -> None:
-    """Write a network that answers a batch of any size. Raises InputError where PyTorch cannot."""
+def export(network: nn.Module, shown: Tensor, path: Path, contract: InputContract) -> None:
+    """Write a network that answers a batch of any size, and its contract as `efface.contract` among the file's
+    metadata. Raises InputError where PyTorch cannot."""
     loud = logging.getLogger("torch.onnx")
     level = loud.level
     try:
@@ -84,7 +86,7 @@ def export(network: nn.Module, shown: Tensor, path: Path) -> None:
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
             )
             assert program is not None
-            path.write_bytes(without_traces(program.model_proto))
+            path.write_bytes(without_traces(program.model_proto, contract))
     except (torch.onnx.OnnxExporterError, RuntimeError, TypeError, ValueError) as error:
         said = str(error).strip().partition("\n")[0]
         raise InputError(f"the network cannot be written as ONNX: {said}") from None
@@ -92,13 +94,15 @@ def export(network: nn.Module, shown: Tensor, path: Path) -> None:
         loud.setLevel(level)
 
 
-def without_traces(model: Any) -> bytes:
-    """A model as bytes, without the paths and lines of source that the exporter writes beside every node."""
+def without_traces(model: Any, contract: InputContract) -> bytes:
+    """A model as bytes, without the paths and lines of source that the exporter writes beside every node, and with its
+    contract."""
     graphs = [model.graph, *model.functions]
     for part in (model, *graphs, *(one for graph in graphs for one in (*graph.node, *graph.value_info))):
         del part.metadata_props[:]
     for one in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         del one.metadata_props[:]
+    model.metadata_props.add(key="efface.contract", value=json.dumps(contract.plain()))
     content: bytes = model.SerializeToString()
     return content
 

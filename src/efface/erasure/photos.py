@@ -154,7 +154,8 @@ def refuse_shared_people(parts: Mapping[str, Faces]) -> None:
             both = np.intersect1d(parts[first].identities, parts[second].identities)
             if len(both):
                 raise InputError(
-                    f"{len(both)} people stand in {first} and in {second}, '{both[0]}' for one: everybody must be on "
+                    f"{len(both)} {'person stands' if len(both) == 1 else 'people stand'} in {first} and in {second}, "
+                    f"'{both[0]}' for one: everybody must be on "
                     "one side"
                 )
 

@@ -54,6 +54,10 @@ class PredictionJudge(Judge):
         self.by_verdict, self.by_choice = (judged_by(photos, choosing=one) for one in (False, True))
 
     @property
+    def of_everybody(self) -> tuple[str, ...]:
+        return (self.of_others,)
+
+    @property
     def choosing_rows(self) -> Rows:
         judged = self.by_choice
         return np.unique(np.concatenate([judged.forget_all, judged.strangers, judged.others]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from efface.data.batches import Batch, BatchLoader, derive
+from efface.data.batches import Batch, BatchLoader, as_input, derive
 from efface.data.faces import Faces, TeacherModel
 from efface.erasure.checkpoint import network_of, open_checkpoint
 from efface.erasure.contract import ContractedNetwork
@@ -39,6 +40,9 @@ SIDE = 48
 """Longer side of the pictures that a recogniser trained here sees."""
 PASSES = 24_000
 """Faces it is shown, at most forty times each."""
+BATCH = 64
+RECOGNISER: Mapping[str, Any] = {"depth": 10, "width": 12, "dimensions": 64, "scale": 32.0}
+"""The network of a recogniser trained here."""
 FEWEST_TAUGHT = 10
 """People with two photos, to train a recogniser on."""
 Say = Callable[[str], None]
@@ -121,25 +125,62 @@ def second_predictor(
     rows = np.sort(np.concatenate([photos.retain, photos.teaching]))
 
     def trained() -> nn.Module:
-        task, faces = TASKS[request.task], photos.faces[rows]
-        channels, height, width = faces.shape
-        scale = min(1.0, SIDE / max(height, width))
-        size = (round(height * scale), round(width * scale))
-        name, settings = SMALL[task.outputs]
+        faces = photos.faces[rows]
         own = BatchLoader(device, derive(loader.seed, "second"), loader.tick)
         torch.manual_seed(own.seed)
-        small = MODELS[name]((channels, *size), max(len(request.classes), len(request.label)), **settings)
-        network: nn.Module = Enlarged(small, size) if task.outputs == "points" else Reduced(small, size)
+        network = small_predictor(request, faces.shape)
         if cache.exists():
             load_weights(network, cache)
             return network
-        epochs = int(np.clip(PASSES // len(faces), 4, 40))
-        train(network.to(device), task, faces, own, epochs=epochs, lr=1e-3, batch=64, optimiser="adam")
+        epochs = epochs_of(len(faces))
+        train(
+            network.to(device), TASKS[request.task], faces, own, epochs=epochs, lr=1e-3, batch=BATCH, optimiser="adam"
+        )
         loader.add(own)
         save_private(network, cache)
         return network
 
     return made_once(trained, photos.people(rows).tolist(), device, say)
+
+
+def small_predictor(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Module:
+    """A small network that answers a request's question to pictures of this shape, seen at a smaller size."""
+    task, size = TASKS[request.task], small_size(shape)
+    name, settings = SMALL[task.outputs]
+    small = MODELS[name]((shape[0], *size), max(len(request.classes), len(request.label)), **settings)
+    return Enlarged(small, size) if task.outputs == "points" else Reduced(small, size)
+
+
+def small_size(shape: tuple[int, int, int]) -> tuple[int, int]:
+    """(height, width) at which a network trained here sees pictures (c, h, w)."""
+    _, height, width = shape
+    scale = min(1.0, SIDE / max(height, width))
+    return round(height * scale), round(width * scale)
+
+
+def epochs_of(faces: int) -> int:
+    """How often a network trained here sees each of so many faces."""
+    return int(np.clip(PASSES // faces, 4, 40))
+
+
+def seconds_to_train(request: ErasureRequest, photos: RequestPhotos, cache: Path, device: torch.device) -> float:
+    """How long it takes to train the second model, by three steps of one like it; nothing where it is there."""
+    if request.second is not None or cache.exists():
+        return 0.0
+    faces = photos.faces[np.concatenate([photos.retain, photos.teaching])]
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        network: nn.Module = (
+            iresnet((faces.shape[0], *small_size(faces.shape)), 10, **RECOGNISER).backbone
+            if request.recognises
+            else small_predictor(request, faces.shape)
+        ).to(device)
+    some = as_input(faces.images[np.arange(min(BATCH, len(faces)))], device)
+    shown, taken = reduced(some, small_size(faces.shape)) if request.recognises else some, []
+    for _ in range(3):
+        start = time.perf_counter()
+        network(shown).square().mean().backward()
+        taken.append(time.perf_counter() - start)
+    return min(taken) * epochs_of(len(faces)) * -(-len(faces) // BATCH)
 
 
 def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Module:
@@ -169,18 +210,15 @@ def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Modul
 
 def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchLoader) -> nn.Module:
     """A small recogniser of these people, who are numbered; what it took is on the loader's bill."""
-    channels, height, width = faces.shape
-    scale = min(1.0, SIDE / max(height, width))
-    size = (round(height * scale), round(width * scale))
+    size = small_size(faces.shape)
     seed = derive(loader.seed, "second")
     torch.manual_seed(seed)
-    people = len(np.unique(faces.identities))
-    network = iresnet((channels, *size), people, depth=10, width=12, dimensions=64, scale=32.0)
+    network = iresnet((faces.shape[0], *size), len(np.unique(faces.identities)), **RECOGNISER)
     if cache.exists():
         load_weights(network, cache)
         return Reduced(network.backbone, size)
     own = BatchLoader(device, seed, loader.tick)
-    epochs = int(np.clip(PASSES // len(faces), 4, 40))
+    epochs = epochs_of(len(faces))
     train(
         network.to(device),
         replace(RECOGNITION, loss=partial(reduced_loss, size=size)),
@@ -188,7 +226,7 @@ def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchL
         own,
         epochs=epochs,
         lr=0.05,
-        batch=64,
+        batch=BATCH,
         weight_decay=5e-4,
         optimiser="sgd",
         milestones=tuple(sorted({max(1, epochs * 6 // 10), max(1, epochs * 85 // 100)})),

@@ -91,7 +91,14 @@ def shadow_attack(
         None if answers is None else told_apart(lira(signal(answers), signals), who[rows], len(asked))
         for answers in (judge.answers_before, after)
     ]
-    return [paired(LIRA, *found)]
+    (said,) = [paired(LIRA, *found)]
+    if (before := found[0]) is not None and (before.low is None or before.low <= 0.5):
+        blind = (
+            "it does not find them in the model before either, so it says nothing of the model after: take more shadow "
+            "models, or a recipe nearer to the model's own"
+        )
+        said = said.model_copy(update={"about": f"{said.about}; {blind}"})
+    return [said]
 
 
 def dealt(asked: Array, strangers: Array, shadows: int, seed: int) -> list[set[str]]:

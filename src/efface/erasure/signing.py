@@ -167,7 +167,10 @@ def verify(
             kept_back = (
                 record.model_after is not None and digest == record.model_after.sha256 and record.model_after != model
             )
-            is_other = "is the model after, which is not to be used" if kept_back else f"has SHA-256 {digest}"
+            is_other = f"has SHA-256 {digest}"
+            if kept_back:
+                in_use = record.in_use == record.model_after
+                is_other = "is the model after" if in_use else "is the model after, which is not to be used"
             raise InputError(f"{file} {is_other}: the record expects {model.name}, SHA-256 {model.sha256}")
     tested = _verified_test_result(path.with_name(TEST_RESULT), opened)
     owner = (
