@@ -160,6 +160,7 @@ def main() -> None:
     asked.add_argument("--repeats", type=int, default=5)
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
+    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
     machine = environment(CPU, given.threads)
     able = "instructions for bf16" if computes_bf16(CPU) else "no instructions for bf16"
     about = f"{machine.processor} ({able}), {given.threads} thread(s), Python {machine.python}, torch "
@@ -189,16 +190,15 @@ def main() -> None:
     how = f"--steps {given.steps} --repeats {given.repeats}"
     with tempfile.TemporaryDirectory() as folder:
         runs = [agreement(task, given.threads, Path(folder)) for task in RUNS]
-    save(rows, runs, about + machine.versions["torch"], how)
+    save(rows, runs, about + machine.versions["torch"], how, head_of.stdout.strip())
 
 
-def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str) -> None:
+def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str, commit: str) -> None:
     """Write results/precision.json."""
-    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
     command = [f"python benchmarks/precision.py {how}", "python docs/print_results.py"]
     results = {
         "title": "What bf16 takes",
-        "commit": head_of.stdout.strip(),
+        "commit": commit,
         "note": "Saved by the command beside the table.",
         "machine": machine,
         "known": "Limits of these numbers:",
