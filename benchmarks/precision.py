@@ -5,7 +5,7 @@ python benchmarks/precision.py [--steps 4] [--repeats 5] [--threads 1]
 The same network and the same batch, fp32 and bf16 in turn, so that what else runs on the machine meets both alike. A
 step is forward, backward and AdamW. The tables go into results/precision.json: medians of the ratios of CPU seconds,
 and their smallest and largest (below 1, bf16 is faster); then, of the same small runs on synthetic faces in both, how
-far their rows are apart beside what another training seed does to them, and whether verdicts are the same.
+far their rows are apart beside what another training seed does to them.
 """
 
 import argparse
@@ -53,7 +53,6 @@ RUN_COLUMNS = (
     "error",
     "its mean difference",
     "of attack AUC",
-    "same verdicts",
     "CPU seconds of making the models, of fp32",
 )
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -104,8 +103,8 @@ def answering(model: nn.Module, faces: Batch) -> Callable[[], None]:
 
 
 def plan_of(task: str, precision: str) -> Plan:
-    """A small run: three ways to forget, three seeds, and what they must meet."""
-    model, train, error = RUNS[task]
+    """A small run: three ways to forget, three seeds."""
+    model, train, _ = RUNS[task]
     return parse_plan(
         {
             "task": task,
@@ -124,7 +123,6 @@ def plan_of(task: str, precision: str) -> Plan:
             "model": model,
             "train": train,
             "methods": {"finetune": {}, "neggrad_plus": {}, "scrub": {}},
-            "accept": {error: {"within": 0.1}, "membership/auc/photo": {"within": 0.05}},
         },
         "benchmark",
     )
@@ -147,11 +145,9 @@ def agreement(task: str, threads: int, folder: Path) -> list[str]:
             moved.append(abs(one.mean() - two.mean()))
             between.append(one.std(ddof=1) * np.sqrt(2 / len(one)))  # of the difference of two such means
         cells.append(f"{np.mean(moved):.3g} ({np.mean(between):.3g})")
-    judged = [[(one.method, one.verdict) for one in results.verdicts] for results in (wide, narrow)]
-    same = sum(one == two for one, two in zip(*judged, strict=True))
     took = [sum(row.cost.cpu_seconds or 0 for row in results.evaluations) for results in (wide, narrow)]
     error = RUNS[task][2].partition("/")[0].replace("_", " ")
-    return [task, error, *cells, f"{same} of {len(judged[0])}", f"{took[1] / took[0]:.2f}"]
+    return [task, error, *cells, f"{took[1] / took[0]:.2f}"]
 
 
 def main() -> None:
@@ -208,6 +204,8 @@ def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str, c
             "Other processes ran on the machine. CPU seconds leave out their turns, not what they do to shared caches "
             "and memory: hence ratios of turns close in time, with the smallest and the largest.",
             "One processor, with avx512_bf16. Processors with amx_bf16 and GPUs were not measured.",
+            "The runs are small: 480 faces, so nearly every verdict on them is “not enough data” in both, and whether "
+            "bf16 changes a verdict was not seen. Recognition moves about as far as by another seed.",
         ],
         "tables": [
             {
