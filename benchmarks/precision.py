@@ -5,7 +5,7 @@ python benchmarks/precision.py [--steps 4] [--repeats 5] [--threads 1]
 The same network and the same batch, fp32 and bf16 in turn, so that what else runs on the machine meets both alike. A
 step is forward, backward and AdamW. The tables go into results/precision.json: medians of the ratios of CPU seconds,
 and their smallest and largest (below 1, bf16 is faster); then, of the same small runs on synthetic faces in both, how
-far their rows are apart beside what another training seed does to them, and whether verdicts are the same.
+far their rows are apart beside what another training seed does to them.
 """
 
 import argparse
@@ -53,7 +53,6 @@ RUN_COLUMNS = (
     "error",
     "its mean difference",
     "of attack AUC",
-    "same verdicts",
     "CPU seconds of making the models, of fp32",
 )
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -104,8 +103,8 @@ def answering(model: nn.Module, faces: Batch) -> Callable[[], None]:
 
 
 def plan_of(task: str, precision: str) -> Plan:
-    """A small run: three ways to forget, three seeds, and what they must meet."""
-    model, train, error = RUNS[task]
+    """A small run: three ways to forget, three seeds."""
+    model, train, _ = RUNS[task]
     return parse_plan(
         {
             "task": task,
@@ -115,7 +114,7 @@ def plan_of(task: str, precision: str) -> Plan:
             "forget": {"group": "B", "share": 0.5},
             "data": {
                 "name": "synthetic",
-                "people": 200,
+                "people": 120,
                 "photos_per_person": 4,
                 "size": [36, 36],
                 **({"label": "age"} if task == "classes" else {}),
@@ -124,7 +123,6 @@ def plan_of(task: str, precision: str) -> Plan:
             "model": model,
             "train": train,
             "methods": {"finetune": {}, "neggrad_plus": {}, "scrub": {}},
-            "accept": {error: {"within": 0.1}, "membership/auc/photo": {"within": 0.05}},
         },
         "benchmark",
     )
@@ -147,11 +145,9 @@ def agreement(task: str, threads: int, folder: Path) -> list[str]:
             moved.append(abs(one.mean() - two.mean()))
             between.append(one.std(ddof=1) * np.sqrt(2 / len(one)))  # of the difference of two such means
         cells.append(f"{np.mean(moved):.3g} ({np.mean(between):.3g})")
-    judged = [[(one.method, one.verdict) for one in results.verdicts] for results in (wide, narrow)]
-    same = sum(one == two for one, two in zip(*judged, strict=True))
     took = [sum(row.cost.cpu_seconds or 0 for row in results.evaluations) for results in (wide, narrow)]
     error = RUNS[task][2].partition("/")[0].replace("_", " ")
-    return [task, error, *cells, f"{same} of {len(judged[0])}", f"{took[1] / took[0]:.2f}"]
+    return [task, error, *cells, f"{took[1] / took[0]:.2f}"]
 
 
 def main() -> None:
@@ -160,6 +156,7 @@ def main() -> None:
     asked.add_argument("--repeats", type=int, default=5)
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
+    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
     machine = environment(CPU, given.threads)
     able = "instructions for bf16" if computes_bf16(CPU) else "no instructions for bf16"
     about = f"{machine.processor} ({able}), {given.threads} thread(s), Python {machine.python}, torch "
@@ -186,18 +183,18 @@ def main() -> None:
                 ]
             rows.append([title, str(count), *cells])
             print(*rows[-1], sep=" | ", flush=True)
+    how = f"--steps {given.steps} --repeats {given.repeats}"
     with tempfile.TemporaryDirectory() as folder:
         runs = [agreement(task, given.threads, Path(folder)) for task in RUNS]
-    save(rows, runs, about + machine.versions["torch"], f"--steps {given.steps} --repeats {given.repeats}")
+    save(rows, runs, about + machine.versions["torch"], how, head_of.stdout.strip())
 
 
-def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str) -> None:
+def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str, commit: str) -> None:
     """Write results/precision.json."""
-    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
     command = [f"python benchmarks/precision.py {how}", "python docs/print_results.py"]
     results = {
         "title": "What bf16 takes",
-        "commit": head_of.stdout.strip(),
+        "commit": commit,
         "note": "Saved by the command beside the table.",
         "machine": machine,
         "known": "Limits of these numbers:",
@@ -207,6 +204,8 @@ def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str) -
             "Other processes ran on the machine. CPU seconds leave out their turns, not what they do to shared caches "
             "and memory: hence ratios of turns close in time, with the smallest and the largest.",
             "One processor, with avx512_bf16. Processors with amx_bf16 and GPUs were not measured.",
+            "The runs are small: 480 faces, so nearly every verdict on them is “not enough data” in both, and whether "
+            "bf16 changes a verdict was not seen. Recognition moves about as far as by another seed.",
         ],
         "tables": [
             {
@@ -219,7 +218,7 @@ def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str) -
             {
                 "name": "runs",
                 "caption": "How far bf16 moves what a run finds, mean of five rows (in brackets: the standard error of "
-                "such a difference between two sets of three seeds); seeds 0, 1, 2, 800 synthetic faces of 36 px",
+                "such a difference between two sets of three seeds); seeds 0, 1, 2, 480 synthetic faces of 36 px",
                 "command": command,
                 "columns": list(RUN_COLUMNS),
                 "rows": runs,

@@ -129,13 +129,14 @@ def main() -> None:
     asked.add_argument("--sizes", type=int, nargs="+", default=[5000, 50000])
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
+    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
     machine = environment(CPU, given.threads)
     with tempfile.TemporaryDirectory() as folder, deterministic_torch(CPU, given.threads):
         took = [measured(count, Path(folder)) for count in given.sizes]
     about = (
         f"{machine.processor}, {given.threads} thread(s), Python {machine.python}, torch {machine.versions['torch']}"
     )
-    save(given.sizes, took, about, given.threads)
+    save(given.sizes, took, about, given.threads, head_of.stdout.strip())
 
 
 def slope(small: float, large: float, times: float) -> str:
@@ -143,9 +144,10 @@ def slope(small: float, large: float, times: float) -> str:
     return f"{math.log(large / small) / math.log(times):.2f}" if min(small, large) > 0 else "–"
 
 
-def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], machine: str, threads: int) -> None:
+def save(
+    sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], machine: str, threads: int, commit: str
+) -> None:
     """Write results/scale.json."""
-    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
     times = sizes[-1] / sizes[0]
     rows = []
     for name in took[0]:
@@ -161,7 +163,7 @@ def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], m
         )
     results = {
         "title": "What many faces take",
-        "commit": head_of.stdout.strip(),
+        "commit": commit,
         "note": "Saved by the command beside the table.",
         "machine": machine,
         "known": "Limits of these numbers:",

@@ -64,7 +64,7 @@ def test_bf16_is_the_same_network_with_answers_close_by(name: str) -> None:
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_prelu_computes_with_32_bits_on_a_cpu_and_hands_on_16() -> None:
+def test_prelu_of_few_channels_computes_with_32_bits_on_a_cpu_and_hands_on_16() -> None:
     wide = nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(4))
     narrow = in_precision(copy.deepcopy(wide), "bf16")
     handed: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -75,6 +75,7 @@ def test_prelu_computes_with_32_bits_on_a_cpu_and_hands_on_16() -> None:
     assert torch.equal(answer, wide[1](given.float()).bfloat16())
     assert narrow[1].weight.grad is not None
     assert list(narrow.state_dict()) == list(wide.state_dict())
+    assert type(in_precision(nn.Sequential(nn.PReLU(64)), "bf16")[0]) is nn.PReLU, "these are fast as they are"
 
 
 def test_losses_and_heads_have_32_bits() -> None:
