@@ -374,13 +374,19 @@ def test_statistics_of_batch_normalisation_are_estimated_on_those_who_stay(photo
 
 
 def test_photos_that_cannot_tell_are_said_to_be_such(deployment: Deployment, tmp_path: Path) -> None:
-    """The same file before and after, of a network that nobody trained: everything about the people holds, before, too."""
-    asked = request_of(deployment, **ANYTHING)
+    """The same file, without a head, before and after, of a network that nobody trained: everything held before."""
+    held = torch.load(deployment.model, weights_only=True)
+    alone = tmp_path / "alone.pth"
+    torch.save({"net": held["net"]}, alone)
+    contract = tmp_path / "contract.toml"
+    text = deployment.contract.read_text(encoding="utf-8")
+    contract.write_text(text.replace(sha256_of(deployment.model), sha256_of(alone)), encoding="utf-8")
+    asked = request_of(deployment, **ANYTHING | {"model": alone, "contract": contract})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(criteria, "UNRECOGNISABLE", 1.0)
-        untrained = audit(asked, deployment.model, tmp_path / "untrained", threads=1)
+        untrained = audit(asked, alone, tmp_path / "untrained", threads=1)
         patch.setattr("efface.erasure.judge.RecognitionJudge.evidence", lambda *_: TrainedOn("trained on", ()))
-        known = audit(asked, deployment.model, tmp_path / "known", threads=1)
+        known = audit(asked, alone, tmp_path / "known", threads=1)
     assert untrained.outcome.verdict == "nothing to unlearn in the weights"
     assert known.outcome.verdict == "do not ship"
     assert "these photos cannot tell" in known.outcome.reasons[0]
