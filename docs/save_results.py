@@ -33,6 +33,7 @@ TITLES = {
     "few_eyes": "Eye centres: a tenth of one group",
     "few_gender": "Gender: 5% of the people",
     "few_people_unlearned": "U-LiRA on recognition: 15 of 258 people",
+    "few_people_leace": "Recognition: a direction for each person taken out of the last layer",
 }
 LIMITS = [
     "Networks and pictures are small (24 to 32 pixels), and trained until they know their faces by heart; that is what "
