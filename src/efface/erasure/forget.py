@@ -511,7 +511,7 @@ def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attemp
     """Why the weights must not be shipped, and what to do instead."""
     unmet, gallery = ", ".join(verdict.failed or chosen.verdict.failed), task.outputs == "embeddings"
     return [
-        f"none of {len(attempts)} candidates met every criterion; the best missed: {unmet}"
+        f"none of {len(attempts)} candidates met every criterion on the photos of the choice; the best missed: {unmet}"
         if not chosen.verdict.passed
         else f"the best candidate by the photos of the choice missed on those that chose nothing: {unmet}",
         f"the weights were not written: {'delete the gallery entries, keep a block list, and ' if gallery else ''}"
