@@ -41,7 +41,7 @@ ANYTHING = {"goal": "unrecognisable", "at_most_fmr": 1.0, "at_most_fnmr": 1.0}
 def few_steps() -> Iterator[None]:
     """A candidate may be short: else a busy machine finds the budgets of these tests too small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("efface.erasure.forget.FEWEST_STEPS", 2)
+        patch.setattr("efface.erasure.working.FEWEST_STEPS", 2)
         yield
 
 

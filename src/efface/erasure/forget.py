@@ -6,42 +6,28 @@ letter; and the weights, as the file they came in, only where every criterion wa
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
 from torch import nn
 
 import efface
 from efface.data.batches import BatchLoader, as_input
-from efface.data.faces import Array, Images, MethodData
+from efface.data.faces import Array, Images
 from efface.erasure.blocking import OTHERS_STOPPED, STOPPED
 from efface.erasure.candidates import (
-    BATCH_FORGET,
-    BATCH_RETAIN,
-    ENOUGH,
-    ENOUGH_STEPS,
-    FEWEST_STEPS,
-    LOOKS,
     Attempt,
     Bench,
-    Candidate,
     candidates_for,
     method_data,
-    rank,
-    seconds_of_step,
     steps_of,
-    steps_within,
 )
 from efface.erasure.checkpoint import write_checkpoint
 from efface.erasure.contract import ContractedNetwork
@@ -68,7 +54,6 @@ from efface.erasure.record import (
     ModelFile,
     Outcome,
     Tried,
-    fix_criteria,
 )
 from efface.erasure.reference import check_beside, of_same_network, reference_of
 from efface.erasure.request import ErasureRequest
@@ -81,15 +66,15 @@ from efface.erasure.result import (
     record_of,
     write_result,
 )
-from efface.erasure.second import save_private, second_predictor, second_recogniser, seconds_to_train
+from efface.erasure.second import second_predictor, second_recogniser, seconds_to_train
 from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
+from efface.erasure.working import Working, planned_run
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
-from efface.files import exclusive, make_folder, read_text, sha256_of, write_private
-from efface.methods.leace import MOST_PHOTOS
+from efface.files import exclusive, make_folder, sha256_of
 from efface.models.last_layer import last_layer
 from efface.results import Environment
 from efface.tasks import TASKS, Task
@@ -380,105 +365,6 @@ def ends_linear(network: ContractedNetwork, photos: RequestPhotos, say: Say) -> 
         say(f"leace is left out: {error}")
         return False
     return True
-
-
-def planned_run(
-    request: ErasureRequest,
-    network: ContractedNetwork,
-    data: MethodData,
-    judge: Judge,
-    device: torch.device,
-    closed_form: bool,
-    making: float,
-) -> dict[str, Any]:
-    """Candidates and steps that the budget allows, and the criteria, before the first candidate is made.
-
-    making: seconds until the second model is there, whose answers candidates are taught. Raises InputError for a budget
-    that is too short.
-    """
-    batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
-    step = seconds_of_step(network, data.retain, batch, device)
-    start = time.perf_counter()
-    some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
-    outputs(network, some.images, device)
-    photo = (time.perf_counter() - start) / len(some)
-    check = photo * len(judge.choosing_rows)
-    every = candidates_for(TASKS[request.task], request.goal, FEWEST_STEPS, data, closed_form)
-    trained = sum(steps_of(one, data) > 0 for one in every)
-    answered = photo * (min(len(data.retain), MOST_PHOTOS) + len(data.forget))
-    at_once = (len(every) - trained) * (check + answered)
-    left = request.budget - at_once - making
-    fitting = [(count, steps_within(left, step, check, count)) for count in range(trained, 0, -1)]
-    alone = fitting[-1] if fitting[-1][1] >= FEWEST_STEPS else (0, 0)
-    count, steps = next((one for one in fitting if one[1] >= ENOUGH_STEPS), alone)
-    if not count and (not at_once or at_once > request.budget):
-        least = making + FEWEST_STEPS * step + LOOKS * check
-        raise InputError(
-            f"budget of {request.budget:.0f} s is too short: one candidate of {FEWEST_STEPS} steps takes about "
-            f"{least / 60:.1f} min here; give --budget {max(1, np.ceil(2 * least / 60)):.0f}min"
-        )
-    return {
-        "candidates": len(every) - trained + count,
-        "steps": max(steps, FEWEST_STEPS),
-        "seconds": at_once + count * (steps * step + LOOKS * check) + (making if count else 0.0),
-        "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
-    }
-
-
-@dataclass(frozen=True)
-class Working:
-    """What a killed run goes on from."""
-
-    folder: Path
-
-    def plan(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What was planned before the first candidate."""
-        path = self.folder / "plan.json"
-        if not path.exists():
-            write_private(path, json.dumps(make()).encode())
-        planned: dict[str, Any] = json.loads(read_text(path, "plan of the run"))
-        return planned
-
-    def best_of(self, bench: Bench, candidates: Sequence[Candidate]) -> Attempt:
-        """Try candidates in order until one passes by enough, and return the best."""
-        for number, candidate in enumerate(candidates):
-            done = self.kept(bench, candidate, number) or self.keep(bench.attempt(candidate), number)
-            if done.verdict.passed and done.verdict.margin >= ENOUGH:
-                break
-        return min(bench.attempts, key=lambda one: rank(one.verdict))
-
-    def keep(self, done: Attempt, number: int) -> Attempt:
-        """Write down an attempt, its weights first."""
-        weights = self.folder / f"attempt-{number}.safetensors"
-        save_private(done.network, weights)
-        about = {
-            "sha256": sha256_of(weights),
-            "checked": [[one.name, one.value, one.low, one.high, one.aim] for one in done.verdict.checked],
-            "steps": done.steps,
-            "faces": done.faces,
-            "seconds": done.seconds,
-            "cpu_seconds": done.cpu_seconds,
-            "about": done.about,
-        }
-        write_private(self.folder / f"attempt-{number}.json", json.dumps(about).encode())
-        return done
-
-    def kept(self, bench: Bench, candidate: Candidate, number: int) -> Attempt | None:
-        """An attempt of an earlier run, where its files are whole."""
-        about, weights = self.folder / f"attempt-{number}.json", self.folder / f"attempt-{number}.safetensors"
-        if not about.exists() or not weights.exists():
-            return None
-        plain = json.loads(read_text(about, "candidate of the run"))
-        if plain["sha256"] != sha256_of(weights):
-            return None
-        network = copy.deepcopy(bench.network.network)
-        network.load_state_dict(load_tensors(weights.read_bytes()))
-        checked = tuple(Checked(*one) for one in plain["checked"])
-        took = (plain["seconds"], plain["cpu_seconds"])
-        done = Attempt(candidate, network, Verdict(checked), plain["steps"], plain["faces"], plain["about"], *took)
-        bench.attempts.append(done)
-        bench.earlier.append(done)
-        return done
 
 
 def allowed_of(one: Checked) -> Allowed:
