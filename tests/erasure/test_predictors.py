@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,17 @@ from efface.erasure.request import ErasureRequest, erasure_request
 from efface.files import read_csv, write_csv
 from efface.tasks.eyes import normalised_error
 from predictors import Predictor, predictor
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps() -> Iterator[None]:
+    """Candidates and their teacher are short: what is tested is what follows, also on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("efface.erasure.candidates.MOST_STEPS", 12)
+        patch.setattr("efface.erasure.working.FEWEST_STEPS", 2)
+        patch.setattr("efface.erasure.working.ENOUGH_STEPS", 2)
+        patch.setattr("efface.erasure.second.PASSES", 1000)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +64,7 @@ def answers(photos: RequestPhotos, forgotten: float, others: float) -> Any:
 
 
 def test_it_is_known_who_was_trained_on_and_what_is_judged_is_told(eyes: Predictor, tmp_path: Path) -> None:
-    done = forget(request_of(eyes, budget="8s"), tmp_path / "out", threads=1)
+    done = forget(request_of(eyes, budget="1min"), tmp_path / "out", threads=1)
     assert done.evidence.conclusion == "trained on"
     assert done.threshold is None
     assert done.outcome.verdict in ("forgotten", "do not ship")
@@ -83,7 +95,7 @@ def test_the_file_comes_back_as_it_came(eyes: Predictor, tmp_path: Path, monkeyp
     passed = Verdict((Checked("anything", 0.0, -1.0, 1.0, 0.0),))
     monkeypatch.setattr(PredictionJudge, "checked", lambda self, answers, judged, limit: passed)
     monkeypatch.setattr("efface.erasure.forget_page.marks_of", lambda result: [])
-    done = forget(request_of(eyes, budget="4s"), tmp_path / "out", threads=1)
+    done = forget(request_of(eyes, budget="1min"), tmp_path / "out", threads=1)
     assert done.model_after is not None
     before, after = load_file(eyes.model), load_file(tmp_path / "out" / done.model_after.name)
     assert {name: (one.shape, one.dtype) for name, one in after.items()} == {
@@ -212,7 +224,7 @@ def test_a_network_of_other_answers_is_one_line(eyes: Predictor) -> None:
 
 
 def test_the_outcome_is_the_same_when_it_is_read_again(eyes: Predictor, tmp_path: Path) -> None:
-    asked = request_of(eyes, budget="4s")
+    asked = request_of(eyes, budget="1min")
     first = forget(asked, tmp_path / "out", threads=1)
     assert forget(asked, tmp_path / "out", threads=1) == first
     assert json.loads((tmp_path / "out" / "outcome.json").read_text(encoding="utf-8"))["threshold"] is None
