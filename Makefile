@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test slow lint format docs eyes recognition ablation attributes audit cheats skew lookalikes picture clean
+.PHONY: setup demo test slow bench lint format docs eyes recognition ablation attributes audit cheats skew lookalikes picture clean
 
 setup: .venv/ready
 
@@ -21,6 +21,11 @@ test: lint
 
 slow: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
+
+# How near loops are to the limit, and a run to a notebook's, in CPU seconds (about ten minutes on one core).
+bench: setup
+	$(BIN)/python benchmarks/loops.py
+	$(BIN)/python docs/print_results.py
 
 lint: setup
 	$(BIN)/ruff check .
