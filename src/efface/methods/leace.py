@@ -18,8 +18,9 @@ coordinate had on those who stay (`refill`). A bare hole costs as many dimension
 changed file: whoever finds the directions that a last layer cannot answer has the forgotten people's templates. And it
 is the weights that change, not the embeddings: all of it is one linear map, which goes into the last layer.
 
-The layers before it are as they were. What they know of the forgotten can be read by whoever looks inside, and brought
-back by whoever trains the network on their photos.
+At full strength a person's photos are less alike than a stranger's afterwards, which betrays them as well: docs/results
+has numbers. The layers before it are as they were. What they know of the forgotten can be read by whoever looks inside,
+and brought back by whoever trains the network on their photos.
 """
 
 from __future__ import annotations
