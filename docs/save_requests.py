@@ -54,6 +54,7 @@ LIMITS = [
     "Rates before and after are means over the requests of a row, whatever their verdict. “By a retrained model”: a "
     "recogniser trained as the first was, without the people of a request; one seed.",
     "Where `leace` alone is the best candidate, layers before the last are as they were.",
+    "Times are of one thread on a machine that did other work.",
 ]
 
 
