@@ -174,6 +174,21 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
+def folder_for(out: Path) -> Iterator[None]:
+    """A folder that is its owner's alone, made if need be; one that was made goes again where what was to be written
+    into it was refused before anything was."""
+    fresh = not out.exists()
+    make_folder(out).chmod(0o700)
+    try:
+        yield
+    except InputError:
+        if fresh:
+            with suppress(OSError):  # it is not empty: something was written, and a later run goes on from it
+                out.rmdir()
+        raise
+
+
+@contextmanager
 def disk_errors(*paths: Path) -> Iterator[None]:
     """While files are written: what the disk answers, and what is wrong with these paths, as an InputError of one
     line about the first of them."""

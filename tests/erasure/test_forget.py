@@ -408,6 +408,7 @@ def test_a_contract_that_was_changed_since_it_was_measured_is_measured_again(
 def test_a_threshold_at_which_everybody_is_one_person_is_refused(deployment: Deployment, tmp_path: Path) -> None:
     absurd = request_of(deployment, threshold=-0.9)
     assert "no threshold in use" in refusal(lambda: forget(absurd, tmp_path / "out", threads=1))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_goes_on_bills_what_was_made_before(deployment: Deployment, tmp_path: Path) -> None:

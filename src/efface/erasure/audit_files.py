@@ -38,7 +38,7 @@ from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.verification_sets import verification_of
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
-from efface.files import exclusive, make_folder
+from efface.files import exclusive, folder_for
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 ROWS = "rows of heads that hold a direction of the people who asked"
@@ -64,11 +64,15 @@ def audit(
     here = device_named(device)
     check_threads(threads)
     check_beside(request)
-    make_folder(out).chmod(0o700)
     if request.goal == "removed from the gallery":
         raise InputError("goal 'removed from the gallery' changes no weights: there are none to audit")
     busy = f"another run is at work in {out}: wait for it, or give another --out"
-    with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed), Meter(here) as meter:
+    with (
+        folder_for(out),
+        exclusive(out / ".lock", busy),
+        deterministic_torch(here, threads, request.seed),
+        Meter(here) as meter,
+    ):
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         other = of_same_network(after, model)
         photos = read_request_photos(request, model.contract)

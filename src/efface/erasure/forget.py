@@ -74,7 +74,7 @@ from efface.erasure.verification_sets import verification_of
 from efface.erasure.working import Working, planned_run
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
-from efface.files import exclusive, make_folder, sha256_of
+from efface.files import exclusive, folder_for, make_folder, sha256_of
 from efface.models.last_layer import last_layer
 from efface.results import Environment
 from efface.tasks import TASKS, Task
@@ -136,9 +136,8 @@ def forget(
     here = device_named(device)
     check_threads(threads)
     check_beside(request)
-    make_folder(out).chmod(0o700)
     busy = f"another run is at work in {out}: wait for it, or give another --out"
-    with exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
+    with folder_for(out), exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         photos = read_request_photos(request, model.contract)
         signature = signature_of(request, model, photos)
