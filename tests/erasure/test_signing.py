@@ -230,3 +230,9 @@ def test_the_verb_says_it_in_lines_or_fails_with_one(
         assert (stop.value.code or 0) == code
         assert ("verdict: forgotten" in said.out) == (code == 0)
         assert said.err.count("\n") == code // 2
+
+
+def test_another_file_of_a_request_is_no_record(tmp_path: Path) -> None:
+    other = tmp_path / "outcome.json"
+    other.write_text('{"goal": "influence removed"}', encoding="utf-8")
+    assert "give the record.json" in refusal(verify, other)

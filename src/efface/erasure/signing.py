@@ -269,6 +269,8 @@ def _unsealed(content: bytes, path: Path) -> tuple[bytes, Envelope]:
     """The payload of an envelope, nothing about which could be written otherwise."""
     with refusing(f"{path} is not what was signed: it is no envelope of a record"):
         plain = json.loads(content)
+        if not isinstance(plain, dict) or "payload" not in plain:
+            raise InputError(f"{path} is not what was signed: give the record.json that `efface forget` wrote")
         envelope = TypeAdapter(Envelope).validate_json(content)
         payload = base64.b64decode(envelope.payload, validate=True)
         signature = base64.b64decode(envelope.signatures[0].sig, validate=True)
