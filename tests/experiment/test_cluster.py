@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,20 @@ def measures(out: Path) -> str:
     return json.dumps([[one["method"], one["seed"], one["measures"]] for one in saved["evaluations"]])
 
 
+def slurm_is_here() -> bool:
+    """Whether a SLURM takes jobs on this machine."""
+    return bool(shutil.which("sbatch")) and not subprocess.run(["sinfo"], capture_output=True, check=False).returncode
+
+
 @pytest.mark.slow
-def test_two_jobs_make_what_one_process_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+def test_two_jobs_make_what_one_process_does(cluster: str, tmp_path: Path) -> None:
+    if cluster == "slurm" and not slurm_is_here():
+        pytest.skip("no SLURM takes jobs on this machine")
     (tmp_path / "plan.toml").write_text(PLAN, encoding="utf-8")
     plans = read_plan(tmp_path / "plan.toml")
     run(plans, tmp_path / "alone", threads=1)
-    run(plans, tmp_path / "out", threads=1, jobs=2, cluster="local")
+    run(plans, tmp_path / "out", threads=1, jobs=2, cluster=cluster)
     assert measures(tmp_path / "out") == measures(tmp_path / "alone")
     left = {one.name for one in (tmp_path / "out").iterdir()}
     assert not left & {"jobs", "rows", ".locks"}

@@ -7,6 +7,7 @@ back what it had claimed, and the run started again goes on.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -66,6 +67,7 @@ def make_on_cluster(
     """
     import submitit
 
+    logging.getLogger("submitit").setLevel(logging.ERROR)  # warns at every look where a cluster keeps no accounts
     for arm in arms:
         make_stacked_shadows(arm, order)
     rows = make_folder(order.out / "rows")
