@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,14 +160,18 @@ def packed(folder: Path, table: pd.DataFrame = TABLE, shape: tuple[int, int, int
     return folder
 
 
-def loaded(*sources: Mapping[str, Any], out: Path = Path("unused")) -> LoadedFaces:
-    """What the eye task makes of sources."""
+def loaded(*sources: Mapping[str, Any], out: Path | None = None) -> LoadedFaces:
+    """What the eye task makes of sources; out: where what it writes is to stay."""
     from efface.experiment.loading import load_sources
     from efface.plan.tables import Source
     from efface.progress import Progress
     from efface.tasks import TASKS
 
-    return load_sources([Source.model_validate(source) for source in sources], TASKS["eyes"], out, Progress())
+    checked = [Source.model_validate(source) for source in sources]
+    if out is not None:
+        return load_sources(checked, TASKS["eyes"], out, Progress())
+    with tempfile.TemporaryDirectory() as folder:
+        return load_sources(checked, TASKS["eyes"], Path(folder), Progress())
 
 
 def not_announced(arms: Mapping[str, Plan], out: Path) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ from rich import progress as rich_progress
 from rich.console import Console
 
 Item = TypeVar("Item")
+Say = Callable[[str], None]
+"""What is handed a line about what is being done."""
 
 
 class Progress:

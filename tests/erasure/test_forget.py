@@ -425,3 +425,17 @@ def test_a_run_that_goes_on_bills_what_was_made_before(deployment: Deployment, t
     first["seconds"] += 1000
     (out / "unfinished" / "attempt-0.json").write_text(json.dumps(first), encoding="utf-8")
     assert forget(asked, out, threads=1).cost.seconds > 1000
+
+
+def test_what_another_request_had_begun_is_not_taken_for_this_one_s(deployment: Deployment, tmp_path: Path) -> None:
+    asked, out = request_of(deployment, at_most_fmr=0.0, at_most_fnmr=0.0, without_evidence=True), tmp_path / "out"
+
+    def cut(line: str) -> None:
+        if line.startswith("leace, strength 0.9"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(asked, out, threads=1, say=cut)
+    said = refusal(lambda: forget(replace(asked, seed=5), out, threads=1))
+    assert "another request that was begun" in said
+    assert list((out / "unfinished").glob("attempt-0*")), "and it can still go on"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from conftest import TINY, refusal
 from efface.experiment.cluster import check_cluster, claimed
@@ -42,7 +43,7 @@ def test_two_jobs_make_what_one_process_does(cluster: str, tmp_path: Path) -> No
     run(plans, tmp_path / "out", threads=1, jobs=2, cluster=cluster)
     assert measures(tmp_path / "out") == measures(tmp_path / "alone")
     left = {one.name for one in (tmp_path / "out").iterdir()}
-    assert not left & {"jobs", "rows", ".locks"}
+    assert not left & {"jobs", ".locks"}
 
 
 @pytest.mark.slow
@@ -67,5 +68,8 @@ def test_what_one_job_is_at_another_leaves_alone(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_is_none_is_one_line() -> None:
-    assert "expected slurm or local" in refusal(check_cluster, "moon", {})
-    assert "--cluster slurm" in refusal(check_cluster, None, {"slurm_partition": "cpu"})
+    cpu = torch.device("cpu")
+    assert "expected slurm or local" in refusal(check_cluster, "moon", {}, 1, cpu)
+    assert "--cluster slurm" in refusal(check_cluster, None, {"slurm_partition": "cpu"}, 1, cpu)
+    assert "one thread each" in refusal(check_cluster, "local", {}, 2, cpu)
+    assert "NAME=VALUE" in refusal(check_cluster, "local", {"partition": ""}, 1, cpu)

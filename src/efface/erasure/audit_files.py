@@ -16,7 +16,6 @@ from efface.erasure.criteria import Checked, Verdict
 from efface.erasure.forget import (
     NOTHING,
     WORKING,
-    Say,
     Served,
     allowed_of,
     every_criterion,
@@ -36,9 +35,11 @@ from efface.erasure.request import ErasureRequest
 from efface.erasure.result import ErasureResult, model_file, write_result
 from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.verification_sets import verification_of
+from efface.erasure.working import begin
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, folder_for
+from efface.progress import Say
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 ROWS = "rows of heads that hold a direction of the people who asked"
@@ -76,6 +77,7 @@ def audit(
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         other = of_same_network(after, model)
         photos = read_request_photos(request, model.contract)
+        signature = signature_of(request, model, photos)
         if not model.measured:
             measure_contract(model, request, here, say)
         images = photos.faces.images
@@ -98,6 +100,7 @@ def audit(
             own = sum(map(len, judge.rows_of_people(model.checkpoint).values()))
             extra.append(Measurement(name=ROWS, before=Estimate(value=own), after=Estimate(value=rows), about=about))
         extra += reference_of(request, model, photos, judge, here, say)
+        begin(out / WORKING, f"{signature} {other.checkpoint.digest}")
         extra += shadow_attack(request, model, photos, judge, new, out / WORKING, here, say)
         say(f"verdict: {verdict.summary()}")
         served = Served(
@@ -114,7 +117,6 @@ def audit(
             extra=extra,
         )
         served.outcome = outcome_of(verdict, judge, served.evidence.conclusion)
-    signature = signature_of(request, model, photos)
     result = served.result(signature, meter, environment(here, threads))
     write_page(result, out, "Audit of a changed face model")
     write_result(result, out)

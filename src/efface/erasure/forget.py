@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,12 @@ from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
-from efface.erasure.working import Working, planned_run
+from efface.erasure.working import Working, begin, planned_run
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
-from efface.files import exclusive, folder_for, make_folder, sha256_of
+from efface.files import exclusive, folder_for, sha256_of
 from efface.models.last_layer import last_layer
+from efface.progress import Say
 from efface.results import Environment
 from efface.tasks import TASKS, Task
 from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
@@ -87,7 +88,6 @@ NOTHING = Outcome(
         "the weights as they are"
     ],
 )
-Say = Callable[[str], None]
 WORKING = "unfinished"
 """Folder of what a killed run goes on from; it goes when the run ends."""
 SETTINGS = (
@@ -148,7 +148,7 @@ def forget(
         if not model.measured:
             measure_contract(model, request, here, say)
         with Meter(here) as meter:
-            served = serve(request, model, photos, out, here, say)
+            served = serve(request, model, photos, signature, out, here, say)
         result = served.result(signature, meter, environment(here, threads))
         write_page(result, out)
         if request.answer is not None:
@@ -240,9 +240,15 @@ class Served:
 
 
 def serve(
-    request: ErasureRequest, model: Opened, photos: RequestPhotos, out: Path, device: torch.device, say: Say
+    request: ErasureRequest,
+    model: Opened,
+    photos: RequestPhotos,
+    signature: str,
+    out: Path,
+    device: torch.device,
+    say: Say,
 ) -> Served:
-    """From the evidence to the verdict."""
+    """From the evidence to the verdict; signature: of the request, whose unfinished work is gone on with."""
     network = model.network.to(device)
     before = outputs(network, photos.faces.images, device)
     judge, task = judge_of(request, photos, before), TASKS[request.task]
@@ -256,7 +262,8 @@ def serve(
         return served
 
     served.extra += reference_of(request, model, photos, judge, device, say)
-    working = Working(make_folder(out / WORKING))
+    begin(out / WORKING, signature)
+    working = Working(out / WORKING)
     loader = BatchLoader(device, request.seed)
     second, cache = None, working.folder / "second.safetensors"
     if request.goal == "influence removed":
@@ -409,8 +416,9 @@ def signature_of(request: ErasureRequest, model: Opened, photos: RequestPhotos) 
     settings = {name: str(getattr(request, name)) for name in SETTINGS}
     digest = hashlib.sha256(json.dumps([efface.__version__, settings, model.contract.plain()], sort_keys=True).encode())
     digest.update(model.checkpoint.digest.encode())
-    if request.second is not None:
-        digest.update(sha256_of(request.second).encode())
+    for beside in (request.second, request.recipe):
+        if beside is not None:
+            digest.update(sha256_of(beside).encode())
     for start in range(0, len(photos.faces), 256):
         digest.update(np.ascontiguousarray(photos.faces.images[start : start + 256]).data)
     digest.update(np.ascontiguousarray(photos.faces.targets).data)

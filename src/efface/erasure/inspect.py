@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from efface.errors import InputError, one_line, refusing
 from efface.files import read_text, write_text
 from efface.measures.bootstrap import Measure
 from efface.models.recogniser import untrained_answer
+from efface.progress import Say
 from efface.training.environment import device_named
-
-Say = Callable[[str], None]
 
 
 def inspect(

@@ -7,7 +7,6 @@ than the model before, is refused: its numbers would say nothing.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +25,10 @@ from efface.erasure.record import Measurement
 from efface.erasure.request import ErasureRequest
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
+from efface.progress import Say
 from efface.tasks import TASKS
 
 TRAIN = "train"
-Say = Callable[[str], None]
 
 
 def of_same_network(path: Path, model: Opened) -> Opened:

@@ -32,6 +32,7 @@ from efface.files import sha256_of, write_bytes
 from efface.models import MODELS
 from efface.models.load import load_weights
 from efface.models.recogniser import iresnet, untrained_answer
+from efface.progress import Say
 from efface.tasks import TASKS
 from efface.tasks.recognition import RECOGNITION, margin_loss
 from efface.training.train import train
@@ -45,7 +46,6 @@ RECOGNISER: Mapping[str, Any] = {"depth": 10, "width": 12, "dimensions": 64, "sc
 """The network of a recogniser trained here."""
 FEWEST_TAUGHT = 10
 """People with two photos, to train a recogniser on."""
-Say = Callable[[str], None]
 
 
 class Reduced(nn.Module):

@@ -9,7 +9,6 @@ never saw: 0.5 is what a model has that never saw either.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,12 @@ from efface.evaluation.predict import outputs
 from efface.files import make_folder, write_private
 from efface.measures.bootstrap import Measure, measure
 from efface.measures.likelihood_ratios import ShadowSignals, lira
+from efface.progress import Say
 from efface.tasks import TASKS
 
 FEWEST = 4
 """Shadow models: two with each person, and two without."""
 LIRA = "membership attack by shadow models (LiRA, AUC)"
-Say = Callable[[str], None]
 
 
 def shadow_attack(

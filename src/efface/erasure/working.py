@@ -41,7 +41,7 @@ from efface.erasure.request import ErasureRequest
 from efface.erasure.second import save_private
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
-from efface.files import read_text, sha256_of, write_private
+from efface.files import make_folder, read_text, sha256_of, write_private
 from efface.methods.leace import MOST_PHOTOS
 from efface.tasks import TASKS
 
@@ -87,6 +87,21 @@ def planned_run(
         "seconds": at_once + count * (steps * step + LOOKS * check) + (making if count else 0.0),
         "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
     }
+
+
+def begin(folder: Path, signature: str) -> None:
+    """Make the folder of a run that is not finished, or go on in it.
+
+    Raises InputError for that of another request: what it had made would be taken for this one's.
+    """
+    path = make_folder(folder) / "signature"
+    if not path.exists():
+        write_private(path, signature.encode())
+    elif read_text(path, "signature of the run") != signature:
+        raise InputError(
+            f"{folder.parent} holds another request that was begun and not finished: give another --out, or delete "
+            f"{folder}"
+        )
 
 
 @dataclass(frozen=True)

@@ -32,20 +32,26 @@ from efface.results import Environment, Evaluation
 from efface.training.environment import deterministic_torch
 
 CLUSTERS = ("slurm", "local")
+JOBS = "jobs"
+"""Folder of what jobs say and of the rows they measured; it goes when the run ends."""
 MINUTES = 24 * 60
 """How long a job may run where nothing is said."""
 PAUSE = 0.5
 """Seconds between two looks at what is there."""
 
 
-def check_cluster(cluster: str | None, options: Mapping[str, str]) -> None:
-    """Raise InputError for a cluster that is none, and where submitit is not installed."""
+def check_cluster(cluster: str | None, options: Mapping[str, str], threads: int, device: torch.device) -> None:
+    """Raise InputError for a cluster that is none, where submitit is not installed, and for more than one thread."""
     if cluster is None:
         if options:
             raise InputError("--slurm is said of jobs of a cluster: give --cluster slurm")
         return
     if cluster not in CLUSTERS:
         raise InputError(f"cluster '{cluster}' is unknown: expected {' or '.join(CLUSTERS)}")
+    if threads != 1 or device.type != "cpu":
+        raise InputError("jobs of a cluster have one thread each, on CPUs: give --threads 1 and --device cpu")
+    if wrong := [name for name, value in options.items() if not value]:
+        raise InputError(f"--slurm '{wrong[0]}': expected NAME=VALUE, such as slurm_partition=cpu")
     try:
         import submitit  # noqa: F401
     except ImportError:
@@ -58,10 +64,12 @@ def make_on_cluster(
     jobs: int,
     cluster: str,
     options: Mapping[str, str],
+    signature: str,
     progress: Progress,
 ) -> dict[str, dict[int, Evaluation]]:
     """Make every model and measure every row by so many jobs: by arm and number (`Assessing.tasks`).
 
+    signature: of all that the rows follow from; those of another that a run which was killed left are not taken.
     options: of the jobs, as submitit names them (`slurm_partition`, `timeout_min`). Raises InputError for what a job
     refuses, and for a cluster that takes no jobs.
     """
@@ -70,8 +78,9 @@ def make_on_cluster(
     logging.getLogger("submitit").setLevel(logging.ERROR)  # warns at every look where a cluster keeps no accounts
     for arm in arms:
         make_stacked_shadows(arm, order)
-    rows = make_folder(order.out / "rows")
-    executor = submitit.AutoExecutor(folder=order.out / "jobs", cluster=cluster)
+    work = make_folder(order.out / JOBS)
+    rows = make_folder(work / f"rows-{signature[:12]}")
+    executor = submitit.AutoExecutor(folder=work, cluster=cluster)
     try:
         executor.update_parameters(name="efface", timeout_min=MINUTES, cpus_per_task=1)
         executor.update_parameters(**{name: int(one) if one.isdigit() else one for name, one in options.items()})
@@ -94,7 +103,6 @@ def make_on_cluster(
     for (arm, number), path in zip(tasks, paths, strict=True):
         if path.exists():
             found[arm.name][number] = Evaluation.model_validate_json(read_text(path, "row"))
-            path.unlink()
     return found
 
 

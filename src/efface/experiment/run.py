@@ -17,7 +17,7 @@ from efface.evaluation.headroom import headrooms
 from efface.evaluation.pseudonyms import key_of
 from efface.experiment.arm import set_up
 from efface.experiment.assess import assess_arm, searched
-from efface.experiment.cluster import check_cluster, make_on_cluster
+from efface.experiment.cluster import JOBS, check_cluster, make_on_cluster
 from efface.experiment.loading import check_paths
 from efface.experiment.request import describe, division, without_names, write_pseudonyms
 from efface.experiment.resolve import resolve
@@ -60,7 +60,7 @@ def run(
     check_threads(threads)
     here = device_named(device)
     check_jobs(jobs, threads, here)
-    check_cluster(cluster, cluster_options or {})
+    check_cluster(cluster, cluster_options or {}, threads, here)
     for plan in plans.values():
         precision_on(here, plan.precision)
     with exclusive_folder(out), deterministic_torch(here, threads):
@@ -80,7 +80,7 @@ def run(
                 progress.say(line)
         order, measured = Order(plans, out, here, machine), dict[str, dict[int, Evaluation]]()
         if cluster is not None:
-            measured = make_on_cluster(arms, order, jobs, cluster, cluster_options or {}, progress)
+            measured = make_on_cluster(arms, order, jobs, cluster, cluster_options or {}, signature, progress)
         elif jobs > 1:
             measured = make_and_measure(arms, order, jobs, progress)
         else:
@@ -119,7 +119,7 @@ def run(
         write_pseudonyms(arms, out, key_of(out))
         write_results(results, out)
         report.write(out, with_faces=with_faces)
-        for folder in (LOCKS, "jobs", "rows"):
+        for folder in (LOCKS, JOBS):
             shutil.rmtree(out / folder, ignore_errors=True)
     return results
 

@@ -48,7 +48,8 @@ def jobs_of(device: torch.device, memory: int | None = None, cores: int | None =
     """How many processes a machine has room for: one per core, as far as its memory goes; one on a GPU."""
     if device.type != "cpu":
         return 1
-    cores = cores or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = psutil.virtual_memory().available if memory is None else memory
     return max(1, min(cores, memory // MEMORY_OF_ONE))
 
