@@ -51,12 +51,12 @@ WAYS: list[tuple[Goal, bool]] = [("influence removed", True), ("influence remove
 LIMITS = [
     "Strengths, rates and parts of the way were chosen while four of these requests were looked at (the first two of "
     "three people and of ten), all on this recogniser. Rows “drawn afterwards” are of requests nobody had seen.",
-    "One small recogniser (IResNet-10 of width 8, 32 pixels) that knows its 230 people by heart: what it learned of a "
-    "person is mostly that person, which is harder to take out than from a model of millions of faces.",
+    "One small recogniser (IResNet-10 of width 8, 32 pixels) that knows its 230 people by heart. How it is with models "
+    "of millions of faces was not measured.",
     "Four requests in each row; the interval of the share that was served is Clopper and Pearson's.",
-    "“Served” is the verdict “forgotten”: every criterion met on photos that no method was handed, and false "
-    "matches and false non-matches at the fixed threshold within the original's interval. All others end with “do not "
-    "ship”.",
+    "“Served” is the verdict “forgotten”: every criterion met, those about held-back photos by photos that no method "
+    "was handed, and false matches and false non-matches at the fixed threshold within the original's interval. All "
+    "others end with “do not ship”.",
     "Rates before and after are means over the requests of a row, whatever their verdict. “By a retrained model”: a "
     "recogniser trained as the first was, without the people of a request; one seed.",
     "Where `leace` alone is the best candidate, layers before the last are as they were.",
