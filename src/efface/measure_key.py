@@ -63,6 +63,11 @@ FAMILIES: Mapping[str, Family] = {
         "with forget.confuse: wrong labels still believed of the forgotten, the two classes confused on test faces",
         "by split",
     ),
+    "misfiled": Family(
+        ("misfiled/{metric}",),
+        "with forget.misfile: held-back photos nearer to the one with whom they were mixed up (person, other), "
+        "misfiled photos nearer to the name they were filed under (photos), and the cosine left between the two (pull)",
+    ),
     "forgotten": Family(
         ("forgotten/{metric}",),
         "how far the signal on the forgotten went from the original's to the reference's, in percent and as a gap",

@@ -13,6 +13,7 @@ import torch
 from efface.data.duplicates import copies_between, in_one_part, said
 from efface.data.faces import Faces, MethodData, Splits
 from efface.data.groups import column, having
+from efface.data.misfiled import misfiled
 from efface.data.split import split_faces
 from efface.data.verification import Verification, verification_sets
 from efface.errors import InputError, nearest
@@ -51,6 +52,8 @@ class Arm:
     store: ModelStore
     asked_in: dict[str, int]
     """By the key of each forgotten face the round that asked for it, from 1."""
+    misfiled: dict[str, str]
+    """By the name of each person some of whose photos were misfiled, under whose name these are."""
     duplicates: list[str]
     """What must be known of people and photos that stand there twice."""
 
@@ -93,11 +96,19 @@ class Arm:
 
 
 def set_up(
-    name: str, resolved: ResolvedPlan, out: Path, device: torch.device, machine: Environment, progress: Progress
+    name: str,
+    resolved: ResolvedPlan,
+    out: Path,
+    device: torch.device,
+    machine: Environment,
+    progress: Progress,
+    *,
+    packed: bool = False,
 ) -> Arm:
-    """Gather the faces, divide the people, and line up the models."""
+    """Gather the faces, divide the people, and line up the models. packed: whoever started this process has packed the
+    faces into the run's folder."""
     plan = resolved.plan
-    loaded = load_sources(plan.data, resolved.task, out / "faces", progress)
+    loaded = load_sources(plan.data, resolved.task, out / "faces", progress, packed=packed)
     parts = column(loaded.table, plan.split.by, "split.by").to_numpy(str) if plan.split.by else None
     fixed = loaded.table["split_of_source"].to_numpy(str)
     if loaded.aliases:
@@ -110,6 +121,10 @@ def set_up(
         split_faces(loaded.faces, plan.split, one, parts, fixed, marked, loaded.aliases)
         for one in (plan.forget.model_copy(update={"round": number}) for number in range(1, now + 1))
     ]
+    under: dict[str, str] = {}
+    if plan.forget.misfile is not None:
+        album, under = misfiled(divided[-1], plan.forget.misfile, plan.split.seed)
+        divided = [album]
     rounds = [confused(*resolved.task.settle(raw, labels), plan.forget.confuse) for raw in divided]
     so_far, (splits, names) = [settled for settled, _ in rounds], rounds[-1]
     check_groups(plan.accept, np.unique(splits.test.groups).tolist())
@@ -137,6 +152,7 @@ def set_up(
         shadows,
         store,
         rounds_of(materials),
+        under,
         said(copies_between(splits), len(loaded.aliases), len(np.unique(loaded.faces.identities))),
     )
 

@@ -34,6 +34,7 @@ from efface.measures.confusion import interclass_confusion
 from efface.measures.cost import weights_moved
 from efface.measures.intersections import group_tables
 from efface.measures.membership import membership
+from efface.measures.misfiled import misfiled_measures
 from efface.measures.reversal import reversal
 from efface.plan.tables import trained_on_nonmembers
 from efface.progress import Progress
@@ -136,6 +137,8 @@ class Assessing:
         if plan.forget.confuse:
             first, second = (arm.names.index(name) for name in plan.forget.confuse)
             found |= interclass_confusion(scored[stage].predictions, (first, second), self.bootstrap)
+        if arm.misfiled:
+            found |= misfiled_measures(scored[stage].predictions, arm.misfiled, self.bootstrap)
         if plan.forget.rounds > 1:
             mine = scored[stage]
             errors = (task.error, mine.scores[task.error])

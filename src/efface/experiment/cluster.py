@@ -164,7 +164,7 @@ def claim(order: Mapping[str, Any], rows: str) -> str:
     try:
         with deterministic_torch(device, 1):
             arms = [
-                set_up(name, resolve(parse_plan(plan, "plan"), "plan"), out, device, machine, Progress())
+                set_up(name, resolve(parse_plan(plan, "plan"), "plan"), out, device, machine, Progress(), packed=True)
                 for name, plan in order["plans"].items()
             ]
             while make_one(arms):

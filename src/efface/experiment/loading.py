@@ -43,8 +43,11 @@ class LoadedFaces:
     """The name that stands for a person, by each other name that shares an identical picture with it."""
 
 
-def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: Progress) -> LoadedFaces:
-    """Faces of all sources as the task wants them; photos are prepared once, into `folder`.
+def load_sources(
+    sources: Sequence[Source], task: Task, folder: Path, progress: Progress, *, packed: bool = False
+) -> LoadedFaces:
+    """Faces of all sources as the task wants them; photos are prepared once, into `folder`. packed: another process
+    did so, and has checked them.
 
     With several sources each key is preceded by its source's place; a person of the same name in two sources
     is one person, and so are people who share identical pixels, where a source says so. Raises InputError for sources
@@ -54,7 +57,7 @@ def load_sources(sources: Sequence[Source], task: Task, folder: Path, progress: 
 
     parts, tables, signatures = [], [], []
     for number, source in enumerate(sources):
-        face_table, signature = load_source(source, folder, progress)
+        face_table, signature = load_source(source, folder, progress, packed=packed)
         table = grouped(selected(face_table.table, source), source, face_table).assign(split_of_source=source.split)
         faces = as_faces(
             face_table, table, task, source.label, source.also_by, f"{number}:" if len(sources) > 1 else ""
@@ -135,8 +138,8 @@ def check_paths(plan: Plan) -> None:
             raise InputError(f"{what} {path} does not exist (paths are from where you stand)")
 
 
-def load_source(source: Source, folder: Path, progress: Progress) -> tuple[FaceTable, str]:
-    """A source's face table and a hash of its content."""
+def load_source(source: Source, folder: Path, progress: Progress, *, packed: bool = False) -> tuple[FaceTable, str]:
+    """A source's face table and a hash of its content; packed: as above."""
     where = f"data '{source.name}'"
     if source.name in GENERATORS:
         make = GENERATORS[source.name].make
@@ -148,27 +151,28 @@ def load_source(source: Source, folder: Path, progress: Progress) -> tuple[FaceT
         return open_packed(source.path), packed_digest(source.path)
     if source.name not in READERS:
         raise InputError(f"unknown dataset '{source.name}'{nearest(source.name, [*READERS, *GENERATORS, 'packed'])}")
-    return prepared(source, folder, progress)
+    return prepared(source, folder, progress, packed=packed)
 
 
-def prepared(source: Source, folder: Path, progress: Progress) -> tuple[FaceTable, str]:
+def prepared(source: Source, folder: Path, progress: Progress, *, packed: bool = False) -> tuple[FaceTable, str]:
     """Photos of a dataset, packed below `folder` under a name that follows from all settings; made again where what is
-    there is damaged, or of photos that were replaced since."""
+    there is damaged, or of photos that were replaced since, unless another process has looked (`packed`)."""
     reader = READERS[source.name]
     assert source.path is not None
     given = validated(reader.read, source.settings, f"data '{source.name}'")
     photos = selected(read_photos(reader, source.path, **given), source)
     settings = validated(prepare, source.prepare, f"data '{source.name}'.prepare", PASSED_BY_CODE)
     asked = json.dumps([source.model_dump(mode="json"), sorted(photos["key"])], sort_keys=True, default=str)
-    packed = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
-    done = prepare(photos, packed, card=reader.card, progress=progress.track, renew=True, **settings)
-    progress.say(str(replace(done, warning="")))
-    return open_packed(packed, verify=False), packed_digest(packed)
+    place = folder / f"{source.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"
+    if not packed:
+        done = prepare(photos, place, card=reader.card, progress=progress.track, renew=True, **settings)
+        progress.say(str(replace(done, warning="")))
+    return open_packed(place, verify=False), packed_digest(place)
 
 
-def packed_digest(packed: Path) -> str:
+def packed_digest(folder: Path) -> str:
     """A hash that changes with the images or labels of a packed folder."""
-    return json.dumps(read_manifest(packed)["sha256"], sort_keys=True)
+    return json.dumps(read_manifest(folder)["sha256"], sort_keys=True)
 
 
 def selected(table: pd.DataFrame, source: Source) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from efface.measure_key import ALL, FAMILIES, MeasureKey
 from efface.measures.attacks import QUESTIONS
 from efface.measures.benchmark import WEIGHTS
 from efface.measures.closed_set import ALL as HEAD_MEASURES
+from efface.measures.misfiled import ABOUT as MISFILED
 from efface.measures.verification import FALSE_ACCEPTS
 from efface.plan.tables import Plan
 from efface.tasks import Task
@@ -68,6 +69,8 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
         found[BY_LAYER] = set()
     if plan.forget.confuse:
         found["confusion"] = {""}
+    if plan.forget.misfile:
+        found["misfiled"] = set(MISFILED)
     if task.outputs == "logits":
         found["benchmark"] = {"attack", "forgetting", "forgetting floor", "js", "nomus"}
         found["benchmark"] |= {f"nomus, utility weighs {weight:g}" for weight in WEIGHTS if weight != 0.5}

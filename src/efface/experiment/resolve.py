@@ -112,6 +112,11 @@ def resolve(plan: Plan, where: str) -> ResolvedPlan:
         raise InputError(f"{where}: verify is for tasks that answer with embeddings, not '{plan.task}': leave it out")
     if plan.forget.confuse and task.labels != "one":
         raise InputError(f"{where}: forget.confuse swaps classes, and task '{plan.task}' has none: leave it out")
+    if plan.forget.misfile and task.outputs != "embeddings":
+        raise InputError(
+            f"{where}: forget.misfile files photos under other people, and task '{plan.task}' does not tell people "
+            "apart: leave it out"
+        )
     if plan.forget.group is not None:  # groups are under one spelling everywhere
         forget = plan.forget.model_copy(update={"group": normal(plan.forget.group)})
         plan = plan.model_copy(update={"forget": forget})

@@ -318,11 +318,12 @@ def work(order: Mapping[str, Any]) -> None:
             try:
                 if arm not in arms:
                     resolved = resolve(parse_plan(order["plans"][arm], "plan"), "plan")
-                    arms[arm] = set_up(arm, resolved, out, device, machine, Progress())
+                    arms[arm] = set_up(arm, resolved, out, device, machine, Progress(), packed=True)
                 if kind == "model":
                     make(arms[arm], number)
                 else:
-                    assessing.setdefault(arm, Assessing(arms[arm], Progress()))
+                    if arm not in assessing:
+                        assessing[arm] = Assessing(arms[arm], Progress())
                     said["row"] = assessing[arm].row(number).model_dump(mode="json")
             except InputError as error:
                 said = {"refused": str(error)}

@@ -134,6 +134,10 @@ class Forget(Strict):
     confuse: tuple[str, str] | None = None
     """Task `classes`: before training, the forgotten of these two classes are labelled as the other one, so that what a
     model still holds of them shows as confusion (the interclass confusion test of SCRUB)."""
+    misfile: Annotated[Share, Field(gt=0, lt=1)] | None = None
+    """Task `recognition`: before training, this share of the photos of each person who is drawn is filed under somebody
+    else, as albums get it wrong. These photos alone are forgotten, and whether the two are still taken for each other
+    is measured on photos no model was trained on."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Forget:
@@ -151,6 +155,8 @@ class Forget(Strict):
             raise ValueError(f"skew {self.skew} is no share: expected numbers from 0 to 1")
         if self.rounds > 1 and self.quality is not None:
             raise ValueError("a request by quality comes at once: leave out rounds")
+        if self.misfile is not None and (self.rounds > 1 or given[0] not in ("share", "people", "file")):
+            raise ValueError("misfile is about people, who are asked about at once: give share, people or file")
         if self.round is not None and self.round > self.rounds:
             raise ValueError(f"round {self.round} of {self.rounds}: there are not so many")
         return self
