@@ -137,9 +137,18 @@ class BatchLoader:
         rng = np.random.default_rng([self.seed, number, start])
         return replace(faces, images=augmented(faces.images, augment, rng))
 
-    def endless(self, faces: Faces, *, batch: int = 64, augment: Augment = "none") -> Iterator[Batch]:
+    def endless(
+        self,
+        faces: Faces,
+        *,
+        batch: int = 64,
+        weights: NDArray[np.float64] | None = None,
+        augment: Augment = "none",
+    ) -> Iterator[Batch]:
         """Pass after pass."""
-        return itertools.chain.from_iterable(self(faces, batch=batch, augment=augment) for _ in itertools.count())
+        return itertools.chain.from_iterable(
+            self(faces, batch=batch, weights=weights, augment=augment) for _ in itertools.count()
+        )
 
     @torch.no_grad()
     def outputs(self, model: nn.Module, faces: Faces) -> NDArray[np.float32]:

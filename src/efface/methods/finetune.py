@@ -24,12 +24,14 @@ def finetune(
     *,
     lr: Positive = 5e-4,
     epochs: Count = 2,
+    steps: Count | None = None,
     batch: Count = 32,
     optimiser: Optimiser = "adamw",
     anneal: bool = True,
     augment: Augment = "none",
 ) -> nn.Module:
-    """Train on the retained faces only. Needs: retained faces with labels."""
+    """Train on the retained faces only. Needs: retained faces with labels. steps: so many, instead of epochs, for less
+    than a pass."""
     return fit(
         model,
         task,
@@ -37,6 +39,7 @@ def finetune(
         loader,
         lr=lr,
         epochs=epochs,
+        steps=steps,
         batch=batch,
         optimiser=optimiser,
         anneal=anneal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -131,25 +132,27 @@ def fit(
     loader: BatchLoader,
     *,
     lr: float,
-    epochs: int,
+    epochs: int = 1,
+    steps: int | None = None,
     batch: int,
     weights: Array | None = None,
     optimiser: Optimiser = "adamw",
     anneal: bool = True,
     augment: Augment = "none",
 ) -> nn.Module:
-    """A few more epochs on `faces`, drawn by `weights` (n,) if given, of whatever in the model is trainable.
+    """A few more epochs on `faces`, or so many steps, drawn by `weights` (n,) if given, of whatever in the model is
+    trainable.
 
     The learning rate falls linearly to zero (`anneal`): at a constant rate a short training ends anywhere in the noise
     around its goal, and two of them differ by more than what is to be measured.
     """
     optimizer = make_optimizer(optimiser, model, lr, 0.01 if optimiser == "adamw" else 0.0)
-    scheduler = linear_decay(optimizer, epochs * batches_of(len(faces), batch), anneal)
+    count = steps or epochs * batches_of(len(faces), batch)
+    scheduler = linear_decay(optimizer, count, anneal)
     model.train()
-    for _ in range(epochs):
-        for faces_now in loader(faces, batch=batch, weights=weights, augment=augment):
-            training_step(optimizer, task.loss(model, faces_now).mean())
-            scheduler.step()
+    for faces_now in itertools.islice(loader.endless(faces, batch=batch, weights=weights, augment=augment), count):
+        training_step(optimizer, task.loss(model, faces_now).mean())
+        scheduler.step()
     return model
 
 

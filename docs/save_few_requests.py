@@ -1,0 +1,196 @@
+"""Forgets eight requests, of those whom a recogniser memorised most and least, and saves results/memorised.json.
+
+python docs/save_few_requests.py runs/few_requests [--jobs 1]       (about an hour on one core; needs ../shared/faces)
+
+Makes the original and the models of folds of plans/few_requests.toml, ranks the trained people by how much closer
+together their photos lie in the original than in a model that never met them, and runs an arm for each request: the
+twelve who come first, and the twelve who come last, dealt into four requests of three each. Every method has the same
+three learning rates at each budget, which is a share of a pass over the retained in steps of 16 retained faces. Saved
+are means over four requests, and differences to `out_of_fold` at the same budget, paired by request, with Student's
+95% interval over them. An interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from efface.data.batches import BatchLoader, batches_of
+from efface.data.faces import Faces, together
+from efface.data.split import people
+from efface.data.vectors import units
+from efface.experiment.arm import Arm, set_up
+from efface.experiment.folds import dealt
+from efface.experiment.resolve import resolve
+from efface.experiment.run import run
+from efface.experiment.store import Stage
+from efface.files import write_text
+from efface.measure_key import MeasureKey
+from efface.methods.out_of_fold import mean_compactness
+from efface.plan.file import parse_plan
+from efface.progress import Lines
+from efface.report import wording
+from efface.report.paired import cell_of, nearer_to_retraining, student
+from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Results
+from efface.training.environment import deterministic_torch, environment
+
+ROOT = Path(__file__).parents[1]
+PLAN = ROOT / "plans" / "few_requests.toml"
+REQUESTS, PEOPLE, BATCH = 4, 3, 16
+BUDGETS = (0.05, 0.2, 1.0)
+RATES = (4e-3, 1.6e-2, 6.4e-2)
+OURS, OTHERS = "out_of_fold", ("finetune", "scrub, gamma 0", "bad_teacher", "laf")
+KINDS = {"most": "memorised most", "least": "memorised least"}
+COLUMNS = {
+    "attack AUC": MeasureKey("membership", "auc", level="photo"),
+    "ToW": MeasureKey("distance", "tow"),
+    "compactness of the forgotten": MeasureKey("score", "compactness", split="forget", group="all"),
+    "found by held-back photos (rank 1)": MeasureKey("identification", "rank1", split="forget"),
+    "impostor rate, test": MeasureKey("score", "impostor_rate", split="strangers", group="all"),
+}
+LIMITS = [
+    "One original (seed 0), four requests in each table, three people in each: intervals are Student's over four "
+    "requests, and wide.",
+    "Who was memorised is told by one model of a fold each, so partly by chance.",
+    "Small pictures (32 pixels) and a small recogniser (IResNet-10 of width 8), as in plans/few_people.toml.",
+    "The models of folds that `out_of_fold` learns from are in no budget: they are trained once for all requests.",
+]
+
+
+def memorised(arm: Arm) -> dict[str, float]:
+    """By the name of each trained person, the mean cosine between two of their photos in the original, less that in the
+    model of the fold that they are not in."""
+    seed, everyone = arm.resolved.plan.seeds[0], together(arm.splits.forget, arm.splits.retain)
+    original, folds = arm.stage(ORIGINAL, seed), arm.teachers
+    for stage in [original, *folds]:
+        arm.store.make(stage)
+    now, *without = (compactness_by_person(arm, stage, everyone) for stage in [original, *folds])
+    names, groups = people(everyone)
+    own_fold = dict(zip(names.tolist(), dealt(groups, len(folds), [seed, 4, 0]).tolist(), strict=True))
+    return {name: now[name] - without[1 - own_fold[name]][name] for name in now}
+
+
+def compactness_by_person(arm: Arm, stage: Stage, faces: Faces) -> dict[str, float]:
+    """Mean cosine of two photos of each person."""
+    unit = units(BatchLoader(arm.store.device, 0).outputs(arm.store.model(stage), faces))
+    return {
+        name: mean_compactness(unit[mine], faces.identities[mine])
+        for name in np.unique(faces.identities).tolist()
+        if (mine := faces.identities == name).sum() > 1
+    }
+
+
+def requests_of(plan: dict[str, Any], out: Path) -> tuple[dict[str, list[str]], float]:
+    """The names in each request, and how many steps a pass over the retained is."""
+    here = torch.device("cpu")
+    with deterministic_torch(here, 1):
+        arm = set_up("", resolve(parse_plan(plan, "plan"), "plan"), out, here, environment(here, 1), Lines())
+        told = memorised(arm)
+    ranked = sorted(told, key=lambda name: -told[name])
+    ends = {"most": ranked[: REQUESTS * PEOPLE], "least": ranked[::-1][: REQUESTS * PEOPLE]}
+    print({kind: f"{np.mean([told[name] for name in some]):.3f}" for kind, some in ends.items()}, flush=True)
+    found = {f"{kind} {one + 1}": some[one::REQUESTS] for kind, some in ends.items() for one in range(REQUESTS)}
+    return found, len(together(arm.splits.forget, arm.splits.retain)) / BATCH
+
+
+def rows_of(forgotten: int, steps_of_pass: float) -> dict[str, dict[str, Any]]:
+    """Every method at every budget; those that pass over the forgotten see as many retained faces in each epoch."""
+    rows: dict[str, dict[str, Any]] = {}
+    for budget in BUDGETS:
+        steps = max(1, round(budget * steps_of_pass))
+        epochs = max(1, round(steps / batches_of(forgotten, BATCH)))
+        own: Mapping[str, dict[str, Any]] = {
+            OURS: {"steps": steps, "batch_forget": BATCH, "batch_retain": BATCH},
+            "finetune": {"steps": steps, "batch": BATCH},
+            "scrub, gamma 0": {"epochs": epochs, "max_epochs": max(1, epochs // 3), "batch": BATCH},
+            "bad_teacher": {"epochs": epochs, "batch": BATCH},
+            "laf": {"epochs": epochs, "batch": BATCH},
+        }
+        for name, settings in own.items():
+            searched = {"use": name.split(",")[0], "search": {"lr": list(RATES)}}
+            rows[named(name, budget)] = searched | settings
+    return rows
+
+
+def named(method: str, budget: float) -> str:
+    """A row's name."""
+    return f"{method}, {budget:g} pass{'es' * (budget != 1)}"
+
+
+def table(results: Results, kind: str) -> list[list[str]]:
+    """The rows of four requests: means, and how much nearer to retraining `out_of_fold` is at the same budget."""
+    arms = [f"{kind} {one + 1}" for one in range(REQUESTS)]
+    values = {(one.arm, one.method, one.seed): one.measures for one in results.evaluations}
+    seed = results.evaluations[0].seed
+
+    def cell(method: str, key: MeasureKey) -> str:
+        found = [values[arm, method, seed][key].value for arm in arms if key in values[arm, method, seed]]
+        known = [one for one in found if one is not None]
+        return wording.interval(None) if len(known) < 2 else "{:.3f} [{:.3f}, {:.3f}]".format(*student(known))
+
+    rows = [
+        [wording.row_title(name), *(cell(name, key) for key in COLUMNS.values()), "", ""]
+        for name in (ORIGINAL, REFERENCE)
+    ]
+    for budget in BUDGETS:
+        ours = named(OURS, budget)
+        for name in (named(one, budget) for one in (OURS, *OTHERS)):
+            differences = [
+                [one for arm in arms for one in nearer_to_retraining(results, arm, key, ours, name)]
+                for key in (COLUMNS["attack AUC"], COLUMNS["ToW"])
+            ]
+            beside = ["", ""] if name == ours else [cell_of(one)[0] for one in differences]
+            rows.append([name, *(cell(name, key) for key in COLUMNS.values()), *beside])
+    floor = [wording.row_title(SECOND_REFERENCE), *(cell(SECOND_REFERENCE, key) for key in COLUMNS.values()), "", ""]
+    return [*rows, floor]
+
+
+def main(out: Path, jobs: int) -> None:
+    """Choose, forget, and save."""
+    plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
+    requests, steps_of_pass = requests_of(plan, out)
+    plans = {}
+    for name, some in requests.items():
+        file = write_text(out / "requests" / f"{name.replace(' ', '-')}.txt", "\n".join(some) + "\n")
+        forgotten = PEOPLE * (plan["data"]["per_person"] - plan["split"]["held_back"])  # at most
+        rows = rows_of(forgotten, steps_of_pass)
+        plans[name] = parse_plan(plan | {"forget": {"file": str(file)}, "methods": rows}, f"arm '{name}'")
+    results = run(plans, out, device="cpu", threads=1, jobs=jobs, progress=Lines())
+    made = results.environment
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    saved = {
+        "title": "Requests of whom a recogniser memorised most and least",
+        "commit": commit.strip(),
+        "note": "Saved by the command beside the tables.",
+        "machine": f"{made.processor}, {made.threads} thread, Python {made.python}, torch {made.versions['torch']}",
+        "known": "Limits of these numbers:",
+        "limits": LIMITS,
+        "tables": [
+            {
+                "name": kind,
+                "caption": f"Four requests of the three people {about}; mean over requests [Student's 95% interval]",
+                "command": ["python docs/save_few_requests.py runs/few_requests", "python docs/print_results.py"],
+                "columns": ["model", *COLUMNS, "attack: out_of_fold nearer by", "ToW: out_of_fold nearer by"],
+                "rows": table(results, kind),
+            }
+            for kind, about in KINDS.items()
+        ],
+    }
+    path = ROOT / "results" / "memorised.json"
+    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--jobs", type=int, default=1)
+    asked = parser.parse_args()
+    main(asked.out, asked.jobs)
