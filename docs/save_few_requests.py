@@ -32,7 +32,7 @@ from efface.experiment.folds import dealt
 from efface.experiment.resolve import resolve
 from efface.experiment.run import run
 from efface.experiment.store import Stage
-from efface.files import write_text
+from efface.files import make_folder, write_text
 from efface.measure_key import MeasureKey
 from efface.methods.out_of_fold import mean_compactness
 from efface.plan.file import parse_plan
@@ -159,7 +159,7 @@ def main(out: Path, jobs: int) -> None:
     requests, steps_of_pass = requests_of(plan, out)
     plans = {}
     for name, some in requests.items():
-        file = write_text(out / "requests" / f"{name.replace(' ', '-')}.txt", "\n".join(some) + "\n")
+        file = write_text(make_folder(out / "requests") / f"{name.replace(' ', '-')}.txt", "\n".join(some) + "\n")
         forgotten = PEOPLE * (plan["data"]["per_person"] - plan["split"]["held_back"])  # at most
         rows = rows_of(forgotten, steps_of_pass)
         plans[name] = parse_plan(plan | {"forget": {"file": str(file)}, "methods": rows}, f"arm '{name}'")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 import tracemalloc
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from conftest import refusal
+from efface.data import vectors
 from efface.data.vectors import BLOCK, Rows, blocks
 
 RNG = np.random.default_rng(0)
@@ -36,8 +40,31 @@ def test_no_row_and_rows_too_many_are_errors() -> None:
         assert Rows(3).given
     rows = Rows(3)
     rows.add(np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="broadcast"):
+    with pytest.raises(ValueError, match="rows 2 to 4"):
         rows.add(np.zeros((2, 1)))
+    with pytest.raises(ValueError, match="expected 3 of"):
+        rows.add(np.zeros((1, 2)))
+
+
+def test_many_rows_are_kept_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [RNG.normal(size=(size, 8)).astype(np.float32) for size in (40, 40, 7)]
+    assert not isinstance(filled(batches), np.memmap)
+    monkeypatch.setattr(vectors, "IN_MEMORY", 1000)
+    found = filled(batches)
+    assert isinstance(found, np.memmap)
+    assert np.array_equal(found, np.concatenate(batches))
+
+
+def test_a_disk_that_is_full_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "wb", buffering=0))  # noqa: SIM115
+    assert "No space left on device" in refusal(Rows(3, on_disk=True).add, np.zeros((2, 1)))
+
+
+def filled(batches: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    rows = Rows(100)
+    for batch in batches:
+        rows.add(batch)
+    return rows.given
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 5), (7, 0), (1000, 3), (9, BLOCK // 2), (3, 2 * BLOCK)])

@@ -19,7 +19,7 @@ from efface.data.batches import BatchLoader
 from efface.data.faces import Images, MethodData, Splits
 from efface.data.vectors import units
 from efface.errors import InputError
-from efface.methods import METHODS
+from efface.methods import METHODS, clusters
 from efface.methods.clusters import cluster, farthest, matched
 from efface.methods.cure import Clusters, distribution_shift, feature_shift, kept_apart, linear_head
 from efface.methods.dampening import dampening
@@ -66,6 +66,16 @@ def alike(problem: tuple[Splits, nn.Module], model: nn.Module, part: str) -> flo
 
 CENTRES = np.eye(4, 6)
 BLOBS = np.repeat(CENTRES, 20, axis=0) + np.random.default_rng(0).normal(0, 0.05, (80, 6))
+
+
+def test_many_faces_are_clustered_by_batches_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "MANY", len(BLOBS) - 1)
+    by_batches, centroids = cluster(BLOBS, "kmeans", 4, 0)
+    monkeypatch.undo()
+    whole, others = cluster(BLOBS, "kmeans", 4, 0)
+    assert adjusted_rand_score(whole, by_batches) == 1
+    nearest = np.linalg.norm(centroids[:, None] - others[None], axis=2).min(1)
+    assert nearest.max() < 1e-3
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "gmm", "dbscan"])

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from torch import Tensor, nn
 
 from efface.data.augment import Augment, augmented
 from efface.data.faces import Faces
-from efface.files import disk_errors
+from efface.data.vectors import Rows
 
 
 def derive(seed: int, *names: object) -> int:
@@ -153,21 +151,15 @@ class BatchLoader:
     @torch.no_grad()
     def outputs(self, model: nn.Module, faces: Faces) -> NDArray[np.float32]:
         """(n, ...) what a model in evaluation mode answers to each face, in order: computed once, kept in a file
-        without a name that goes with the process.
-
-        It is written before it is mapped: a disk that is full would answer a map only by ending the process.
-        """
+        without a name that goes with the process."""
         if not len(faces):
             raise ValueError("there is no face to answer")
         model.eval()
-        batch = inference_batch(self.device)
-        with disk_errors(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
-            for start in range(0, len(faces), batch):
-                rows = np.arange(start, min(start + batch, len(faces)))
-                answer = model(self.fetch(faces, rows).images).cpu().numpy().astype(np.float32)
-                file.write(np.ascontiguousarray(answer).data)
-            file.flush()
-            return np.memmap(file, np.float32, "r+", shape=(len(faces), *answer.shape[1:]))
+        batch, answers = inference_batch(self.device), Rows(len(faces), on_disk=True)
+        for start in range(0, len(faces), batch):
+            rows = np.arange(start, min(start + batch, len(faces)))
+            answers.add(model(self.fetch(faces, rows).images).cpu().numpy().astype(np.float32))
+        return answers.given
 
     def generator(self) -> np.random.Generator:
         """Random numbers of the present pass."""

@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from efface.data.faces import Array
-from efface.data.vectors import units
+from efface.data.vectors import blocks, sums_by, units
 from efface.errors import InputError
 
 Clustering = Literal["kmeans", "gmm", "dbscan"]
+
+MANY, BATCH = 100_000, 4096
+"""Faces above which k-means goes by batches, and of how many."""
 
 
 def cluster(
@@ -26,12 +29,13 @@ def cluster(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Cluster (n,) of each unit embedding and the centroids (k, d).
 
-    `kmeans` and `gmm` (diagonal covariances) find `count` clusters. `dbscan` finds as many as there are: a face begins
+    `kmeans` and `gmm` (diagonal covariances) find `count` clusters; of more than `MANY` faces k-means goes by batches
+    (Sculley, WWW 2010), whose memory does not grow with the faces. `dbscan` finds as many as there are: a face begins
     or widens one that has `neighbours` faces, itself among them, within `reach` (Euclidean, on the unit sphere: 0 to
     2); what it calls noise joins the nearest.
     Raises InputError for more clusters than faces, and for fewer than two clusters found.
     """
-    from sklearn.cluster import DBSCAN, KMeans
+    from sklearn.cluster import DBSCAN, KMeans, MiniBatchKMeans
     from sklearn.mixture import GaussianMixture
 
     unit, seed = units(embeddings), seed % 2**32
@@ -40,7 +44,8 @@ def cluster(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer distinct points than clusters, no convergence: what there is will do
         if algorithm == "kmeans":
-            labels = KMeans(count, n_init=3, random_state=seed).fit_predict(unit)
+            means = MiniBatchKMeans(count, batch_size=BATCH) if len(unit) > MANY else KMeans(count)
+            labels = means.set_params(n_init=3, random_state=seed).fit_predict(unit)
         elif algorithm == "gmm":
             labels = GaussianMixture(count, covariance_type="diag", random_state=seed, reg_covar=1e-4).fit_predict(unit)
         else:
@@ -51,14 +56,14 @@ def cluster(
             f"{algorithm} found {len(found)} cluster{'' if len(found) == 1 else 's'} in {len(unit)} "
             "faces, two at least are needed: change clusters, reach or neighbours"
         )
-    centroids = np.stack([unit[labels == one].mean(0) for one in found])
-    nearest = np.square(unit[:, None] - centroids[None]).sum(2).argmin(1) if (labels < 0).any() else None
-    places = (
-        np.searchsorted(found, labels)
-        if nearest is None
-        else np.where(labels >= 0, np.searchsorted(found, labels), nearest)
-    )
-    return places.astype(np.int64), centroids
+    of, sums = np.searchsorted(found, labels), np.zeros((len(found), unit.shape[1]))
+    for some in blocks(*unit.shape):
+        clear = labels[some] >= 0
+        sums += sums_by(unit[some][clear], of[some][clear], len(found))
+    centroids = (sums / np.bincount(of[labels >= 0])[:, None]).astype(np.float32)
+    noise = np.flatnonzero(labels < 0)
+    of[noise] = np.square(unit[noise][:, None] - centroids[None]).sum(2).argmin(1)
+    return of.astype(np.int64), centroids
 
 
 def farthest(centroids: Array) -> NDArray[np.int64]:
