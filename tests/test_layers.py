@@ -13,7 +13,7 @@ PLANS = Path(__file__).parents[1] / "plans"
 
 LAYERS = [
     {"errors"},
-    {"files", "functions", "measure_key", "memory", "progress", "user_code"},
+    {"distributed", "files", "functions", "measure_key", "memory", "progress", "user_code"},
     {"settings", "results"},
     {"plan"},
     {"data", "models"},

@@ -76,6 +76,7 @@ def run(
     pictures: Pictures = True,
 ) -> None:
     """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
+    from efface.distributed import several_launched
     from efface.experiment.run import run as run_plan
     from efface.experiment.workers import jobs_of
     from efface.plan.file import read_plan
@@ -84,9 +85,9 @@ def run(
 
     plans = read_plan(plan)
     if jobs is None:
-        jobs = 1 if threads is not None else jobs_of(device_named(device))
+        jobs = 1 if threads is not None or several_launched() else jobs_of(device_named(device))
     if threads is None:
-        threads = 1 if jobs > 1 or cluster else 2
+        threads = 1 if jobs > 1 or cluster or several_launched() else 2
     options = dict(one.partition("=")[::2] for one in slurm or [])
     with show_progress() as progress:
         run_plan(
@@ -100,7 +101,8 @@ def run(
             progress=progress,
             with_faces=pictures,
         )
-    typer.echo(out / "report.html")
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo(out / "report.html")
 
 
 @app.command()

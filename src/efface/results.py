@@ -234,6 +234,8 @@ class Environment(Part):
     versions: dict[str, str]
     device: str
     threads: int
+    processes: int = 1
+    """How many trained each model together."""
     blas: list[str] = []
     """The libraries of linear algebra, and with how many threads they were held."""
     deterministic: bool

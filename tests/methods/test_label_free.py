@@ -285,9 +285,9 @@ def test_scrub_steps_away_then_back_and_stops_stepping_away(problem: tuple[Split
     seen: list[str] = []
 
     class Recording(BatchLoader):
-        def fetch(self, faces: Any, rows: Any) -> Any:
+        def count(self, faces: Any, rows: Any) -> None:
             seen.append("away" if faces.keys[rows[0]] in forgotten else "back")
-            return super().fetch(faces, rows)
+            super().count(faces, rows)
 
     batch = len(splits.forget)
     scrub(copy.deepcopy(original), TASK, splits.data, Recording(CPU, 0), epochs=3, max_epochs=2, batch=batch)
@@ -305,10 +305,10 @@ def test_the_same_epochs_and_batch_are_the_same_budget_of_retained_faces(
     faces_used = 0
 
     class Counting(BatchLoader):
-        def fetch(self, faces: Any, rows: Any) -> Any:
+        def count(self, faces: Any, rows: Any) -> None:
             nonlocal faces_used
             faces_used += len(rows) * (faces.keys[rows[0]] in retained)
-            return super().fetch(faces, rows)
+            super().count(faces, rows)
 
     batch = len(splits.forget) // 3
     assert len(splits.forget) == 3 * batch
@@ -330,6 +330,23 @@ def test_scrub_with_gamma_learns_the_labels_of_the_retained(problem: tuple[Split
 
     unlabelled, labelled = (loss(applied(problem, "scrub", gamma=gamma, batch=16)) for gamma in (0.0, 1.0))
     assert labelled < unlabelled
+
+
+def test_scrub_with_gamma_passes_a_face_through_the_network_once_a_step(problem: tuple[Splits, nn.Module]) -> None:
+    splits, original = problem
+    shown = []
+    for gamma in (0.0, 1.0):
+        model, count = copy.deepcopy(original), 0
+
+        def counting(_: nn.Module, inputs: tuple[Tensor]) -> None:
+            nonlocal count
+            count += len(inputs[0])
+
+        model.register_forward_pre_hook(counting)
+        with deterministic_torch(CPU, 1, 1):
+            scrub(model, TASK, replace(splits.data, original=original), BatchLoader(CPU, 1), gamma=gamma, epochs=1)
+        shown.append(count)
+    assert shown[0] == shown[1] > 0
 
 
 def test_noise_of_unsir_lies_far_from_its_centre(problem: tuple[Splits, nn.Module]) -> None:

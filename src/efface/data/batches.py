@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from efface.data.augment import Augment, augmented
 from efface.data.faces import Faces
 from efface.data.vectors import Rows
+from efface.distributed import rank_in_parallel, share_of
 
 
 def derive(seed: int, *names: object) -> int:
@@ -37,6 +38,21 @@ class Batch:
     images: Tensor
     targets: Tensor
     rows: NDArray[np.int64]
+    whole: int | None = None
+    """Of how many faces this is a part, with those of other processes; None: it is all."""
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of a value of each face (b,) or, of a part, what it adds to the mean over the whole."""
+        return values.mean() if self.whole is None else values.sum() / self.whole
+
+    def parts(self, count: int) -> list[Batch]:
+        """Up to so many parts of two faces or more, to be gone through one after the other."""
+        count = min(count, max(1, len(self.rows) // 2))
+        if count == 1:
+            return [self]
+        whole = len(self.rows) if self.whole is None else self.whole
+        columns = (self.images.tensor_split(count), self.targets.tensor_split(count), np.array_split(self.rows, count))
+        return [Batch(*some, whole) for some in zip(*columns, strict=True)]
 
 
 def as_input(images: NDArray[Any], device: torch.device) -> Tensor:
@@ -117,22 +133,33 @@ class BatchLoader:
         for start in range(0, len(faces), batch):
             rows = order[start : start + batch]
             if len(rows) > 1 or batch == 1 or len(faces) == 1:
-                yield self.changed(self.fetch(faces, rows), augment, number, start)
+                self.count(faces, rows)
+                mine = share_of(rows)
+                part = replace(self.batch_of(faces, mine), whole=None if len(mine) == len(rows) else len(rows))
+                yield self.changed(part, augment, number, start)
 
     def fetch(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
         """These rows as one batch, counted."""
+        self.count(faces, rows)
+        return self.batch_of(faces, rows)
+
+    def count(self, faces: Faces, rows: NDArray[np.int64]) -> None:
+        """Put these rows on the bill."""
         self.faces_used += len(rows)
         if self.watched is not None and faces.images.store is self.watched.images.store:
             self.watched_used += int(self._watched[faces.images.rows[rows]].sum())
         if self.tick is not None:
             self.tick(len(rows))
+
+    def batch_of(self, faces: Faces, rows: NDArray[np.int64]) -> Batch:
+        """These rows as one batch."""
         targets = torch.from_numpy(np.ascontiguousarray(faces.targets[rows])).to(self.device)
         return Batch(as_input(faces.images[rows], self.device), targets, rows)
 
     def changed(self, faces: Batch, augment: Augment, number: int, start: int) -> Batch:
         """The batch that starts at this place of the pass of this number, augmented; passes that go on side by side
-        draw apart from each other."""
-        rng = np.random.default_rng([self.seed, number, start])
+        draw apart from each other, and so do processes that share a batch."""
+        rng = np.random.default_rng([self.seed, number, start, *([rank] if (rank := rank_in_parallel()) else [])])
         return replace(faces, images=augmented(faces.images, augment, rng))
 
     def endless(

@@ -73,6 +73,7 @@ class ModelBuilder:
             machine.device,
             faces_digest(faces),
             *([self.store.precision] if self.store.precision != "fp32" else []),
+            *([f"{machine.processes} processes"] if machine.processes > 1 else []),
         ]
 
     def trained(

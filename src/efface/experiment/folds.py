@@ -32,7 +32,8 @@ def teachers_of(
         found["folds"] = fold_models(builder, raw, settled, classes, seed)
     if "reference" in asked:
         other = another_reference(builder, settled, classes, seed)
-        found["reference"] = [Teacher(other, frozenset(settled.retain.identities.tolist()))]
+        kept, asked_about = (set(faces.identities.tolist()) for faces in (settled.retain, settled.forget))
+        found["reference"] = [Teacher(other, frozenset(kept - asked_about))]  # of these it met other photos, if any
     return found
 
 

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from efface import report
 from efface.audit.verdict import verdicts
+from efface.distributed import Processes, alone, device_of_process, launched
 from efface.errors import InputError
 from efface.evaluation.evaluate import summarise
 from efface.evaluation.headroom import headrooms
@@ -24,7 +25,7 @@ from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages
 from efface.experiment.signatures import ASSESSING, code_of_packages, signature_of
 from efface.experiment.store import LOCKS
-from efface.experiment.workers import Order, check_jobs, make_and_measure, make_shadows
+from efface.experiment.workers import Order, check_jobs, check_together, make_and_measure, make_shadows
 from efface.files import write_text
 from efface.plan.tables import Plan, trained_on_nonmembers
 from efface.progress import Progress
@@ -48,32 +49,39 @@ def run(
 
     jobs: processes that make models and measure rows, side by side; with more than one each has one thread, and the
     results are those of one process with one thread. cluster: "slurm" or "local", whose jobs these are then, with
-    options as submitit names them.
+    options as submitit names them. Processes that torchrun or `accelerate launch` started train every model together
+    (`efface.distributed`).
 
     Every name and setting is checked before any work. What is there already is not made again: a run that was
     killed goes on, a finished one does nothing. Raises InputError for a plan that cannot be run.
     """
-    progress = progress or Progress()
     resolved = {name: resolve(plan, f"arm '{name}'" if name else "plan") for name, plan in plans.items()}
     for plan in plans.values():
         check_paths(plan)
     check_threads(threads)
-    here = device_named(device)
+    here = device_of_process(device_named(device))
     check_jobs(jobs, threads, here)
     check_cluster(cluster, cluster_options or {}, threads, here)
     for plan in plans.values():
         precision_on(here, plan.precision)
-    with exclusive_folder(out), deterministic_torch(here, threads):
+    with launched(here) as together, exclusive_folder(out, together), deterministic_torch(here, threads):
+        progress = progress if progress and together.first else Progress()
+        check_together(together, jobs, cluster)
         machine = environment(here, threads)
-        arms = [set_up(name, plan, out, here, machine, progress) for name, plan in resolved.items()]
+        with together.first_before_others():
+            arms = [
+                set_up(name, plan, out, here, machine, progress, packed=not together.first)
+                for name, plan in resolved.items()
+            ]
 
         filled = {name: plan.filled() for name, plan in resolved.items()}
         made_of = [stage.signature for arm in arms for stage in [*arm.models, *all_stages(arm.shadows)]]
         signature = signature_of([filled, machine.model_dump(), made_of, code_of_packages(*ASSESSING)])
-        if finished := _finished(out, signature):
-            return finished
+        finished = _finished(out, signature) if together.first else None
+        if together.agree(finished is not None):
+            return finished or read_results(out)
 
-        thresholds = preregistered(plans, out)
+        thresholds = preregistered(plans, out) if together.first else None
         requests = [describe(arm) for arm in arms]
         for request in requests:
             for line in [f"arm '{request.arm}'"] * bool(request.arm) + division(request):
@@ -90,8 +98,12 @@ def run(
                     with progress.stage(arm.name, stage.name, stage.seed):
                         arm.store.make(stage)
             make_shadows(arms, order, progress)
+        if not together.first:
+            together.wait()
+            return read_results(out)
 
-        assessed = {arm.name: assess_arm(arm, out, progress, measured.get(arm.name)) for arm in arms}
+        with alone():
+            assessed = {arm.name: assess_arm(arm, out, progress, measured.get(arm.name)) for arm in arms}
         evaluations = [row for one in assessed.values() for row in one.rows]
         results = sealed(
             Results(
@@ -121,6 +133,7 @@ def run(
         report.write(out, with_faces=with_faces)
         for folder in (LOCKS, JOBS):
             shutil.rmtree(out / folder, ignore_errors=True)
+        together.wait()
     return results
 
 
@@ -130,8 +143,11 @@ def warned(request: Request, warnings: Sequence[str]) -> Request:
 
 
 @contextmanager
-def exclusive_folder(out: Path) -> Iterator[None]:
-    """The folder, made if need be, for this process only; the lock goes with the process, however it ends."""
+def exclusive_folder(out: Path, together: Processes) -> Iterator[None]:
+    """The folder, made if need be, for these processes only; the lock goes with the first, however it ends."""
+    if not together.first:
+        yield
+        return
     try:
         out.mkdir(parents=True, exist_ok=True)
         with FileLock(out / ".lock", timeout=0):

@@ -21,6 +21,7 @@ from torch import nn
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Splits
+from efface.distributed import processes
 from efface.errors import InputError, refusing
 from efface.evaluation.evaluate import score_faces
 from efface.evaluation.predict import predict
@@ -71,8 +72,9 @@ def search(
             best = model
     place = best_of(found)
     found[place] = found[place].model_copy(update={"chosen": True})
-    write_text(record, json.dumps([one.model_dump() for one in found], indent=1) + "\n")
-    seal(record)
+    if processes().first:
+        write_text(record, json.dumps([one.model_dump() for one in found], indent=1) + "\n")
+        seal(record)
     assert best is not None
     return best
 

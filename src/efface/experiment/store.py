@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from efface.data.batches import BatchLoader, derive
 from efface.data.faces import Array, Splits
 from efface.data.verification import Verification
+from efface.distributed import processes
 from efface.errors import InputError
 from efface.evaluation.predict import known_of_faces, predict
 from efface.evaluation.pseudonyms import key_of, pseudonyms
@@ -99,8 +100,10 @@ class ModelStore:
         return all(map(is_whole, [self.path(stage, "models", ".safetensors"), *others]))
 
     def make(self, stage: Stage) -> None:
-        """Make a stage's model and put it in the store with its bill, unless it stands there."""
-        if self.has(stage):
+        """Make a stage's model and put it in the store with its bill, unless it stands there. Processes that train
+        together all do so, and the first one writes."""
+        together = processes()
+        if together.agree(self.has(stage)):
             return
         checkpoint = self.path(stage, "models", ".checkpoint")
         seed = derive(stage.seed, stage.name)
@@ -116,17 +119,11 @@ class ModelStore:
                     model = self.diverged(stage.network)
                 else:
                     raise
-        self.put(
-            stage,
-            model,
-            {
-                **meter.bill,
-                "faces": loader.faces_used,
-                "steps": loader.steps,
-                "passes": loader.passes_over_watched,
-            },
-        )
-        checkpoint.unlink(missing_ok=True)
+        if together.first:
+            counted = {"faces": loader.faces_used, "steps": loader.steps, "passes": loader.passes_over_watched}
+            self.put(stage, model, {**meter.bill, **counted})
+            checkpoint.unlink(missing_ok=True)
+        together.wait()
 
     def put(self, stage: Stage, model: nn.Module, bill: Mapping[str, Any]) -> None:
         """Put a model in the store with what it took: seconds, cpu_seconds, faces, peak_memory_mib and, where they
@@ -142,6 +139,8 @@ class ModelStore:
 
     def keep(self, stage: Stage, epoch: int, model: nn.Module) -> None:
         """Keep a stage's weights as they are after an epoch of its training."""
+        if not processes().first:
+            return
         path = self.kept_path(stage, epoch)
         save_weights(model, path, {**stage.network.about, "name": stage.name, "seed": stage.seed, "epoch": epoch})
         seal(path)

@@ -26,6 +26,7 @@ import psutil
 import torch
 
 import efface
+from efface.distributed import Processes, processes
 from efface.errors import InputError
 from efface.experiment.arm import Arm, set_up
 from efface.experiment.assess import Assessing, questions
@@ -64,6 +65,13 @@ def check_jobs(jobs: int, threads: int, device: torch.device) -> None:
             if threads != 1
             else f"several processes share no {device.type}: give --jobs 1"
         )
+
+
+def check_together(together: Processes, jobs: int, cluster: str | None) -> None:
+    """Raise InputError where several processes train every model together and others are asked for beside them."""
+    if together.count > 1 and (jobs > 1 or cluster is not None):
+        what = "--jobs" if cluster is None else "--cluster"
+        raise InputError(f"{together.count} processes were launched to train each model together: leave out {what}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,12 @@ def make_shadows(arms: Sequence[Arm], order: Order, progress: Progress) -> None:
     """Make every shadow of every arm, and what the audited methods make of it, where one process makes the rest."""
     for arm in arms:
         audit = arm.resolved.plan.audit
-        if audit is None or not missing(arm):
+        if audit is None:
+            continue
+        if processes().count > 1:
+            for stage in all_stages(arm.shadows):
+                arm.store.make(stage)
+        if not missing(arm):
             continue
         make_stacked_shadows(arm, order)
         threads = order.machine.threads

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from efface.data.augment import Augment
 from efface.data.batches import Batch, BatchLoader, batches_of
 from efface.data.faces import Array, MethodData
+from efface.tasks import Task
 
 EpochOf = Literal["forget", "retain"]
 """Which faces one epoch passes over once."""
@@ -87,3 +88,20 @@ def perturb(model: nn.Module, seed: int, by: float = 1e-3) -> None:
         if weight.requires_grad:
             noise = torch.randn(weight.shape, generator=rng).to(weight.device)
             weight.add_(by * weight.square().mean().sqrt() * noise)
+
+
+def loss_of(model: nn.Module, task: Task, faces: Batch, outputs: Tensor) -> Tensor:
+    """The task's loss for answers that the model has given already."""
+    return task.loss(_Answered(model, outputs), faces)
+
+
+class _Answered(nn.Module):
+    """A model that has answered."""
+
+    def __init__(self, model: nn.Module, outputs: Tensor) -> None:
+        super().__init__()
+        self.head = getattr(model, "head", None)
+        self.outputs = outputs
+
+    def forward(self, _images: Tensor) -> Tensor:
+        return self.outputs

@@ -45,7 +45,7 @@ from efface.data.batches import Batch, BatchLoader, as_input, batches_of, derive
 from efface.data.faces import Array, Faces, Images, MethodData
 from efface.data.vectors import units
 from efface.errors import InputError
-from efface.methods.distillation import EpochOf, both
+from efface.methods.distillation import EpochOf, both, loss_of
 from efface.methods.neighbours import averaged, nearest, seen_by
 from efface.models.depths import depth, grafted
 from efface.settings import Count, Positive, Share, Strength
@@ -247,23 +247,6 @@ def stranger_head(
             training_step(optimizer, task.divergence(head(faces.images), said[faces.rows]).mean())
             scheduler.step()
     return head
-
-
-def loss_of(model: nn.Module, task: Task, faces: Batch, outputs: Tensor) -> Tensor:
-    """The task's loss for answers that the model has given already."""
-    return task.loss(_Answered(model, outputs), faces)
-
-
-class _Answered(nn.Module):
-    """A model that has answered."""
-
-    def __init__(self, model: nn.Module, outputs: Tensor) -> None:
-        super().__init__()
-        self.head = getattr(model, "head", None)
-        self.outputs = outputs
-
-    def forward(self, _images: Tensor) -> Tensor:
-        return self.outputs
 
 
 def arrived(

@@ -37,12 +37,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from efface.data.augment import Augment
-from efface.data.batches import BatchLoader, derive
+from efface.data.batches import Batch, BatchLoader, derive
 from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
+from efface.distributed import in_parallel
 from efface.errors import InputError
 from efface.methods.distillation import both
 from efface.models.recogniser import Recogniser
@@ -106,25 +106,30 @@ def out_of_fold(
     forgotten_faces = loader.endless(data.forget, batch=batch_forget)
     retained_faces = loader.endless(data.retain, batch=batch_retain, augment=augment)
 
-    def apart(outputs: Tensor, others: Tensor) -> Tensor:
-        distance = task.divergence(outputs, others).mean()
-        return distance + length * log_length_error(outputs, others) if task.outputs == "embeddings" else distance
+    def apart(faces: Batch, outputs: Tensor, others: Tensor) -> Tensor:
+        distance = faces.mean(task.divergence(outputs, others))
+        if task.outputs != "embeddings":
+            return distance
+        return distance + length * faces.mean(log_length_error(outputs, others))
 
     model.train()
-    for _ in range(steps):
-        forgotten, retained = next(forgotten_faces), next(retained_faces)
-        now, held = both(model, forgotten, retained)
-        with torch.no_grad():
-            before = original(retained.images)
-        training_step(optimizer, forget * apart(now, targets[forgotten.rows]) + apart(held, before))
-        scheduler.step()
+    with in_parallel(model):
+        for _ in range(steps):
+            forgotten, retained = next(forgotten_faces), next(retained_faces)
+            now, held = both(model, forgotten, retained)
+            with torch.no_grad():
+                before = original(retained.images)
+            loss = forget * apart(forgotten, now, targets[forgotten.rows]) + apart(retained, held, before)
+            training_step(optimizer, loss)
+            scheduler.step()
     return model
 
 
 def log_length_error(outputs: Tensor, others: Tensor) -> Tensor:
-    """Mean squared difference of the logarithms of two embeddings' lengths (b, d)."""
+    """(b,) squared difference of the logarithms of two embeddings' lengths (b, d)."""
     ours, theirs = (one.norm(dim=1).clamp_min(1e-6).log() for one in (outputs, others))
-    return functional.mse_loss(ours, theirs)
+    error: Tensor = (ours - theirs).square()
+    return error
 
 
 def targets_of(

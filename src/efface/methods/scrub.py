@@ -27,7 +27,7 @@ from efface.data.augment import Augment
 from efface.data.batches import BatchLoader, batches_of, derive
 from efface.data.faces import Faces, MethodData
 from efface.errors import InputError
-from efface.methods.distillation import EpochOf, perturb, teacher_of
+from efface.methods.distillation import EpochOf, loss_of, perturb, teacher_of
 from efface.methods.matched_public_faces import matched_public
 from efface.settings import Count, Limit, Positive, Strength
 from efface.tasks import Task
@@ -87,10 +87,11 @@ def scrub(
 
     def come_back() -> None:
         for faces in itertools.islice(retained, back_steps):
-            out = model(faces.images) / temperature
-            loss = alpha * temperature**2 * task.divergence(out, teacher.of_retained(faces) / temperature).mean()
+            answers = model(faces.images)
+            held = task.divergence(answers / temperature, teacher.of_retained(faces) / temperature)
+            loss = alpha * temperature**2 * held.mean()
             if gamma:
-                loss = loss + gamma * task.loss(model, faces).mean()
+                loss = loss + gamma * loss_of(model, task, faces, answers).mean()
             training_step(optimizer, loss)
             scheduler.step()
 

@@ -16,6 +16,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import efface
+from efface.distributed import processes
 from efface.errors import InputError, refusing
 from efface.memory import hand_back_memory, memory_held
 from efface.models.precision import Precision
@@ -107,6 +108,7 @@ def environment(device: torch.device, threads: int) -> Environment:
         versions={name: version(name) for name in ("torch", "numpy", "scipy", "pandas", "pillow")},
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         threads=threads,
+        processes=processes().count,
         blas=sorted({f"{one['internal_api']} {one['version']}, {one['num_threads']} threads" for one in blas}),
         deterministic=device.type == "cpu",
     )

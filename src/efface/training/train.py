@@ -6,7 +6,7 @@ import io
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from efface.data.augment import Augment
 from efface.data.batches import BatchLoader, batches_of, derive
 from efface.data.faces import Array, Faces
+from efface.distributed import in_parallel, processes, summed_over_processes
 from efface.files import write_bytes
 from efface.models.recogniser import Recogniser
 from efface.settings import Count, Positive, Strength
@@ -45,12 +46,15 @@ def train(
     optimiser: Optimiser = "adamw",
     milestones: tuple[Count, ...] = (),
     augment: Augment = "none",
+    accumulate: Count = 1,
     keep: tuple[Count, ...] = (),
 ) -> nn.Module:
     """Train `model` on `faces`, and return it.
 
     The learning rate falls by a factor of ten at each of the `milestones` (epochs) or, without any, along a cosine.
-    `augment` changes faces at random, for tasks whose targets do not mind. After each of the epochs `keep`, of a plan's
+    `augment` changes faces at random, for tasks whose targets do not mind. `accumulate`: each batch is gone through in
+    so many parts, whose gradients are summed before the step, for batches that do not fit into memory; batch
+    normalisation goes by the faces of a part. After each of the epochs `keep`, of a plan's
     original alone, `keeping` is handed (epoch, model): what `rewind` goes back to.
 
     With a `checkpoint` path the state is saved now and then, a training that was cut off goes on from it, and
@@ -70,11 +74,13 @@ def train(
         torch.manual_seed(derive(loader.seed, "epoch", epoch))
         for group in optimizer.param_groups:
             group["lr"] = rate_at(epoch, epochs, lr, milestones)
-        for faces_now in loader(faces, batch=batch, augment=augment):
-            training_step(optimizer, task.loss(model, faces_now).mean())
+        with in_parallel(model):
+            for faces_now in loader(faces, batch=batch, augment=augment):
+                losses = (part.mean(task.loss(model, part)) for part in faces_now.parts(accumulate))
+                accumulated_step(optimizer, losses)
         if keeping is not None and epoch + 1 in keep:
             keeping(epoch + 1, model)
-        if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+        if checkpoint is not None and processes().first and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             state = {
                 "model": model.state_dict(),
                 "optimiser": optimizer.state_dict(),
@@ -150,9 +156,10 @@ def fit(
     count = steps or epochs * batches_of(len(faces), batch)
     scheduler = linear_decay(optimizer, count, anneal)
     model.train()
-    for faces_now in itertools.islice(loader.endless(faces, batch=batch, weights=weights, augment=augment), count):
-        training_step(optimizer, task.loss(model, faces_now).mean())
-        scheduler.step()
+    with in_parallel(model):
+        for faces_now in itertools.islice(loader.endless(faces, batch=batch, weights=weights, augment=augment), count):
+            training_step(optimizer, faces_now.mean(task.loss(model, faces_now)))
+            scheduler.step()
     return model
 
 
@@ -173,10 +180,20 @@ def step_decay(optimiser: torch.optim.Optimizer, falls: Sequence[int]) -> torch.
 
 def training_step(optimiser: torch.optim.Optimizer, loss: torch.Tensor, clip: float | None = None) -> None:
     """One step down the loss; with `clip`, the gradient's norm is at most that."""
+    accumulated_step(optimiser, [loss], clip)
+
+
+def accumulated_step(
+    optimiser: torch.optim.Optimizer, losses: Iterable[torch.Tensor], clip: float | None = None
+) -> None:
+    """One step down the sum of losses, each gone back through before the next is computed."""
     optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    summed_over_processes(weights)
     if clip is not None:
-        nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+        nn.utils.clip_grad_norm_(weights, clip)
     optimiser.step()
 
 
