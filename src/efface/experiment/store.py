@@ -179,7 +179,9 @@ class ModelStore:
     def weights(self, stage: Stage) -> dict[str, Array]:
         """A stage's trained weights as arrays; running statistics and counters are no weights."""
         saved, _ = read_weights(self.path(stage, "models", ".safetensors"))
-        return {name: saved[name].numpy() for name, _ in stage.network.build().named_parameters()}
+        with torch.device("meta"):  # names are asked for, no numbers
+            network = stage.network.build()
+        return {name: saved[name].numpy() for name, _ in network.named_parameters()}
 
     def predictions(self, stage: Stage, asked: str, splits: Splits, sets: Sequence[Verification] = ()) -> Predictions:
         """What a stage's model answered to these faces and pairs, predicted once; asked: the signature of both.

@@ -75,15 +75,17 @@ def check_threads(threads: int) -> None:
 
 @contextmanager
 def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> Iterator[None]:
-    """Deterministic algorithms, a fixed number of threads and random numbers of our own; all put back after."""
+    """Deterministic algorithms, a fixed number of threads and random numbers of our own; all put back after.
+
+    They are asked for by the debug mode: `use_deterministic_algorithms` does the same, and imports torch's compiler.
+    """
     before = (
-        torch.are_deterministic_algorithms_enabled(),
-        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.get_deterministic_debug_mode(),
         torch.get_num_threads(),
         FILLING.fill_uninitialized_memory,
     )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+        torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "warn")
         FILLING.fill_uninitialized_memory = False
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
@@ -91,9 +93,9 @@ def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> It
             with threadpool_limits(threads, user_api="blas"):
                 yield
         finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-            torch.set_num_threads(before[2])
-            FILLING.fill_uninitialized_memory = before[3]
+            torch.set_deterministic_debug_mode(before[0])
+            torch.set_num_threads(before[1])
+            FILLING.fill_uninitialized_memory = before[2]
 
 
 def environment(device: torch.device, threads: int) -> Environment:
