@@ -4,11 +4,11 @@ python benchmarks/experiment.py [--repeats 1]      (about ten minutes on two cor
 
 The experiment: from photos on disk an original is trained, a reference without the forgotten, the original is
 fine-tuned without them, and all three are measured: accuracy on every split, and a membership attack. As notebooks do
-it: every photo opened, shrunk and put into a batch in each epoch, fp32, as many torch threads as there are cores. As `efface run`
-does it, with the same network, photos, division, epochs and batches: packed once, a process for each core, in fp32 and
-in bf16, with everything else that a run measures and a report of it. Each is a process of its own that begins with
-importing; the table in results/experiment.json has CPU and wall seconds of all of its processes together, and what
-either finds.
+it: every photo opened, shrunk and put into a batch in each epoch, fp32, as many torch threads as there are cores. As
+`efface run` does it, with the same network, photos, division, epochs and batches: packed once, a process for each core,
+in fp32 and in bf16, with everything else that a run measures and a report of it. Each is a process of its own that
+begins with importing; the table in results/experiment.json has CPU and wall seconds of all of its processes together,
+and what either finds.
 """
 
 from __future__ import annotations

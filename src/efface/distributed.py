@@ -1,12 +1,12 @@
 """One model trained by several processes, on as many GPUs or machines: each works through its share of every batch, and
 all of them take the same step.
 
-Data-parallel training (Li et al., PyTorch Distributed, VLDB 2020, arXiv:2006.15704), started by torchrun or `accelerate
-launch`. Every process does a run's work in the same order and from the same seeds. Inside `in_parallel` batches are
-shared out, gradients are summed and batch normalisation goes by the faces of all processes, so that weights are those
-of one process but for the order in which numbers are added: with 64 bits they agree to 1e-6, with 32 training makes
-more of the rounding, as it does of another number of threads. Random changes of pictures are others: each process draws
-its own. Outside of the block processes compute the same things, each for itself; the first one alone writes.
+Data-parallel training (Li et al., PyTorch Distributed, VLDB 2020, arXiv:2006.15704), started by torchrun or whatever
+else sets its variables. Every process does a run's work in the same order and from the same seeds. Inside `in_parallel`
+batches are shared out, gradients are summed and batch normalisation goes by the faces of all processes, so that weights
+are those of one process but for the order in which numbers are added: with 64 bits they agree to 1e-6, with 32 training
+makes more of the rounding, as it does of another number of threads. Random changes of pictures are others: each process
+draws its own. Outside of the block processes compute the same things, each for itself; the first one alone writes.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def processes() -> Processes:
 
 @contextmanager
 def launched(device: torch.device) -> Iterator[Processes]:
-    """The processes that torchrun or `accelerate launch` started, which say so in the environment, joined while the
-    block lasts; one, where none of them did. Raises InputError for a launcher that cannot be understood."""
+    """The processes that torchrun started, which says so in the environment, joined while the block lasts; one, where
+    it did not. Raises InputError for a launcher that cannot be understood."""
     global _here
     if not several_launched():
         yield _here

@@ -49,7 +49,7 @@ def run(
 
     jobs: processes that make models and measure rows, side by side; with more than one each has one thread, and the
     results are those of one process with one thread. cluster: "slurm" or "local", whose jobs these are then, with
-    options as submitit names them. Processes that torchrun or `accelerate launch` started train every model together
+    options as submitit names them. Processes that torchrun started train every model together
     (`efface.distributed`).
 
     Every name and setting is checked before any work. What is there already is not made again: a run that was
