@@ -22,9 +22,13 @@ test: lint
 slow: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
-# How near loops are to the limit, and a run to a notebook's, in CPU seconds (about ten minutes on one core).
+# How near loops are to the limit, photos and a whole experiment to a notebook's, and scrub to published packages' own, in
+# CPU seconds; what several processes gain (about forty minutes on two cores that do nothing else; installs the packages).
 bench: setup
 	$(BIN)/python benchmarks/loops.py
+	$(BIN)/python benchmarks/experiment.py
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python docs/print_results.py
 
 lint: setup

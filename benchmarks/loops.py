@@ -1,6 +1,6 @@
 """How near are training and unlearning loops to bare forward, backward and step, and a run to a notebook's?
 
-python benchmarks/loops.py [--repeats 3]         (`make bench`; about ten minutes on one core)
+python benchmarks/loops.py [--repeats 5]         (`make bench`; about fifteen minutes on one core)
 
 Loops: a method's CPU seconds beside those that a bare loop needs for as many faces, with the same network on one batch
 that lies ready; 1 is the limit, and what answers faces without learning from them goes below it. The two take turns, so
@@ -58,7 +58,6 @@ LIMITS = [
     "CPU seconds of one process and one thread; smallest and largest of the repetitions in brackets.",
     "Faces are noise: what a loop costs does not hang on what is seen.",
     "Loops that a teacher answers faces for lie above 1: answering costs less than learning.",
-    "No published package is measured here: `supreme-unlearning` and `erasus` want environments of their own.",
 ]
 
 
@@ -110,7 +109,7 @@ def loops(name: str, repeats: int) -> list[list[str]]:
         shares = []
         for _ in range(repeats):
             loader = BatchLoader(CPU, 0)
-            each = bare(model, task, faces, 10)
+            each = bare(model, task, faces, 30)
             start = time.process_time()
             work(title, loader)
             shares.append(each * loader.faces_used / (time.process_time() - start))
@@ -200,7 +199,7 @@ def end_to_end(repeats: int) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     repeats = parser.parse_args().repeats
     with deterministic_torch(CPU, 1):
         rows = [row for name in NETWORKS for row in loops(name, repeats)]
