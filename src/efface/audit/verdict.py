@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from scipy import stats
-
 from efface.evaluation.differences import difference
 from efface.measure_key import ALL, MeasureKey
 from efface.plan.tables import Criterion
@@ -190,6 +188,8 @@ def in_words(criterion: Criterion) -> str:
 def detectable(low: float, high: float) -> float:
     """The smallest shift that an interval like this one would have shown in four of five repetitions: its standard
     error times the sum of both normal quantiles (two-sided 5%, power 80%)."""
+    from scipy import stats
+
     error = (high - low) / (2 * stats.norm.ppf(1 - ALPHA / 2))
     return float(error * (stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER)))
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from efface.measure_key import MeasureKey
 from efface.report import wording
@@ -74,6 +73,8 @@ def nearer_to_retraining(results: Results, arm: str, key: MeasureKey, ours: str,
 
 def student(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and Student's 95% interval; of at least two values."""
+    from scipy import stats
+
     mean, count = float(np.mean(values)), len(values)
     reach = float(stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))
     return mean, mean - reach, mean + reach

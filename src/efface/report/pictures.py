@@ -7,7 +7,6 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from efface.anonymize.regions import blur, cover, pixelate
 from efface.data.faces import Array
@@ -75,6 +74,8 @@ def labelled(evidence: Evidence, models: dict[str, str], names: list[str]) -> li
 
 def answer_in_words(logits: Array, names: list[str], one_of_several: bool) -> str:
     """The most likely class and its probability, or the attributes found likelier than not."""
+    from scipy import special
+
     if one_of_several:
         chance = special.softmax(logits)
         return f"{names[int(chance.argmax())]} ({100 * chance.max():.0f}%)"
