@@ -30,8 +30,10 @@ def finetune(
     anneal: bool = True,
     augment: Augment = "none",
 ) -> nn.Module:
-    """Train on the retained faces only. Needs: retained faces with labels. steps: so many, instead of epochs, for less
-    than a pass."""
+    """Train on the retained faces only. Needs: retained faces with labels.
+
+    steps: so many, instead of epochs, for less than a pass.
+    """
     return fit(
         model,
         task,
