@@ -92,6 +92,8 @@ def launched(device: torch.device) -> Iterator[Processes]:
         raise InputError(f"RANK and WORLD_SIZE are {rank!r} and {count!r}: expected numbers") from None
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"several processes train one model on CPUs or CUDA, not on {device.type}")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     try:
         yield _here
@@ -115,11 +117,14 @@ def device_of_process(device: torch.device) -> torch.device:
 @contextmanager
 def in_parallel(model: nn.Module) -> Iterator[None]:
     """While the block lasts each process is handed its share of every batch (`share_of`), steps are those of all
-    (`summed_over_processes`), and the model's batch normalisation goes by all their faces."""
+    (`summed_over_processes`), and the model's batch normalisation goes by all their faces. All begin with the first
+    one's weights."""
     global _parallel
     if _here.count == 1 or _parallel or _alone:
         yield
         return
+    for values in [*model.parameters(), *model.buffers()]:
+        dist.broadcast(values.detach(), 0)
     kinds: list[tuple[_BatchNorm, Any]] = []
     for part in model.modules():
         if isinstance(part, _BatchNorm):
