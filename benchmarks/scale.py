@@ -180,7 +180,8 @@ def save(
             "A narrow IResNet (depth 10, width 8), since the machine has no GPU: a wide one takes longer. "
             "People grow with the faces, ten photos of each, and so does the head that the epoch trains: 50,000 people "
             "of 512 numbers are 100 MiB, four times with gradients and the optimiser's moments.",
-            f"Of an epoch at most {EPOCH:,} faces are trained on, drawn from all: its seconds grow with the head alone.",
+            f"Of an epoch at most {EPOCH:,} faces are trained on, drawn from all: its seconds grow with the head "
+            "alone.",
             "Other processes ran on the machine, most of all beside 500,000 faces: CPU seconds leave out their turns, "
             "not what they do to shared caches.",
         ],
