@@ -55,6 +55,7 @@ def train_stacked(
     optimiser: Optimiser,
     milestones: Sequence[int],
     augment: Augment,
+    accumulate: int = 1,
     keep: Sequence[int] = (),
 ) -> None:
     """Train every model on its own faces by the recipe of `train`, all of them in every step, in place; no stack is an
@@ -75,8 +76,12 @@ def train_stacked(
         streams = [whole_batches(loader, one, batch, augment) for loader, one in zip(feeds, faces, strict=True)]
         for batches in itertools.islice(zip(*streams, strict=False), length):
             images, targets = (torch.stack([getattr(one, name) for one in batches]) for name in ("images", "targets"))
+            size = images.shape[1]
+            parts = min(accumulate, max(1, size // 2))
             optimizer.zero_grad()
-            each(weights, state, images, targets).sum().backward()  # type: ignore[no-untyped-call]
+            for some, of in zip(images.tensor_split(parts, 1), targets.tensor_split(parts, 1), strict=True):
+                share = some.shape[1] / size
+                (share * each(weights, state, some, of).sum()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     for place, one in enumerate(losing):
         one.load_state_dict({name: stack[place] for name, stack in {**weights, **state}.items()}, strict=False)
