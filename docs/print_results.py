@@ -44,7 +44,7 @@ def table_of(one: dict[str, Any], results: dict[str, Any]) -> str:
     about = [
         *([f"`{one['plan']}`"] if "plan" in one else []),
         *([f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"] if (seeds := one.get("seeds")) else []),
-        results["machine"],
+        one.get("machine", results["machine"]),
         *([f"commit `{one['commit'][:7]}`"] if one.get("commit", results["commit"]) != results["commit"] else []),
     ]
     short = all(len(cell) <= NUMBERS for row in one["rows"] for cell in row)

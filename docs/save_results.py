@@ -201,7 +201,7 @@ def main(commit: str, folders: Sequence[Path]) -> None:
     """Write results/regimes.json from finished runs; commit: of the code that made them."""
     path = ROOT / "results" / "regimes.json"
     before = json.loads(path.read_text(encoding="utf-8"))
-    kept = {one["name"]: {"commit": before["commit"]} | one for one in before["tables"]}
+    kept = {one["name"]: {"commit": before["commit"], "machine": before["machine"]} | one for one in before["tables"]}
     tables: dict[str, dict[str, Any]] = {}
     machine = ""
     for folder in folders:
@@ -215,6 +215,7 @@ def main(commit: str, folders: Sequence[Path]) -> None:
         common = {
             "command": command,
             "commit": commit,
+            "machine": machine,
             "plan": plan,
             "seeds": sorted({one.seed for one in results.evaluations if one.method != SECOND_REFERENCE}),
         }
