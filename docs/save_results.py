@@ -47,7 +47,7 @@ LIMITS = [
     "is; only “found by held-back photos” is by photos no method saw, and of 15 people it is too coarse to separate.",
     "Differences are paired by seed; their intervals are over five seeds alone, not over people.",
     "Misfiled photos: attack and tug of war are of the misfiled photos as they were filed; they are of people whom the "
-    "retrained model knows by their other photos, so that an attack finds some of them in it too.",
+    "retrained model knows by their other photos.",
     "U-LiRA: one seed, 16 shadow models, 15 people, no photo held back. “Over shadows” resamples people and eight "
     "pairs of shadow models, so few that its interval is narrower than it should be.",
 ]
@@ -207,9 +207,10 @@ def main(commit: str, folders: Sequence[Path]) -> None:
     for folder in folders:
         results = read_results(folder)
         plan, made = f"plans/{folder.name}.toml", results.environment
-        machine = f"{made.processor}, {made.threads} thread, Python {made.python}, torch {made.versions['torch']}"
+        threads = f"{made.threads} thread{'s' * (made.threads > 1)}"
+        machine = f"{made.processor}, {threads}, Python {made.python}, torch {made.versions['torch']}"
         command = [
-            f"efface run {plan} --out runs/{folder.name} --threads 1",
+            f"efface run {plan} --out runs/{folder.name} --threads {made.threads}",
             f"python docs/save_results.py {commit} {' '.join(f'runs/{one.name}' for one in folders)}",
         ]
         common = {
