@@ -50,9 +50,10 @@ NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
 LABEL = "glasses"
 LIMITS = [
     "A notebook written by us in the style of public ones: it stands for no published package, and measures less: "
-    "accuracies and one attack, where a run has intervals, a second reference, fairness and a report.",
+    "accuracies and one attack, where a run has intervals, fairness and a report.",
     "CPU seconds of all processes, imports among them. The notebook has a torch thread for each core, a run a process "
     "for each core; both have the machine to themselves.",
+    "One repetition, as the command says: how far another would differ was not measured.",
     "Synthetic faces, few of them and few epochs: reading photos weighs more than in long trainings, what a run does "
     "once (packing, measuring, the report) too.",
 ]

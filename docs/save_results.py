@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from efface.evaluation.headroom import headrooms
 from efface.measure_key import MeasureKey
 from efface.models.load import read_weights
 from efface.report import wording
@@ -52,7 +53,7 @@ LIMITS = [
     "pairs of shadow models, so few that its interval is narrower than it should be.",
 ]
 
-EARLIER = "Tables of {} were made at commit `{}`."
+EARLIER = "Tables of “{}” were made at commit `{}`."
 
 
 def columns_of(results: Results) -> list[tuple[str, MeasureKey]]:
@@ -90,7 +91,8 @@ def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
         (title, key) for title, key in columns_of(results) if any(key in one.measures for one in results.summaries)
     ]
     bills = {one.method: one.cost for one in results.evaluations}
-    room = results.headroom_of(results.requests[0].arm)
+    arm = results.requests[0].arm
+    room = {one.measure: one.value for one in headrooms(results.evaluations) if one.arm == arm}
     rooms = [f"{value:.1f}" if (value := room.get(key)) is not None else "–" for _, key in known]
     rows = [["*headroom*", *rooms, "", ""]] if room else []
     for one in results.summaries:
@@ -242,7 +244,7 @@ def main(commit: str, folders: Sequence[Path]) -> None:
     earlier = [name for name in TITLES if name not in tables and name in kept]
     limits = [
         *LIMITS,
-        *(EARLIER.format(TITLES[name].split(":")[0].lower(), kept[name]["commit"][:7]) for name in earlier),
+        *(EARLIER.format(TITLES[name], kept[name]["commit"][:7]) for name in earlier),
     ]
     in_order = [name for one in TITLES for name in (one, f"{one}, paired", f"{one}, cost")]
     saved = {

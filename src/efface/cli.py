@@ -76,7 +76,7 @@ def run(
     pictures: Pictures = True,
 ) -> None:
     """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
-    from efface.distributed import several_launched
+    from efface.distributed import launched_after_first, several_launched
     from efface.experiment.run import run as run_plan
     from efface.experiment.workers import jobs_of
     from efface.plan.file import read_plan
@@ -101,7 +101,7 @@ def run(
             progress=progress,
             with_faces=pictures,
         )
-    if os.environ.get("RANK", "0") == "0":
+    if not launched_after_first():
         typer.echo(out / "report.html")
 
 

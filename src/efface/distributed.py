@@ -107,6 +107,11 @@ def several_launched() -> bool:
     return os.environ.get("WORLD_SIZE", "1") != "1" and {"RANK", "MASTER_ADDR"} <= set(os.environ)
 
 
+def launched_after_first() -> bool:
+    """Whether this is one of several processes, and not the first: it has nothing to say."""
+    return several_launched() and os.environ["RANK"] != "0"
+
+
 def device_of_process(device: torch.device) -> torch.device:
     """The GPU of this process, where a launcher started one for each GPU of the machine."""
     if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:

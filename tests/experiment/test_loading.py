@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from conftest import TABLE, loaded, packed, refusal
-from efface.experiment.loading import load_sources
+from efface.experiment.loading import LoadedFaces, load_sources
+from efface.files import exclusive
 from efface.plan.tables import Source
 from efface.progress import Lines, Progress
 from efface.tasks import TASKS
@@ -190,6 +191,21 @@ def greys(source: dict[str, Any], out: Path) -> list[int]:
 def photos(tmp_path: Path) -> dict[str, Any]:
     path = drawn(tmp_path / "photos")
     return {"name": "folder", "path": path, "prepare": {"size": [8, 8], "eyes": "none"}}
+
+
+def test_other_processes_of_a_run_take_what_the_first_packed(photos: dict[str, Any], tmp_path: Path) -> None:
+    source, out = Source.model_validate(photos), tmp_path / "faces"
+
+    def loaded_beside_another(*, packed: bool) -> LoadedFaces:
+        (folder,) = [one for one in out.iterdir() if one.is_dir()]
+        with exclusive(folder.with_name(folder.name + ".lock"), "busy"):
+            return load_sources([source], TASKS["recognition"], out, Progress(), packed=packed)
+
+    first = load_sources([source], TASKS["recognition"], out, Progress())
+    other = loaded_beside_another(packed=True)
+    assert other.signature == first.signature
+    assert np.array_equal(other.faces.images[:], first.faces.images[:])
+    assert "another `efface prepare` is at work" in refusal(loaded_beside_another, packed=False)
 
 
 def test_a_photo_replaced_by_one_of_the_same_size_is_read_again(photos: dict[str, Any], tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ def test_the_way_is_chosen_by_what_is_fastest() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.stackable])
-def test_a_stack_trains_each_network_as_it_would_train_alone(name: str) -> None:
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_stack_trains_each_network_as_it_would_train_alone(name: str, accumulate: int) -> None:
     task = TASKS[name]
     model, settings = task.smallest_model
     splits, _ = tiny_problem(task)
@@ -149,6 +150,7 @@ def test_a_stack_trains_each_network_as_it_would_train_alone(name: str) -> None:
         "optimiser": "sgd",
         "milestones": (),
         "augment": "none",
+        "accumulate": accumulate,
     }
 
     def untrained(seed: int) -> torch.nn.Module:

@@ -13,14 +13,14 @@ from efface.measure_key import MeasureKey
 from efface.measures.bootstrap import Vector
 from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Evaluation, Headroom, MeasureRecord
 
-ATTACKS = ("membership", "attack", "completeness")
+AGAINST_REFERENCE = ("membership", "attack", "completeness", "misfiled")
 """Families whose original is held against the reference's; a distance of the original is held against the noise
 floor."""
 
 
 def headrooms(evaluations: Sequence[Evaluation]) -> list[Headroom]:
-    """Of every arm the headroom of each distance and attack that was measured of the original and of what it is held
-    against; value None where there is no standard error to divide by."""
+    """Of every arm the headroom of each distance, attack and confusion by misfiled photos that was measured of the
+    original and of what it is held against; value None where there is no standard error to divide by."""
     found = []
     for arm in dict.fromkeys(one.arm for one in evaluations):
         rows = {
@@ -33,8 +33,8 @@ def headrooms(evaluations: Sequence[Evaluation]) -> list[Headroom]:
             value = None
             if key.family == "distance" and key.metric != "nearer/p" and rows[SECOND_REFERENCE]:
                 value = of_distance(key, [ours for ours, _ in pairs], rows[SECOND_REFERENCE])
-            elif key.family in ATTACKS and not key.against:
-                value = of_attack(key, pairs)
+            elif key.family in AGAINST_REFERENCE and not key.against:
+                value = of_difference(key, pairs)
             else:
                 continue
             found.append(Headroom(arm=arm, measure=key, value=value))
@@ -57,7 +57,7 @@ def of_distance(
     return in_errors(gap, math.hypot(mine[1], usual[1]))
 
 
-def of_attack(
+def of_difference(
     key: MeasureKey,
     pairs: Sequence[tuple[Mapping[MeasureKey, MeasureRecord], Mapping[MeasureKey, MeasureRecord]]],
 ) -> float | None:
