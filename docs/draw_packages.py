@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "docs" / "images" / "packages.svg"
-WIDTH, STEP, BOX = 560, 46, 34
+WIDTH, STEP, BOX = 740, 46, 34
 LEFT_OUT = {"__init__", "__main__"}
 
 
