@@ -10,14 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import TINY, refusal
 from efface.experiment import workers
 from efface.experiment.run import run
 from efface.experiment.store import Stage
 from efface.experiment.workers import Cell, Schedule, check_jobs, jobs_of
+from efface.files import make_folder
 from efface.plan.file import parse_plan, read_plan
 from efface.plan.tables import Plan
 from efface.progress import Progress
@@ -68,6 +71,45 @@ def test_two_processes_make_and_measure_what_one_does(alone: Path, plans: dict[s
     ours, theirs = (weights_of(one) for one in (out, alone))
     assert ours == theirs
     assert len(ours) > 15
+
+
+PHOTOS = """
+task = "recognition"
+goal = "unrecognisable"
+seeds = [0]
+[data]
+name = "folder"
+path = "{path}"
+prepare = {{ size = [16, 16], eyes = "none" }}
+[split]
+photos = 2
+[forget]
+share = 0.2
+[model]
+name = "iresnet"
+depth = 10
+width = 4
+dimensions = 8
+scale = 16
+[train]
+epochs = 1
+batch = 8
+[methods.finetune]
+steps = 2
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_read_the_photos_that_the_first_prepared(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    for person, photo in np.ndindex(30, 4):
+        folder = make_folder(tmp_path / "photos" / f"p{person}")
+        Image.fromarray(draw.integers(256, size=(20, 20), dtype=np.uint8)).save(folder / f"{photo}.bmp")
+    plan = {"": parse_plan(tomllib.loads(PHOTOS.format(path=tmp_path / "photos")), "plan")}
+    for jobs in (1, 2):
+        run(plan, tmp_path / str(jobs), threads=1, jobs=jobs)
+    assert measures(tmp_path / "2") == measures(tmp_path / "1")
+    assert weights_of(tmp_path / "2") == weights_of(tmp_path / "1")
 
 
 def weights_of(out: Path) -> dict[str, bytes]:
