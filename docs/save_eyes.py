@@ -9,7 +9,6 @@ one; and what rebalancing changed, paired by seed, with Student's 95% interval. 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from efface.measure_key import ALL, MeasureKey
 from efface.report import wording
 from efface.report.paired import cell_of
 from efface.results import NONMEMBERS, SECOND_REFERENCE, Request, Results, read_results
+from saving import machine_of, save
 
-ROOT = Path(__file__).parents[1]
 CAPTIONS = {
     "one source": "One source: both groups from FairFace",
     "two sources": "Two sources: East Asian faces from FairFace, everyone else from LFW",
@@ -26,7 +25,7 @@ CAPTIONS = {
 REBALANCED = ", rebalanced"
 LIMITS = [
     "Networks and pictures are small (48 pixels, 20 epochs), and eyes are a detector's (YuNet).",
-    "Every method has its defaults, and none of them the same steps: rows show what each costs whom, they rank nobody.",
+    "Every method has its defaults, and their steps differ: rows show what each costs whom, they rank nobody.",
     "A change is in percent of the original's error on test faces; “beyond retraining” is what the method added to "
     "the retrained model's. Intervals are over people and five seeds together.",
     "Attack and tug of war are by photos that the methods were handed, as a membership question is.",
@@ -87,7 +86,6 @@ def after_rebalancing(results: Results, request: Request) -> tuple[list[str], li
 def main(commit: str, folder: Path) -> None:
     """Write results/eyes.json from a finished run."""
     results = read_results(folder)
-    made = results.environment
     tables = []
     for request in results.requests:
         for ending, about, (columns, rows) in (
@@ -112,14 +110,12 @@ def main(commit: str, folder: Path) -> None:
         "title": "Eye centres: one group asks to be forgotten",
         "commit": commit,
         "note": "Saved from the run's results by the command beside each table.",
-        "machine": f"{made.processor}, {made.threads} thread{'s' * (made.threads > 1)} each, Python {made.python}, "
-        f"torch {made.versions['torch']}",
+        "machine": machine_of(results.environment),
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": tables,
     }
-    path = ROOT / "results" / "eyes.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save("eyes", saved)
 
 
 if __name__ == "__main__":

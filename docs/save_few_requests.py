@@ -13,7 +13,6 @@ with Student's 95% interval over them. An interrupted run goes on.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -42,8 +41,8 @@ from efface.report import wording
 from efface.report.paired import cell_of, nearer_to_retraining, student
 from efface.results import ORIGINAL, REFERENCE, SECOND_REFERENCE, Results
 from efface.training.environment import deterministic_torch, environment
+from saving import ROOT, machine_of, save
 
-ROOT = Path(__file__).parents[1]
 PLAN = ROOT / "plans" / "few_requests.toml"
 REQUESTS, PEOPLE, BATCH = 4, 3, 16
 BUDGETS = (0.05, 0.2, 1.0)
@@ -185,13 +184,12 @@ def main(out: Path, jobs: int) -> None:
         own = {"forget": {"file": str(file)}, "methods": rows_of(one)}
         plans[name] = parse_plan(plan | own, f"arm '{name}'")
     results = run(plans, out, device="cpu", threads=1, jobs=jobs, progress=Lines())
-    made = results.environment
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     saved = {
         "title": "Requests of whom a recogniser memorised most and least",
         "commit": commit.strip(),
         "note": "Saved by the command beside the tables.",
-        "machine": f"{made.processor}, {made.threads} thread, Python {made.python}, torch {made.versions['torch']}",
+        "machine": machine_of(results.environment),
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": [
@@ -206,8 +204,7 @@ def main(out: Path, jobs: int) -> None:
             for arms in [[name for name in requests if kind in ("all", name.split()[0])]]
         ],
     }
-    path = ROOT / "results" / "memorised.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save("memorised", saved)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ request has. What was made already is read.
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -39,8 +38,8 @@ from efface.models.recogniser import iresnet
 from efface.tasks.recognition import RECOGNITION
 from efface.training.environment import deterministic_torch
 from efface.training.train import train
+from saving import ROOT, machine_of, save
 
-ROOT = Path(__file__).parents[1]
 LFW = ROOT.parent / "shared" / "faces" / "lfw" / "aligned"
 SIDE, TRAINED, RETAINED, PUBLIC = 32, 230, 60, 70
 SIZES, REQUESTS = (1, 3, 10, 30), 4
@@ -243,7 +242,7 @@ def main(folder: Path) -> None:
         "title": "Which requests can be served",
         "commit": commit.strip(),
         "note": "Saved by the command beside the table.",
-        "machine": f"{machine.processor}, 1 thread, Python {machine.python}, torch {machine.versions['torch']}",
+        "machine": machine_of(machine),
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": [
@@ -257,8 +256,7 @@ def main(folder: Path) -> None:
             }
         ],
     }
-    path = ROOT / "results" / "requests.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save("requests", saved)
 
 
 if __name__ == "__main__":

@@ -24,11 +24,11 @@ from efface.models.load import read_weights
 from efface.report import wording
 from efface.report.paired import cell_of, nearer_to_retraining
 from efface.results import NONMEMBERS, ORIGINAL, RESERVED, SECOND_REFERENCE, Results, Summary, read_results
+from saving import ROOT, machine_of, save
 
 OURS = "out_of_fold"
 ATTACK = MeasureKey("membership", "auc", level="photo")
 TOW = MeasureKey("distance", "tow")
-ROOT = Path(__file__).parents[1]
 TITLES = {
     "few_people": "Recognition: 15 of 250 people",
     "few_eyes": "Eye centres: a tenth of one group",
@@ -201,16 +201,14 @@ def paired(results: Results) -> tuple[list[str], list[list[str]]]:
 
 def main(commit: str, folders: Sequence[Path]) -> None:
     """Write results/regimes.json from finished runs; commit: of the code that made them."""
-    path = ROOT / "results" / "regimes.json"
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = json.loads((ROOT / "results" / "regimes.json").read_text(encoding="utf-8"))
     kept = {one["name"]: {"commit": before["commit"], "machine": before["machine"]} | one for one in before["tables"]}
     tables: dict[str, dict[str, Any]] = {}
     machine = ""
     for folder in folders:
         results = read_results(folder)
         plan, made = f"plans/{folder.name}.toml", results.environment
-        threads = f"{made.threads} thread{'s' * (made.threads > 1)}"
-        machine = f"{made.processor}, {threads}, Python {made.python}, torch {made.versions['torch']}"
+        machine = machine_of(made)
         command = [
             f"efface run {plan} --out runs/{folder.name} --threads {made.threads}",
             f"python docs/save_results.py {commit} {' '.join(f'runs/{one.name}' for one in folders)}",
@@ -256,7 +254,7 @@ def main(commit: str, folders: Sequence[Path]) -> None:
         "limits": limits,
         "tables": [one for name in in_order if (one := tables.get(name, kept.get(name)))],
     }
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save("regimes", saved)
 
 
 if __name__ == "__main__":
