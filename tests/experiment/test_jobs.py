@@ -31,6 +31,7 @@ PLAN = (
 [methods."ascent after it"]
 use = "neggrad"
 after = "finetune"
+clip = inf
 [methods.out_of_fold]
 steps = 2
 [folds]

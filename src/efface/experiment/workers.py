@@ -34,7 +34,7 @@ from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages, way_of
 from efface.experiment.stacked import make_stacked
 from efface.experiment.store import Stage
-from efface.plan.file import parse_plan
+from efface.plan.file import parse_plan, plain_plan
 from efface.plan.tables import Plan
 from efface.progress import Progress
 from efface.results import Environment, Evaluation
@@ -130,7 +130,7 @@ class Order:
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
-            "plans": {name: plan.model_dump(mode="json", exclude_none=True) for name, plan in self.plans.items()},
+            "plans": {name: plain_plan(plan) for name, plan in self.plans.items()},
             "out": str(self.out),
             "device": str(self.device),
             "path": importable(),

@@ -89,6 +89,11 @@ def parse_plan(raw: dict[str, Any], where: str) -> Plan:
     return plan
 
 
+def plain_plan(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON has it, which `parse_plan` reads again as the same plan: what was not set is left unset."""
+    return plan.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+
+
 def overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """`below` with `above` laid over it, table by table."""
     merged = dict(below)

@@ -39,13 +39,13 @@ FilePath = Annotated[Path, AfterValidator(_findable)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
 
 class Named(BaseModel):
     """A table that names something and carries that thing's own settings beside the name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, ser_json_inf_nan="constants")
 
     @property
     def settings(self) -> dict[str, Any]:
