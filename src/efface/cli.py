@@ -76,14 +76,21 @@ def run(
     pictures: Pictures = True,
 ) -> None:
     """Run a plan: train, forget, measure, report. Modules that the plan names are imported and run."""
+    from efface.experiment.finished import is_finished, remember, state_before
+    from efface.plan.file import read_plan
+
+    plans = read_plan(plan)
+    before = state_before(plans, {"device": device, "jobs": jobs, "cluster": cluster, "threads": threads})
+    if is_finished(out, before):
+        typer.echo(out / "report.html")
+        return
+
     from efface.distributed import launched_after_first, several_launched
     from efface.experiment.run import run as run_plan
     from efface.experiment.workers import jobs_of
-    from efface.plan.file import read_plan
     from efface.progress import show_progress
     from efface.training.environment import device_named
 
-    plans = read_plan(plan)
     if jobs is None:
         jobs = 1 if threads is not None or several_launched() else jobs_of(device_named(device))
     if threads is None:
@@ -102,6 +109,7 @@ def run(
             with_faces=pictures,
         )
     if not launched_after_first():
+        remember(out, before)
         typer.echo(out / "report.html")
 
 
