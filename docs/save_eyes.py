@@ -9,14 +9,12 @@ one; and what rebalancing changed, paired by seed, with Student's 95% interval. 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from efface.measure_key import ALL, MeasureKey
 from efface.report import wording
-from efface.report.paired import cell_of
-from efface.results import NONMEMBERS, SECOND_REFERENCE, Request, Results, read_results
-from saving import machine_of, save
+from efface.results import Request, Results, read_results
+from saving import Columns, Table, commit_and_runs, differences, machine_of, model_rows, save, seeds_of
 
 CAPTIONS = {
     "one source": "One source: both groups from FairFace",
@@ -32,7 +30,7 @@ LIMITS = [
 ]
 
 
-def columns_of(request: Request, error: str) -> list[tuple[str, MeasureKey]]:
+def columns_of(request: Request, error: str) -> Columns:
     """What stands in an arm's table: (title, measure)."""
     groups = sorted(
         (one for one in request.faces["test"] if one != ALL), key=lambda one: one != request.forgotten_group
@@ -49,38 +47,13 @@ def columns_of(request: Request, error: str) -> list[tuple[str, MeasureKey]]:
     ]
 
 
-def table(results: Results, request: Request) -> tuple[list[str], list[list[str]]]:
-    """Titles of an arm's table, and the rows under them: headroom first, then every model."""
-    columns, room = columns_of(request, request.task.error), results.headroom_of(request.arm)
-    bills = {one.method: one.cost for one in results.evaluations if one.arm == request.arm}
-    rooms = [f"{value:.1f}" if (value := room.get(key)) is not None else "–" for _, key in columns]
-    rows = [["*headroom*", *rooms, ""]]
-    for one in results.summaries:
-        if one.arm == request.arm and one.method != NONMEMBERS:
-            cells = [wording.interval(one.measures.get(key)).replace("-", "−") for _, key in columns]
-            cost = bills.get(one.method)
-            faces = cost.faces_of_retraining if cost else None
-            rows.append([wording.row_title(one.method), *cells, f"{faces:.0%}" if faces else "–"])
-    return ["model", *(title for title, _ in columns), "faces seen, of retraining"], rows
-
-
-def after_rebalancing(results: Results, request: Request) -> tuple[list[str], list[list[str]]]:
+def rebalanced(results: Results, request: Request) -> Table:
     """What rebalancing changed in each row that has it: the row less the one before it, seed by seed."""
-    rows = {(one.method, one.seed): one.measures for one in results.evaluations if one.arm == request.arm}
     families = ("membership", "distance", "score")
     columns = [one for one in columns_of(request, request.task.error) if one[1].family in families]
-
-    def changed(after: str, before: str, key: MeasureKey) -> list[float]:
-        both = [
-            (rows[after, seed][key].value, rows[before, seed][key].value) for method, seed in rows if method == after
-        ]
-        return [one - other for one, other in both if one is not None and other is not None]
-
-    endings = [(one, one.removesuffix(REBALANCED)) for one, _ in rows if one.endswith(REBALANCED)]
-    return ["model, less the one before", *(title for title, _ in columns)], [
-        [after, *(cell_of(changed(after, before, key))[0] for _, key in columns)]
-        for after, before in dict.fromkeys(endings)
-    ]
+    methods = [one.method for one in results.summaries if one.arm == request.arm]
+    pairs = [(one, one.removesuffix(REBALANCED)) for one in methods if one.endswith(REBALANCED)]
+    return differences(results, request.arm, pairs, columns, "model, less the one before")
 
 
 def main(commit: str, folder: Path) -> None:
@@ -89,8 +62,17 @@ def main(commit: str, folder: Path) -> None:
     tables = []
     for request in results.requests:
         for ending, about, (columns, rows) in (
-            ("", "", table(results, request)),
-            (", rebalanced", ": what rebalancing changed", after_rebalancing(results, request)),
+            (
+                "",
+                "",
+                model_rows(
+                    results,
+                    request.arm,
+                    columns_of(request, request.task.error),
+                    results.headroom_of(request.arm),
+                ),
+            ),
+            (", rebalanced", ": what rebalancing changed", rebalanced(results, request)),
         ):
             tables.append(
                 {
@@ -101,7 +83,7 @@ def main(commit: str, folder: Path) -> None:
                         f"python docs/save_eyes.py {commit} runs/eyes",
                     ],
                     "plan": "plans/eyes.toml",
-                    "seeds": sorted({one.seed for one in results.evaluations if one.method != SECOND_REFERENCE}),
+                    "seeds": seeds_of(results),
                     "columns": columns,
                     "rows": rows,
                 }
@@ -119,4 +101,5 @@ def main(commit: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    asked, (run,) = commit_and_runs(__doc__)
+    main(asked, run)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from efface.measure_key import MeasureKey
 from efface.models.load import read_weights
 from efface.report import wording
 from efface.report.paired import cell_of, nearer_to_retraining
-from efface.results import NONMEMBERS, ORIGINAL, RESERVED, SECOND_REFERENCE, Results, Summary, read_results
-from saving import ROOT, machine_of, save
+from efface.results import NONMEMBERS, ORIGINAL, RESERVED, Results, Summary, read_results
+from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows, save, seeds_of
 
 OURS = "out_of_fold"
 ATTACK = MeasureKey("membership", "auc", level="photo")
@@ -56,7 +55,7 @@ LIMITS = [
 EARLIER = "Tables of “{}” were made at commit `{}`."
 
 
-def columns_of(results: Results) -> list[tuple[str, MeasureKey]]:
+def columns_of(results: Results) -> Columns:
     """What stands in a run's table: (title, measure)."""
     task = results.requests[0].task
     own = {
@@ -85,31 +84,14 @@ def columns_of(results: Results) -> list[tuple[str, MeasureKey]]:
     ]
 
 
-def rows_of(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Titles, and the rows under them: headroom first, then every model."""
-    known = [
-        (title, key) for title, key in columns_of(results) if any(key in one.measures for one in results.summaries)
-    ]
-    bills = {one.method: one.cost for one in results.evaluations}
+BILLS = {"faces seen, of retraining": "faces_of_retraining", "and by models of folds": "folds_of_retraining"}
+
+
+def rows_of(results: Results) -> Table:
+    """Every model of the first arm, under the headroom of each measure."""
     arm = results.requests[0].arm
     room = {one.measure: one.value for one in headrooms(results.evaluations) if one.arm == arm}
-    rooms = [f"{value:.1f}" if (value := room.get(key)) is not None else "–" for _, key in known]
-    rows = [["*headroom*", *rooms, "", ""]] if room else []
-    for one in results.summaries:
-        if one.method == NONMEMBERS:
-            continue
-        cost = bills.get(one.method)
-        share = None if cost is None else cost.faces_of_retraining
-        folds = None if cost is None else cost.folds_of_retraining
-        rows.append(
-            [
-                wording.row_title(one.method),
-                *(wording.interval(one.measures.get(key)) for _, key in known),
-                "–" if not share else f"{share:.0%}",
-                "–" if folds is None else f"{folds:.0%}",
-            ]
-        )
-    return ["model", *(title for title, _ in known), "faces seen, of retraining", "and by models of folds"], rows
+    return model_rows(results, arm, columns_of(results), room, BILLS)
 
 
 ULIRA = {
@@ -123,7 +105,7 @@ CONTROL = MeasureKey("attack", ULIRA["the same on the reference"], level="photo"
 LESS = MeasureKey("attack", "u-lira/auc", against="reference", level="photo")
 
 
-def unlearned_rows(results: Results) -> tuple[list[str], list[list[str]]]:
+def unlearned_rows(results: Results) -> Table:
     """Every row under LiRA and, where shadows forgot as it did, U-LiRA; of later arms only the rows that have one."""
     levels = ("photo", "person")
     titles = [f"{title}, per {level}" for level in levels for title in ULIRA]
@@ -162,7 +144,7 @@ SHADOWS = {
 }
 
 
-def spent(folder: Path, results: Results) -> tuple[list[str], list[list[str]]]:
+def spent(folder: Path, results: Results) -> Table:
     """What the shadows of a run took, by the bills in its store."""
     first = min(shadow_seeds(folder))
     kinds = SHADOWS | {
@@ -187,7 +169,7 @@ def shadow_seeds(folder: Path) -> list[int]:
     return [int(found[0]) for name in names if (found := re.findall(r"seed(\d+)-", name))]
 
 
-def paired(results: Results) -> tuple[list[str], list[list[str]]]:
+def paired(results: Results) -> Table:
     """`out_of_fold` beside every other method, by how far each is from retraining in a column; below 0: nearer."""
     arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
     known = [(title, key) for title, key in columns_of(results) if key in made[OURS]]
@@ -218,10 +200,10 @@ def main(commit: str, folders: Sequence[Path]) -> None:
             "commit": commit,
             "machine": machine,
             "plan": plan,
-            "seeds": sorted({one.seed for one in results.evaluations if one.method != SECOND_REFERENCE}),
+            "seeds": seeds_of(results),
         }
         forgot = any(CONTROL in one.measures for one in results.summaries)
-        made_of: list[tuple[str, str, tuple[list[str], list[list[str]]]]] = (
+        made_of: list[tuple[str, str, Table]] = (
             [
                 ("", ": who is told by shadows that forgot in the same way", unlearned_rows(results)),
                 (", cost", ": what the shadows took", spent(folder, results)),
@@ -258,4 +240,4 @@ def main(commit: str, folders: Sequence[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], [Path(one) for one in sys.argv[2:]])
+    main(*commit_and_runs(__doc__))

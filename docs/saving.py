@@ -1,20 +1,102 @@
-"""What the commands that save results/*.json share."""
+"""What the commands that save results/*.json share: what they are asked, their tables, and the file."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from efface.results import Environment
+from efface.measure_key import MeasureKey
+from efface.report import wording
+from efface.report.paired import cell_of
+from efface.results import NONMEMBERS, SECOND_REFERENCE, Environment, Results
 
 ROOT = Path(__file__).parents[1]
+Columns = Sequence[tuple[str, MeasureKey]]
+"""Of a table: (title, measure)."""
+Table = tuple[list[str], list[list[str]]]
+"""Titles, and the rows under them."""
+
+
+def commit_and_runs(about: str | None) -> tuple[str, list[Path]]:
+    """Of the command line COMMIT RUN...: the commit that made the runs, and their folders."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commit", type=_commit, help="40 hexadecimal digits, of the code that made the runs")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs, named like their plans")
+    asked = parser.parse_args()
+    return asked.commit, asked.runs
+
+
+def _commit(given: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{40}", given):
+        raise argparse.ArgumentTypeError(f"'{given}' is not the 40 hexadecimal digits of a commit")
+    return given
 
 
 def machine_of(made: Environment) -> str:
     """The machine of a run in words."""
     threads = f"{made.threads} thread{'s' * (made.threads > 1)}"
     return f"{made.processor}, {threads}, Python {made.python}, torch {made.versions['torch']}"
+
+
+def seeds_of(results: Results) -> list[int]:
+    """The seeds of a run, the second reference's own aside."""
+    return sorted({one.seed for one in results.evaluations if one.method != SECOND_REFERENCE})
+
+
+def model_rows(
+    results: Results,
+    arm: str,
+    columns: Columns,
+    room: Mapping[MeasureKey, float | None],
+    bills: Mapping[str, str] | None = None,
+) -> Table:
+    """Every model of an arm under each measure that any of them has, headroom first, and what it took.
+
+    bills: for each column of costs the field of the bill that is a share of retraining's.
+    """
+    bills = bills or {"faces seen, of retraining": "faces_of_retraining"}
+    summaries = [one for one in results.summaries if one.arm == arm and one.method != NONMEMBERS]
+    known = [(title, key) for title, key in columns if any(key in one.measures for one in summaries)]
+    costs = {one.method: one.cost for one in results.evaluations if one.arm == arm}
+
+    def share(method: str, field: str) -> str:
+        value = getattr(costs.get(method), field, None)
+        return f"{value:.0%}" if value else "–"
+
+    rooms = [f"{value:.1f}" if (value := room.get(key)) is not None else "–" for _, key in known]
+    rows = [["*headroom*", *rooms, *("" for _ in bills)]] if room else []
+    rows += [
+        [
+            wording.row_title(one.method),
+            *(wording.interval(one.measures.get(key)).replace("-", "−") for _, key in known),
+            *(share(one.method, field) for field in bills.values()),
+        ]
+        for one in summaries
+    ]
+    return ["model", *(title for title, _ in known), *bills], rows
+
+
+def differences(results: Results, arm: str, pairs: Sequence[tuple[str, str]], columns: Columns, about: str) -> Table:
+    """For each pair of rows the first less the second, seed by seed, with Student's 95% interval over seeds."""
+    rows = {(one.method, one.seed): one.measures for one in results.evaluations if one.arm == arm}
+
+    def of(first: str, second: str, key: MeasureKey) -> list[float]:
+        seeds = [seed for method, seed in rows if method == first and (second, seed) in rows]
+        both = [
+            (rows[first, seed][key].value, rows[second, seed][key].value)
+            for seed in seeds
+            if key in rows[first, seed] and key in rows[second, seed]
+        ]
+        return [one - other for one, other in both if one is not None and other is not None]
+
+    return [about, *(title for title, _ in columns)], [
+        [wording.row_title(first), *(cell_of(of(first, second, key))[0] for _, key in columns)]
+        for first, second in pairs
+    ]
 
 
 def save(name: str, saved: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,16 +96,15 @@ def test_what_a_run_reads_is_seen_to_have_changed(
 
 def test_what_a_run_left_is_seen_to_have_changed(plans: dict[str, Plan], tmp_path: Path) -> None:
     before = state_before(plans, ASKED)
-    for number, spoil in enumerate(
-        [
-            lambda out: (out / "results.json").write_text("[]", encoding="utf-8"),
-            lambda out: (out / "report.html").unlink(),
-            lambda out: (out / FILE).write_text("{", encoding="utf-8"),
-            lambda out: (out / FILE).write_text(json.dumps({"read": before}), encoding="utf-8"),
-            lambda out: (out / FILE).unlink(),
-            lambda out: remember(out, None),
-        ]
-    ):
+    spoils: list[Callable[[Path], object]] = [
+        lambda out: (out / "results.json").write_text("[]", encoding="utf-8"),
+        lambda out: (out / "report.html").unlink(),
+        lambda out: (out / FILE).write_text("{", encoding="utf-8"),
+        lambda out: (out / FILE).write_text(json.dumps({"read": before}), encoding="utf-8"),
+        lambda out: (out / FILE).unlink(),
+        lambda out: remember(out, None),
+    ]
+    for number, spoil in enumerate(spoils):
         out = left(tmp_path / f"out{number}", before)
         spoil(out)
         assert not is_finished(out, before)
