@@ -47,7 +47,7 @@ NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, dict[str, Any]]] 
     "IResNet-10, 36 px, width 16": ("recognition", "iresnet", (3, 36, 36), PEOPLE, {"depth": 10, "width": 16}),
 }
 LOOPS: dict[str, dict[str, Any]] = {
-    "finetune": {"epochs": 2, "batch": BATCH},
+    "finetune": {"epochs": 4, "batch": BATCH},
     "scrub": {"epochs": 2, "batch": BATCH},
     "bad_teacher": {"epochs": 4, "batch": BATCH},
     "neggrad_plus": {"epochs": 4, "batch": BATCH},
@@ -97,10 +97,9 @@ def loops(name: str, repeats: int) -> list[list[str]]:
     model = MODELS[network](shape, classes, **settings)
     data = MethodData(faces[:120], faces[120:], faces[:0], original=copy.deepcopy(model))
 
-    def work(title: str, loader: BatchLoader) -> None:
-        fresh = copy.deepcopy(model)
+    def work(title: str, fresh: nn.Module, loader: BatchLoader) -> None:
         if title == "train":
-            train(fresh, task, faces, loader, epochs=2, batch=BATCH)
+            train(fresh, task, faces, loader, epochs=4, batch=BATCH)
         else:
             METHODS[title](fresh, task, data, loader, **LOOPS[title])
 
@@ -108,10 +107,10 @@ def loops(name: str, repeats: int) -> list[list[str]]:
     for title in ["train", *(one for one in LOOPS if task.outputs == "embeddings" or one != "cure")]:
         shares = []
         for _ in range(repeats):
-            loader = BatchLoader(CPU, 0)
+            fresh, loader = copy.deepcopy(model), BatchLoader(CPU, 0)
             each = bare(model, task, faces, 30)
             start = time.process_time()
-            work(title, loader)
+            work(title, fresh, loader)
             shares.append(each * loader.faces_used / (time.process_time() - start))
         rows.append([name, title, spread(shares)])
     return rows

@@ -159,6 +159,8 @@ class BatchLoader:
     def changed(self, faces: Batch, augment: Augment, number: int, start: int) -> Batch:
         """The batch that starts at this place of the pass of this number, augmented; passes that go on side by side
         draw apart from each other, and so do processes that share a batch."""
+        if augment == "none":
+            return faces
         rng = np.random.default_rng([self.seed, number, start, *([rank] if (rank := rank_in_parallel()) else [])])
         return replace(faces, images=augmented(faces.images, augment, rng))
 
