@@ -101,5 +101,5 @@ def main(commit: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asked, (run,) = commit_and_runs(__doc__)
-    main(asked, run)
+    made_at, (run,) = commit_and_runs(__doc__)
+    main(made_at, run)

@@ -1,0 +1,104 @@
+"""Saves the tables of an audit with shadow models, as results/audit.json.
+
+efface run plans/audit.toml --out runs/audit --jobs 2
+python docs/save_audit.py COMMIT runs/audit
+
+Two tables: what every attack makes of each model, and how much more it makes of it than of the retrained one, on the
+same people, with the verdict. The file's other tables stay as they are, with the commit that made them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from efface.measure_key import MeasureKey
+from efface.report import wording
+from efface.results import NONMEMBERS, Results, read_results
+from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows, save, seeds_of
+
+PHOTO = {"level": "photo"}
+ATTACKS = {
+    "loss": "loss/auc",
+    "forest": "forest/auc",
+    "RMIA": "rmia/auc",
+    "LiRA": "lira/auc",
+    "U-LiRA": "u-lira/auc",
+}
+COLUMNS: Columns = [
+    *((title, MeasureKey("attack", metric, **PHOTO)) for title, metric in ATTACKS.items()),
+    ("LiRA, TPR at 1% FPR", MeasureKey("attack", "lira/tpr_at_1%_fpr", **PHOTO)),
+    ("relearning, of the reference's steps", MeasureKey.parse("relearn/ain")),
+    ("ToW", MeasureKey.parse("distance/tow")),
+    ("error, forgotten", MeasureKey.parse("normalised_error/forget/all")),
+    ("error, test", MeasureKey.parse("normalised_error/test/all")),
+]
+LIMITS = [
+    "A small network and small pictures (32 pixels), where much is memorised; eyes are a detector's (YuNet).",
+    "Three seeds; methods have their defaults, and their steps differ: rows show what attacks see, they rank nobody.",
+    "U-LiRA is made for the ways to forget whose shadows forgot too, fine-tuning and SCRUB.",
+    "How shadows are trained fastest was measured at `da0c003` on another machine, and was not measured again.",
+]
+
+
+def beside_retrained(results: Results, arm: str) -> Table:
+    """How much more each attack makes of a model than of the retrained one, on the same people; and the verdict."""
+    keys = [(title, MeasureKey("attack", metric, against="reference", **PHOTO)) for title, metric in ATTACKS.items()]
+    said = {one.method: one.verdict for one in results.verdicts if one.arm == arm}
+    rows = [
+        [
+            wording.row_title(one.method),
+            *(wording.interval(one.measures.get(key)) for _, key in keys),
+            said.get(one.method, "–"),
+        ]
+        for one in results.summaries
+        if one.arm == arm and one.method != NONMEMBERS and any(key in one.measures for _, key in keys)
+    ]
+    return ["model, less the retrained", *(title for title, _ in keys), "verdict"], rows
+
+
+def main(commit: str, folder: Path) -> None:
+    """Write results/audit.json from a finished run."""
+    results = read_results(folder)
+    arm, machine = results.requests[0].arm, machine_of(results.environment)
+    people = results.requests[0].people
+    asked, trained = (sum(people[split].values()) for split in ("forget", "retain"))
+    caption = f"Eye centres: {asked:,} of {asked + trained:,} trained people of FairFace are forgotten"
+    made = {
+        "eyes": (caption, model_rows(results, arm, COLUMNS, results.headroom_of(arm))),
+        "eyes, beside": ("How much more an attack sees than in the retrained model", beside_retrained(results, arm)),
+    }
+    tables = [
+        {
+            "name": name,
+            "caption": about,
+            "command": [
+                "efface run plans/audit.toml --out runs/audit --jobs 2",
+                f"python docs/save_audit.py {commit} runs/audit",
+            ],
+            "plan": "plans/audit.toml",
+            "seeds": seeds_of(results),
+            "columns": head,
+            "rows": rows,
+        }
+        for name, (about, (head, rows)) in made.items()
+    ]
+    before = json.loads((ROOT / "results" / "audit.json").read_text(encoding="utf-8"))
+    speed = {"commit": before["commit"], "machine": before["machine"]} | next(
+        one for one in before["tables"] if one["name"] == "speed"
+    )
+    saved = {
+        "title": "Audit with shadow models",
+        "commit": commit,
+        "note": "Saved from the run's results by the command beside each table.",
+        "machine": machine,
+        "known": "Limits of these numbers:",
+        "limits": LIMITS,
+        "tables": [*tables, speed],
+    }
+    save("audit", saved)
+
+
+if __name__ == "__main__":
+    made_at, (run,) = commit_and_runs(__doc__)
+    main(made_at, run)
