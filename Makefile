@@ -63,8 +63,8 @@ ablation: setup
 attributes: setup
 	$(BIN)/efface run plans/attributes.toml --out runs/attributes
 
-# 64 shadow models for each of three tasks on the real faces in ../shared (each under 15 minutes on 2 cores), and what
-# fools a score but not an audit, on synthetic faces.
+# 64 shadow models on the real faces in ../shared (half an hour on 2 cores), and what fools a score but not an audit, on
+# synthetic faces.
 audit: setup
 	$(BIN)/efface run plans/audit.toml --out runs/audit
 

@@ -3,8 +3,9 @@
 efface run plans/audit.toml --out runs/audit --jobs 2
 python docs/save_audit.py COMMIT runs/audit
 
-Two tables: what every attack makes of each model, and how much more it makes of it than of the retrained one, on the
-same people, with the verdict. The file's other tables stay as they are, with the commit that made them.
+Three tables: what every attack makes of each model; how much more it makes of it than of the retrained one, on the same
+people, with the verdict; and what methods cost beside the retrained model and a constant prediction, paired by seed.
+The file's other tables stay as they are, with the commit that made them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 
 from efface.measure_key import MeasureKey
 from efface.report import wording
-from efface.results import NONMEMBERS, Results, read_results
-from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows, save, seeds_of
+from efface.report.paired import cell_of
+from efface.results import CONSTANT, NONMEMBERS, REFERENCE, RESERVED, Results, read_results
+from saving import ROOT, Columns, Table, commit_and_runs, differences, machine_of, model_rows, save, seeds_of
 
 PHOTO = {"level": "photo"}
 ATTACKS = {
@@ -49,12 +51,32 @@ def beside_retrained(results: Results, arm: str) -> Table:
         [
             wording.row_title(one.method),
             *(wording.interval(one.measures.get(key)) for _, key in keys),
+            cell_of(more_by_lira(results, arm, one.method))[0],
             said.get(one.method, "–"),
         ]
         for one in results.summaries
         if one.arm == arm and one.method != NONMEMBERS and any(key in one.measures for _, key in keys)
     ]
-    return ["model, less the retrained", *(title for title, _ in keys), "verdict"], rows
+    head = [f"{title}, less the retrained's" for title, _ in keys]
+    return ["model", *head, "LiRA less loss, by seed", "verdict"], rows
+
+
+def more_by_lira(results: Results, arm: str, method: str) -> list[float]:
+    """How much higher LiRA's AUC is than a threshold's on the loss, for each seed."""
+    keys = [MeasureKey("attack", ATTACKS[one], **PHOTO) for one in ("LiRA", "loss")]
+    rows = [one.measures for one in results.evaluations if (one.arm, one.method) == (arm, method)]
+    both = [[row[key].value for key in keys] for row in rows]
+    return [lira - loss for lira, loss in both if lira is not None and loss is not None]
+
+
+def costs(results: Results, arm: str) -> Table:
+    """Errors, relearning and tug of war of each method, less the retrained model's and less a constant prediction's."""
+    methods = [one.method for one in results.summaries if one.method not in RESERVED]
+    pairs = [(one, other) for one in methods for other in (REFERENCE, CONSTANT)]
+    columns = [(title, key) for title, key in COLUMNS if key.family != "attack"]
+    head, rows = differences(results, arm, pairs, columns, "model")
+    named = [[row[0], wording.row_title(other), *row[1:]] for row, (_, other) in zip(rows, pairs, strict=True)]
+    return ["model", "less", *head[1:]], named
 
 
 def main(commit: str, folder: Path) -> None:
@@ -67,6 +89,7 @@ def main(commit: str, folder: Path) -> None:
     made = {
         "eyes": (caption, model_rows(results, arm, COLUMNS, results.headroom_of(arm))),
         "eyes, beside": ("How much more an attack sees than in the retrained model", beside_retrained(results, arm)),
+        "eyes, costs": ("What methods cost, paired by seed", costs(results, arm)),
     }
     tables = [
         {
@@ -87,16 +110,14 @@ def main(commit: str, folder: Path) -> None:
     speed = {"commit": before["commit"], "machine": before["machine"]} | next(
         one for one in before["tables"] if one["name"] == "speed"
     )
-    saved = {
-        "title": "Audit with shadow models",
-        "commit": commit,
-        "note": "Saved from the run's results by the command beside each table.",
-        "machine": machine,
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [*tables, speed],
-    }
-    save("audit", saved)
+    save(
+        "audit",
+        "Audit with shadow models",
+        commit=commit,
+        machine=machine,
+        limits=LIMITS,
+        tables=[*tables, speed],
+    )
 
 
 if __name__ == "__main__":

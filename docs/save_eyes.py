@@ -88,16 +88,14 @@ def main(commit: str, folder: Path) -> None:
                     "rows": rows,
                 }
             )
-    saved = {
-        "title": "Eye centres: one group asks to be forgotten",
-        "commit": commit,
-        "note": "Saved from the run's results by the command beside each table.",
-        "machine": machine_of(results.environment),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": tables,
-    }
-    save("eyes", saved)
+    save(
+        "eyes",
+        "Eye centres: one group asks to be forgotten",
+        commit=commit,
+        machine=machine_of(results.environment),
+        limits=LIMITS,
+        tables=tables,
+    )
 
 
 if __name__ == "__main__":

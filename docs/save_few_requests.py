@@ -185,14 +185,13 @@ def main(out: Path, jobs: int) -> None:
         plans[name] = parse_plan(plan | own, f"arm '{name}'")
     results = run(plans, out, device="cpu", threads=1, jobs=jobs, progress=Lines())
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    saved = {
-        "title": "Requests of whom a recogniser memorised most and least",
-        "commit": commit.strip(),
-        "note": "Saved by the command beside the tables.",
-        "machine": machine_of(results.environment),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    save(
+        "memorised",
+        "Requests of whom a recogniser memorised most and least",
+        commit=commit.strip(),
+        machine=machine_of(results.environment),
+        limits=LIMITS,
+        tables=[
             {
                 "name": kind,
                 "caption": f"{len(arms)} requests of three people {about}; mean over requests [Student's 95% interval]",
@@ -203,8 +202,7 @@ def main(out: Path, jobs: int) -> None:
             for kind, about in KINDS.items()
             for arms in [[name for name in requests if kind in ("all", name.split()[0])]]
         ],
-    }
-    save("memorised", saved)
+    )
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from efface.report import wording
 from efface.results import REFERENCE, Request, Results, read_results
 from save_eyes import columns_of
 from saving import Table, commit_and_runs, differences, machine_of, model_rows, save, seeds_of
@@ -55,7 +56,7 @@ def changes(results: Results, request: Request) -> Table:
     columns = [one for one in columns_of(request, request.task.error) if one[1].family in families]
     pairs = pairs_of(results, request)
     head, rows = differences(results, request.arm, pairs, columns, "model")
-    named = [[first, second, *row[1:]] for row, (first, second) in zip(rows, pairs, strict=True)]
+    named = [[row[0], wording.row_title(other), *row[1:]] for row, (_, other) in zip(rows, pairs, strict=True)]
     return ["model", "less", *head[1:]], named
 
 
@@ -86,16 +87,14 @@ def main(commit: str, folders: Sequence[Path]) -> None:
                         "rows": rows,
                     }
                 )
-    saved = {
-        "title": "Groups: requests that lean to one group",
-        "commit": commit,
-        "note": "Saved from the runs' results by the command beside each table.",
-        "machine": machine,
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": tables,
-    }
-    save("groups", saved)
+    save(
+        "groups",
+        "Groups: requests that lean to one group",
+        commit=commit,
+        machine=machine,
+        limits=LIMITS,
+        tables=tables,
+    )
 
 
 if __name__ == "__main__":

@@ -238,14 +238,13 @@ def main(folder: Path) -> None:
         "best candidate",
         "time",
     ]
-    saved = {
-        "title": "Which requests can be served",
-        "commit": commit.strip(),
-        "note": "Saved by the command beside the table.",
-        "machine": machine_of(machine),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    save(
+        "requests",
+        "Which requests can be served",
+        commit=commit.strip(),
+        machine=machine_of(machine),
+        limits=LIMITS,
+        tables=[
             {
                 "name": "requests",
                 "caption": "Requests of 1 to 30 people; rows are means over requests [smallest, largest]",
@@ -255,8 +254,7 @@ def main(folder: Path) -> None:
                 "rows": rows,
             }
         ],
-    }
-    save("requests", saved)
+    )
 
 
 if __name__ == "__main__":

@@ -227,16 +227,14 @@ def main(commit: str, folders: Sequence[Path]) -> None:
         *(EARLIER.format(TITLES[name], kept[name]["commit"][:7]) for name in earlier),
     ]
     in_order = [name for one in TITLES for name in (one, f"{one}, paired", f"{one}, cost")]
-    saved = {
-        "title": "Where ways to forget can differ",
-        "commit": commit,
-        "note": "Saved from the runs' results by the command beside each table.",
-        "machine": machine,
-        "known": "Limits of these numbers:",
-        "limits": limits,
-        "tables": [one for name in in_order if (one := tables.get(name, kept.get(name)))],
-    }
-    save("regimes", saved)
+    save(
+        "regimes",
+        "Where ways to forget can differ",
+        commit=commit,
+        machine=machine,
+        limits=limits,
+        tables=[one for name in in_order if (one := tables.get(name, kept.get(name)))],
+    )
 
 
 if __name__ == "__main__":

@@ -99,7 +99,24 @@ def differences(results: Results, arm: str, pairs: Sequence[tuple[str, str]], co
     ]
 
 
-def save(name: str, saved: dict[str, Any]) -> None:
-    """Write results/NAME.json."""
+def save(
+    name: str,
+    title: str,
+    *,
+    commit: str,
+    machine: str,
+    limits: Sequence[str],
+    tables: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write results/NAME.json: tables, with the commit and the machine of those that name none of their own."""
+    saved = {
+        "title": title,
+        "commit": commit,
+        "note": "Saved by the command beside each table.",
+        "machine": machine,
+        "known": "Limits of these numbers:",
+        "limits": list(limits),
+        "tables": list(tables),
+    }
     path = ROOT / "results" / f"{name}.json"
     path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
