@@ -71,17 +71,14 @@ audit: setup
 cheats: setup
 	$(BIN)/efface run plans/cheats.toml --out runs/cheats
 
-# One group asks more often than others, or all of it does, on the real faces in ../shared (two hours on one core).
+# One group asks more often than others, or all of it does, on the real faces in ../shared (an hour and a half on 2 cores).
 skew: setup
-	$(BIN)/efface run plans/skew_ages.toml --out runs/skew_ages --threads 1
-	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes --threads 1
-	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes --threads 1
-	$(BIN)/efface run plans/whole_group_ages.toml --out runs/whole_group_ages --threads 1
+	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes --jobs 2
+	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes --jobs 2
 
-# Our own way to forget beside its rivals, on the real faces in ../shared (an hour and a quarter on one core).
+# What teaches in lookalikes, on the real faces in ../shared (about an hour on 2 cores).
 lookalikes: setup
-	$(BIN)/efface run plans/lookalikes.toml --out runs/lookalikes --threads 1
-	$(BIN)/efface run plans/lookalikes_ages.toml --out runs/lookalikes_ages --threads 1
+	$(BIN)/efface run plans/lookalikes.toml --out runs/lookalikes --jobs 2
 
 # The picture in the README: the top of the demo's report, by Debian's chromium.
 picture: demo
