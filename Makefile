@@ -59,7 +59,7 @@ recognition: setup
 ablation: setup
 	$(BIN)/efface run plans/cure_ablation.toml --out runs/cure_ablation
 
-# PIU-FR and the whole family of baselines on ages, on the real faces in ../shared (under an hour on 2 cores).
+# PIU-FR and the whole family of baselines on ages, on the real faces in ../shared (an hour or more on 2 cores).
 attributes: setup
 	$(BIN)/efface run plans/attributes.toml --out runs/attributes
 
@@ -76,7 +76,7 @@ skew: setup
 	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes --jobs 2
 	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes --jobs 2
 
-# What teaches in lookalikes, on the real faces in ../shared (about an hour on 2 cores).
+# What teaches in lookalikes, on the real faces in ../shared (about half an hour on 2 cores).
 lookalikes: setup
 	$(BIN)/efface run plans/lookalikes.toml --out runs/lookalikes --jobs 2
 

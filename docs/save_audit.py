@@ -17,7 +17,7 @@ from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.paired import cell_of
 from efface.results import CONSTANT, NONMEMBERS, REFERENCE, RESERVED, Results, read_results
-from saving import ROOT, Columns, Table, commit_and_runs, differences, machine_of, model_rows, save, seeds_of
+from saving import ROOT, Columns, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
 
 PHOTO = {"level": "photo"}
 ATTACKS = {
@@ -91,21 +91,6 @@ def main(commit: str, folder: Path) -> None:
         "eyes, beside": ("How much more an attack sees than in the retrained model", beside_retrained(results, arm)),
         "eyes, costs": ("What methods cost, paired by seed", costs(results, arm)),
     }
-    tables = [
-        {
-            "name": name,
-            "caption": about,
-            "command": [
-                "efface run plans/audit.toml --out runs/audit --jobs 2",
-                f"python docs/save_audit.py {commit} runs/audit",
-            ],
-            "plan": "plans/audit.toml",
-            "seeds": seeds_of(results),
-            "columns": head,
-            "rows": rows,
-        }
-        for name, (about, (head, rows)) in made.items()
-    ]
     before = json.loads((ROOT / "results" / "audit.json").read_text(encoding="utf-8"))
     speed = {"commit": before["commit"], "machine": before["machine"]} | next(
         one for one in before["tables"] if one["name"] == "speed"
@@ -116,7 +101,7 @@ def main(commit: str, folder: Path) -> None:
         commit=commit,
         machine=machine,
         limits=LIMITS,
-        tables=[*tables, speed],
+        tables=[*entries("save_audit.py", commit, folder, results, made), speed],
     )
 
 

@@ -1,22 +1,23 @@
-"""Saves the tables of a run where a recogniser forgets people without labels, as results/recognition.json.
+"""Saves the tables of runs where a recogniser forgets people without labels, as results/recognition.json.
 
-efface run plans/recognition.toml --out runs/recognition --jobs 2
+efface run plans/recognition.toml --out runs/recognition --jobs 2       (and cure_ablation)
 python docs/save_recognition.py COMMIT runs/recognition
 
-Three tables: every row with its intervals over people and seeds, under the headroom of each measure that has one; and
-every method less CURE, and less the retrained model, paired by seed, with Student's 95% interval. The file's other
-tables stay as they are, with the commit that made them.
+Of the methods three tables: every row with its intervals over people and seeds, under the headroom of each measure
+that has one; and every method less CURE, and less the retrained model, paired by seed, with Student's 95% interval. Of
+CURE's variants one: every row. Tables of runs that are not given stay as they are, with the commit that made them.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from efface.measure_key import MeasureKey
 from efface.report import wording
-from efface.results import ORIGINAL, REFERENCE, RESERVED, read_results
-from saving import ROOT, commit_and_runs, differences, machine_of, model_rows, save, seeds_of
+from efface.results import ORIGINAL, REFERENCE, RESERVED, Results, read_results
+from saving import ROOT, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
 
 CURE = "cure"
 PAIRS = "LFW pairs"
@@ -52,54 +53,65 @@ LIMITS = [
     "Three seeds: differences paired by seed have wide intervals, and where one holds 0 nothing is ranked.",
     "Attack and tug of war are by photos that the methods were handed, as a membership question is; “found” and "
     "verification are by photos that no model was trained on.",
-    "The ablation and the table of low quality were made at `da0c003`, on one seed, by another machine, and were not "
-    "run again; their verification is of unbalanced pairs (a constant prediction is right on 57.3%).",
+    "Variants of CURE and the table of low quality have one seed: intervals there are over people alone, and values of "
+    "two rows stand side by side without a test of their difference.",
+    "The table of low quality was made at `da0c003` by another machine; its verification is of unbalanced pairs (a "
+    "constant prediction is right on 57.3%).",
 ]
 
 
-def main(commit: str, folder: Path) -> None:
-    """Write results/recognition.json from a finished run."""
-    results = read_results(folder)
+def methods(results: Results) -> dict[str, tuple[str, Table]]:
+    """Every row, and what CURE and retraining are ahead of it."""
     arm = results.requests[0].arm
-    methods = [one.method for one in results.summaries if one.method not in RESERVED]
-    less_cure = [(one, CURE) for one in [ORIGINAL, *methods] if one != CURE]
-    less_retrained = [(one, REFERENCE) for one in [ORIGINAL, *methods]]
+    names = [one.method for one in results.summaries if one.method not in RESERVED]
+    less_cure = [(one, CURE) for one in [ORIGINAL, *names] if one != CURE]
+    less_retrained = [(one, REFERENCE) for one in [ORIGINAL, *names]]
     paired = [(title, key) for title, key in COLUMNS if title in PAIRED]
-    machine = machine_of(results.environment)
-    common = {
-        "command": [
-            "efface run plans/recognition.toml --out runs/recognition --jobs 2",
-            f"python docs/save_recognition.py {commit} runs/recognition",
-        ],
-        "commit": commit,
-        "machine": machine,
-        "plan": "plans/recognition.toml",
-        "seeds": seeds_of(results),
-    }
-    made = {
-        "methods": ("", model_rows(results, arm, COLUMNS, results.headroom_of(arm))),
-        "methods, less cure": (": less CURE", differences(results, arm, less_cure, paired, "model, less CURE")),
+    caption = "Label-free methods and retraining"
+    return {
+        "methods": (caption, model_rows(results, arm, COLUMNS, results.headroom_of(arm))),
+        "methods, less cure": (
+            f"{caption}: less CURE",
+            differences(results, arm, less_cure, paired, "model, less CURE"),
+        ),
         "methods, less retraining": (
-            ": less the retrained model",
+            f"{caption}: less the retrained model",
             differences(results, arm, less_retrained, paired, "model, less the retrained"),
         ),
     }
-    tables = [
-        {"name": name, "caption": f"Label-free methods and retraining{about}", **common, "columns": head, "rows": rows}
-        for name, (about, (head, rows)) in made.items()
-    ]
+
+
+def variants(results: Results) -> dict[str, tuple[str, Table]]:
+    """CURE with a part of it changed."""
+    table = model_rows(results, results.requests[0].arm, COLUMNS, {})
+    return {"ablation": ("Variants of CURE on one request", table)}
+
+
+TABLES = {"recognition": methods, "cure_ablation": variants}
+"""What is made of the run of each plan."""
+IN_ORDER = ("methods", "methods, less cure", "methods, less retraining", "ablation", "quality")
+
+
+def main(commit: str, folders: Sequence[Path]) -> None:
+    """Write results/recognition.json from finished runs."""
     before = json.loads((ROOT / "results" / "recognition.json").read_text(encoding="utf-8"))
     origin = {"commit": before["commit"], "machine": before["machine"]}
+    tables = {one["name"]: origin | one for one in before["tables"]}
+    machine = ""
+    for folder in folders:
+        results = read_results(folder)
+        machine = machine_of(results.environment)
+        made = entries("save_recognition.py", commit, folder, results, TABLES[folder.name](results))
+        tables |= {one["name"]: {"commit": commit, "machine": machine} | one for one in made}
     save(
         "recognition",
         "Face recognition: forgetting without labels",
         commit=commit,
         machine=machine,
         limits=LIMITS,
-        tables=[*tables, *(origin | one for one in before["tables"] if one["name"] not in made)],
+        tables=[tables[name] for name in IN_ORDER],
     )
 
 
 if __name__ == "__main__":
-    made_at, (run,) = commit_and_runs(__doc__)
-    main(made_at, run)
+    main(*commit_and_runs(__doc__))

@@ -55,9 +55,9 @@ LIMITS = [
 EARLIER = "Tables of “{}” were made at commit `{}`."
 
 
-def columns_of(results: Results) -> Columns:
-    """What stands in a run's table: (title, measure)."""
-    task = results.requests[0].task
+def columns_of(results: Results, arm: str) -> Columns:
+    """What stands in the table of an arm: (title, measure)."""
+    task = next(one.task for one in results.requests if one.arm == arm)
     own = {
         "embeddings": [
             ("compactness of the forgotten", MeasureKey("score", "compactness", split="forget", group="all")),
@@ -91,7 +91,7 @@ def rows_of(results: Results) -> Table:
     """Every model of the first arm, under the headroom of each measure."""
     arm = results.requests[0].arm
     room = {one.measure: one.value for one in headrooms(results.evaluations) if one.arm == arm}
-    return model_rows(results, arm, columns_of(results), room, BILLS)
+    return model_rows(results, arm, columns_of(results, arm), room, BILLS)
 
 
 ULIRA = {
@@ -172,7 +172,7 @@ def shadow_seeds(folder: Path) -> list[int]:
 def paired(results: Results) -> Table:
     """`out_of_fold` beside every other method, by how far each is from retraining in a column; below 0: nearer."""
     arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
-    known = [(title, key) for title, key in columns_of(results) if key in made[OURS]]
+    known = [(title, key) for title, key in columns_of(results, arm) if key in made[OURS]]
     table = [
         [other, *(cell_of(nearer_to_retraining(results, arm, key, OURS, other))[0] for _, key in known)]
         for other in made

@@ -99,6 +99,25 @@ def differences(results: Results, arm: str, pairs: Sequence[tuple[str, str]], co
     ]
 
 
+def entries(
+    script: str, commit: str, folder: Path, results: Results, made: Mapping[str, tuple[str, Table]]
+) -> list[Any]:
+    """A run's tables as they stand in a file. made: under each name its caption and itself; script: what saves them."""
+    plan = f"plans/{folder.name}.toml"
+    common = {
+        "command": [
+            f"efface run {plan} --out runs/{folder.name} --jobs 2",
+            f"python docs/{script} {commit} runs/{folder.name}",
+        ],
+        "plan": plan,
+        "seeds": seeds_of(results),
+    }
+    return [
+        {"name": name, "caption": caption, **common, "columns": head, "rows": rows}
+        for name, (caption, (head, rows)) in made.items()
+    ]
+
+
 def save(
     name: str,
     title: str,

@@ -1,0 +1,72 @@
+"""Saves the tables of the run that takes lookalikes apart, as results/lookalikes.json.
+
+efface run plans/lookalikes.toml --out runs/lookalikes --jobs 2
+python docs/save_lookalikes.py COMMIT runs/lookalikes
+
+Two tables for each task: every row with its intervals over people and seeds, under the headroom of each measure that
+has one; and how much nearer to retraining `lookalikes` is than each other row, paired by seed with Student's 95%
+interval.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from efface.report import wording
+from efface.report.paired import cell_of, nearer_to_retraining
+from efface.results import ORIGINAL, RESERVED, Results, read_results
+from save_results import columns_of
+from saving import Table, commit_and_runs, entries, machine_of, model_rows, save
+
+OURS = "lookalikes"
+CAPTIONS = {"eyes": "Eye centres: a tenth of one group", "recognition": "Recognition: 15 of 250 people"}
+LIMITS = [
+    "Networks and pictures are small (32 pixels), and trained until they know their faces by heart; that is what gives "
+    "methods room to differ.",
+    "Attack and tug of war are by photos that the methods were handed, as a membership question is; only “found by "
+    "held-back photos” is by photos no method saw.",
+    "Every row has three rates, chosen by the people of `val`, and as many steps; “faces seen” counts all three.",
+    "Differences are paired by seed; their intervals are over five seeds alone, not over people.",
+]
+
+
+def nearer(results: Results, arm: str) -> Table:
+    """How much nearer to retraining lookalikes is (below 0) than each other row."""
+    made = {one.method: one.measures for one in results.evaluations if one.arm == arm}
+    known = [(title, key) for title, key in columns_of(results, arm) if key in made[OURS]]
+    rows = [
+        [
+            wording.row_title(other),
+            *(cell_of(nearer_to_retraining(results, arm, key, OURS, other))[0] for _, key in known),
+        ]
+        for other in made
+        if other == ORIGINAL or other not in (OURS, *RESERVED)
+    ]
+    return ["other row", *(title for title, _ in known)], rows
+
+
+def main(commit: str, folder: Path) -> None:
+    """Write results/lookalikes.json from a finished run."""
+    results = read_results(folder)
+    made = {}
+    for arm, caption in CAPTIONS.items():
+        bills = {"faces seen, of retraining": "faces_of_retraining"}
+        room = results.headroom_of(arm)
+        made[arm] = (caption, model_rows(results, arm, columns_of(results, arm), room, bills))
+        made[f"{arm}, paired"] = (
+            f"{caption}: how much nearer to retraining lookalikes is (below 0) than each other row",
+            nearer(results, arm),
+        )
+    save(
+        "lookalikes",
+        "Lookalikes, taken apart",
+        commit=commit,
+        machine=machine_of(results.environment),
+        limits=LIMITS,
+        tables=entries("save_lookalikes.py", commit, folder, results, made),
+    )
+
+
+if __name__ == "__main__":
+    made_at, (run,) = commit_and_runs(__doc__)
+    main(made_at, run)
