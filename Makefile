@@ -71,7 +71,7 @@ audit: setup
 cheats: setup
 	$(BIN)/efface run plans/cheats.toml --out runs/cheats
 
-# One group asks more often than others, or all of it does, on the real faces in ../shared (an hour and a half on 2 cores).
+# One group asks more often than others, or all of it does, on the real faces in ../shared.
 skew: setup
 	$(BIN)/efface run plans/skew_eyes.toml --out runs/skew_eyes --jobs 2
 	$(BIN)/efface run plans/whole_group_eyes.toml --out runs/whole_group_eyes --jobs 2

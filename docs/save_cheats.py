@@ -11,7 +11,7 @@ from pathlib import Path
 from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.results import REFERENCE, read_results
-from saving import commit_and_runs, machine_of, save, seeds_of
+from saving import commit_and_runs, entries, machine_of, save
 
 LOSS = ("loss attack, AUC", MeasureKey("attack", "loss/auc", level="photo"))
 FOREST = ("forest attack, AUC", MeasureKey("attack", "forest/auc", level="photo"))
@@ -75,27 +75,16 @@ def main(commit: str, folder: Path) -> None:
             for part in (label, *(wording.interval(rows[arm, row].get(key)) for row in (name, REFERENCE)))
         ]
         cells.append([title, arm, *values])
-    head = ["cheat", "on", "score it fools", "the cheat's", "a retrained model's", "what catches it", "the cheat's "]
+    head = ["cheat", "on", "score it fools", "the cheat's", "a retrained model's", "what catches it"]
+    caption = "Cheats by what they fool and what catches them"
+    made = {"cheats": (caption, ([*head, "the cheat's ", "a retrained model's "], cells))}
     save(
         "cheats",
         "Cheats: what fools a score",
         commit=commit,
         machine=machine_of(results.environment),
         limits=LIMITS,
-        tables=[
-            {
-                "name": "cheats",
-                "caption": "Cheats by what they fool and what catches them",
-                "command": [
-                    "efface run plans/cheats.toml --out runs/cheats --jobs 2",
-                    f"python docs/save_cheats.py {commit} runs/cheats",
-                ],
-                "plan": "plans/cheats.toml",
-                "seeds": seeds_of(results),
-                "columns": [*head, "a retrained model's "],
-                "rows": cells,
-            }
-        ],
+        tables=entries("save_cheats.py", commit, folder, results, made),
     )
 
 

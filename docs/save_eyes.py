@@ -14,7 +14,7 @@ from pathlib import Path
 from efface.measure_key import ALL, MeasureKey
 from efface.report import wording
 from efface.results import Request, Results, read_results
-from saving import Columns, Table, commit_and_runs, differences, machine_of, model_rows, save, seeds_of
+from saving import Columns, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
 
 CAPTIONS = {
     "one source": "One source: both groups from FairFace",
@@ -59,42 +59,19 @@ def rebalanced(results: Results, request: Request) -> Table:
 def main(commit: str, folder: Path) -> None:
     """Write results/eyes.json from a finished run."""
     results = read_results(folder)
-    tables = []
+    made = {}
     for request in results.requests:
-        for ending, about, (columns, rows) in (
-            (
-                "",
-                "",
-                model_rows(
-                    results,
-                    request.arm,
-                    columns_of(request, request.task.error),
-                    results.headroom_of(request.arm),
-                ),
-            ),
-            (", rebalanced", ": what rebalancing changed", rebalanced(results, request)),
-        ):
-            tables.append(
-                {
-                    "name": f"{request.arm}{ending}",
-                    "caption": f"{CAPTIONS[request.arm]}{about}",
-                    "command": [
-                        "efface run plans/eyes.toml --out runs/eyes --jobs 2",
-                        f"python docs/save_eyes.py {commit} runs/eyes",
-                    ],
-                    "plan": "plans/eyes.toml",
-                    "seeds": seeds_of(results),
-                    "columns": columns,
-                    "rows": rows,
-                }
-            )
+        arm, caption = request.arm, CAPTIONS[request.arm]
+        columns = columns_of(request, request.task.error)
+        made[arm] = (caption, model_rows(results, arm, columns, results.headroom_of(arm)))
+        made[f"{arm}, rebalanced"] = (f"{caption}: what rebalancing changed", rebalanced(results, request))
     save(
         "eyes",
         "Eye centres: one group asks to be forgotten",
         commit=commit,
         machine=machine_of(results.environment),
         limits=LIMITS,
-        tables=tables,
+        tables=entries("save_eyes.py", commit, folder, results, made),
     )
 
 

@@ -3,20 +3,18 @@
 efface run plans/lookalikes.toml --out runs/lookalikes --jobs 2
 python docs/save_lookalikes.py COMMIT runs/lookalikes
 
-Two tables for each task: every row with its intervals over people and seeds, under the headroom of each measure that
-has one; and how much nearer to retraining `lookalikes` is than each other row, paired by seed with Student's 95%
-interval.
+Three tables for each task: every row with its intervals over people and seeds, under the headroom of each measure that
+has one; and, paired by seed with Student's 95% interval, how much nearer to retraining `lookalikes` is than each other
+row, and each row less the retrained model.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from efface.report import wording
-from efface.report.paired import cell_of, nearer_to_retraining
-from efface.results import ORIGINAL, RESERVED, Results, read_results
+from efface.results import ORIGINAL, REFERENCE, RESERVED, read_results
 from save_results import columns_of
-from saving import Table, commit_and_runs, entries, machine_of, model_rows, save
+from saving import commit_and_runs, differences, entries, machine_of, model_rows, nearer, save
 
 OURS = "lookalikes"
 CAPTIONS = {"eyes": "Eye centres: a tenth of one group", "recognition": "Recognition: 15 of 250 people"}
@@ -30,32 +28,23 @@ LIMITS = [
 ]
 
 
-def nearer(results: Results, arm: str) -> Table:
-    """How much nearer to retraining lookalikes is (below 0) than each other row."""
-    made = {one.method: one.measures for one in results.evaluations if one.arm == arm}
-    known = [(title, key) for title, key in columns_of(results, arm) if key in made[OURS]]
-    rows = [
-        [
-            wording.row_title(other),
-            *(cell_of(nearer_to_retraining(results, arm, key, OURS, other))[0] for _, key in known),
-        ]
-        for other in made
-        if other == ORIGINAL or other not in (OURS, *RESERVED)
-    ]
-    return ["other row", *(title for title, _ in known)], rows
-
-
 def main(commit: str, folder: Path) -> None:
     """Write results/lookalikes.json from a finished run."""
     results = read_results(folder)
     made = {}
     for arm, caption in CAPTIONS.items():
+        rows = {one.method: one.measures for one in results.evaluations if one.arm == arm}
+        known = [(title, key) for title, key in columns_of(results, arm) if key in rows[OURS]]
+        models = [one for one in rows if one == ORIGINAL or one not in RESERVED]
         bills = {"faces seen, of retraining": "faces_of_retraining"}
-        room = results.headroom_of(arm)
-        made[arm] = (caption, model_rows(results, arm, columns_of(results, arm), room, bills))
+        made[arm] = (caption, model_rows(results, arm, known, results.headroom_of(arm), bills))
         made[f"{arm}, paired"] = (
             f"{caption}: how much nearer to retraining lookalikes is (below 0) than each other row",
-            nearer(results, arm),
+            nearer(results, arm, known, {one: (OURS, one) for one in models if one != OURS}, "other row"),
+        )
+        made[f"{arm}, less retraining"] = (
+            f"{caption}: less the retrained model",
+            differences(results, arm, [(one, REFERENCE) for one in models], known, "model, less the retrained"),
         )
     save(
         "lookalikes",

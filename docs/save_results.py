@@ -21,9 +21,8 @@ from efface.evaluation.headroom import headrooms
 from efface.measure_key import MeasureKey
 from efface.models.load import read_weights
 from efface.report import wording
-from efface.report.paired import cell_of, nearer_to_retraining
 from efface.results import NONMEMBERS, ORIGINAL, RESERVED, Results, Summary, read_results
-from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows, save, seeds_of
+from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows, nearer, save, seeds_of
 
 OURS = "out_of_fold"
 ATTACK = MeasureKey("membership", "auc", level="photo")
@@ -173,12 +172,8 @@ def paired(results: Results) -> Table:
     """`out_of_fold` beside every other method, by how far each is from retraining in a column; below 0: nearer."""
     arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
     known = [(title, key) for title, key in columns_of(results, arm) if key in made[OURS]]
-    table = [
-        [other, *(cell_of(nearer_to_retraining(results, arm, key, OURS, other))[0] for _, key in known)]
-        for other in made
-        if other not in (OURS, *RESERVED)
-    ]
-    return ["other method", *(title for title, _ in known)], table
+    others = [one for one in made if one not in (OURS, *RESERVED)]
+    return nearer(results, arm, known, {one: (OURS, one) for one in others}, "other method")
 
 
 def main(commit: str, folders: Sequence[Path]) -> None:

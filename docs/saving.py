@@ -11,7 +11,7 @@ from typing import Any
 
 from efface.measure_key import MeasureKey
 from efface.report import wording
-from efface.report.paired import cell_of
+from efface.report.paired import cell_of, nearer_to_retraining
 from efface.results import NONMEMBERS, SECOND_REFERENCE, Environment, Results
 
 ROOT = Path(__file__).parents[1]
@@ -96,6 +96,17 @@ def differences(results: Results, arm: str, pairs: Sequence[tuple[str, str]], co
     return [about, *(title for title, _ in columns)], [
         [wording.row_title(first), *(cell_of(of(first, second, key))[0] for _, key in columns)]
         for first, second in pairs
+    ]
+
+
+def nearer(results: Results, arm: str, columns: Columns, pairs: Mapping[str, tuple[str, str]], about: str) -> Table:
+    """For each row how much nearer to retraining the first of its methods is (below 0) than the second; paired too."""
+    return [about, *(title for title, _ in columns)], [
+        [
+            wording.row_title(name),
+            *(cell_of(nearer_to_retraining(results, arm, key, first, second))[0] for _, key in columns),
+        ]
+        for name, (first, second) in pairs.items()
     ]
 
 
