@@ -75,6 +75,16 @@ def refusal(function: Callable[..., object], *arguments: Any, **settings: Any) -
     return message
 
 
+def at(truth: float, span: tuple[float, float, float]) -> bool:
+    """Whether a value and its interval of 95% are what the truth would give: within 3.3 standard errors of it.
+
+    One such interval in twenty misses the truth, and which one depends on how a machine rounds; of a control that is
+    asked of many rows, on many machines, only a distance that occurs once in a thousand times is a fault.
+    """
+    value, low, high = span
+    return abs(value - truth) <= 3.3 / 1.96 * (high - low) / 2
+
+
 def faces_of(people: Mapping[str, int], photos: int = 2, shape: tuple[int, int, int] = (1, 8, 8)) -> Faces:
     """Noise pictures of so many people of each group, `photos` of each; people are called A0, A1, ... by group."""
     names = [f"{group}{number}" for group, count in people.items() for number in range(count) for _ in range(photos)]
