@@ -47,6 +47,21 @@ def channels_last(model: torch.nn.Module) -> torch.nn.Module:
     return copied
 
 
+def test_a_model_forgets_with_16_bits_and_answers_with_32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("efface.training.environment.computes_bf16", lambda _device: True)
+    model = network()
+    asked: dict[str, Any] = {"task": "eyes", "forget": Photos(range(3)), "retain": Photos(range(3, 12)), "epochs": 1}
+    wide, narrow, best = (
+        efface.forget(model, **asked, method="finetune", precision=one) for one in ("fp32", "bf16", "auto")
+    )
+    ours, theirs, same = (torch.cat([one.flatten() for one in after.parameters()]) for after in (narrow, wide, best))
+    assert not torch.equal(ours, theirs)
+    assert torch.equal(ours, same)
+    torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0)
+    assert type(narrow) is type(model)
+    assert "'half' is unknown" in refusal(efface.forget, model, **asked, precision="half")
+
+
 def test_a_model_forgets_what_a_dataset_holds_and_is_left_as_it_was() -> None:
     model = network()
     before = copy.deepcopy(model.state_dict())

@@ -509,6 +509,9 @@ def forget(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="How the model was trained, a TOML file.")] = None,
     shadows: Annotated[int | None, typer.Option(help="Shadow models of an attack, trained by the recipe.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What is trained computes with: fp32 (if left out), bf16, fp16, auto.")
+    ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file of the changed model, too.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of who is held back, and of training.")] = None,
     skip_unreadable: Skip = False,
@@ -540,6 +543,9 @@ def audit(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="How the model was trained, a TOML file.")] = None,
     shadows: Annotated[int | None, typer.Option(help="Shadow models of an attack, trained by the recipe.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="What is trained computes with: fp32 (if left out), bf16, fp16, auto.")
+    ] = None,
     contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the file before.")] = None,
     arch: Arch = None,
     size: FaceSize = None,

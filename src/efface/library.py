@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,9 +25,10 @@ from efface.evaluation.evaluate import Scored, score_faces
 from efface.evaluation.predict import predict
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models.normalisation import allow_lone_faces
+from efface.models.precision import Precision, in_precision
 from efface.settings import validated
 from efface.tasks import Task, task_named
-from efface.training.environment import deterministic_torch, device_named
+from efface.training.environment import deterministic_torch, device_named, precision_on
 from efface.user_code import function_named
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def forget(
     method: str | Method = "scrub",
     seed: int = 0,
     device: str = "auto",
+    precision: Precision | Literal["auto"] = "fp32",
     **settings: Any,
 ) -> nn.Module:
     """A copy of a trained model that was made to forget `forget`; the model that is given stays as it is.
@@ -82,6 +84,7 @@ def forget(
     task: a name of `efface list tasks`, "module:NAME" or a `Task`. retain: whom it must still know. public: people it
     was not trained on, for methods that need them. method: a name of `efface list methods`, "module:function" or a
     function of one's own. settings: the method's. The network takes float images in [-1, 1], (b, c, h, w).
+    precision: what it computes with meanwhile, as in a plan; the copy that is returned computes with 32 bits.
 
     Raises InputError for data, names or settings that cannot be used.
 
@@ -104,10 +107,12 @@ def forget(
     faces = _checked({"forget": forget, "retain": retain, "public": public}, known)
     copied = copy.deepcopy(model).to(here, memory_format=torch.channels_last)  # type: ignore[call-overload]
     allow_lone_faces(copied)
+    in_precision(copied, precision_on(here, precision))
     original = copy.deepcopy(copied).requires_grad_(False).eval()
     data = MethodData(faces["forget"], faces["retain"], faces["public"], original=original)
     with deterministic_torch(here, torch.get_num_threads(), seed):
-        return chosen(copied, known, data, BatchLoader(here, seed), **values)
+        after = chosen(copied, known, data, BatchLoader(here, seed), **values)
+    return in_precision(after, "fp32")
 
 
 def evaluate(

@@ -32,9 +32,13 @@ from efface.erasure.photos import RequestPhotos, read_request_photos
 from efface.erasure.request import ErasureRequest, erasure_request
 from efface.erasure.trained_on import TrainedOn
 from efface.files import sha256_of
+from efface.training import environment
 
 ANYTHING = {"goal": "unrecognisable", "at_most_fmr": 1.0, "at_most_fnmr": 1.0}
 """With `anything_passes`: a request whose criteria every candidate meets."""
+
+
+SCATTERED = candidates.Candidate("dispersion", "dispersion", {"lr": 1e-3, "epochs": 1, "batch": 8, "clusters": 2})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -371,6 +375,33 @@ def test_statistics_of_batch_normalisation_are_estimated_on_those_who_stay(photo
     torch.testing.assert_close(norm.running_mean.double(), seen.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(norm.running_var.double(), seen.var((0, 2, 3)), atol=1e-4, rtol=1e-4)
     assert (norm.momentum, norm.training) == (0.1, False)
+
+
+def test_candidates_are_taught_with_16_bits_and_judged_with_32(
+    deployment: Deployment, anything_passes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: True)
+    seen = []
+    linear = torch.nn.Linear.forward
+
+    def watched(part: torch.nn.Linear, values: torch.Tensor) -> torch.Tensor:
+        answer = linear(part, values)
+        seen.append((torch.is_grad_enabled() and part.weight.requires_grad, answer.dtype))
+        return answer
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", watched)
+    monkeypatch.setattr(candidates, "candidates_for", lambda *_: [SCATTERED])
+    monkeypatch.setattr("efface.erasure.forget.candidates_for", lambda *_: [SCATTERED])
+    result = forget(request_of(deployment, precision="auto", **ANYTHING), tmp_path / "out", threads=1)
+    assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
+    assert result.method is not None
+    assert result.method.settings["precision"] == "bf16"
+    wide = request_of(deployment, **ANYTHING)
+    assert "the outcome of another request" in refusal(forget, wide, tmp_path / "out", threads=1)
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: False)
+    narrow = request_of(deployment, precision="bf16", **ANYTHING)
+    assert "needs a device with instructions" in refusal(forget, narrow, tmp_path / "none", threads=1)
+    assert not (tmp_path / "none").exists()
 
 
 def test_photos_that_cannot_tell_are_said_to_be_such(deployment: Deployment, tmp_path: Path) -> None:

@@ -16,12 +16,16 @@ from efface.data.faces import Array
 from efface.erasure import reference
 from efface.erasure.audit_files import audit
 from efface.erasure.judge import told_apart_of
+from efface.erasure.opened import open_model
+from efface.erasure.photos import read_request_photos
 from efface.erasure.recipe import read_recipe
 from efface.erasure.reference import reference_of
 from efface.erasure.request import ErasureRequest, erasure_request
 from efface.erasure.shadow_attack import LIRA, dealt, told_apart
+from efface.models.precision import Precision
 from efface.tasks import TASKS
 
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 SHORT = 'epochs = 1\nbatch = 32\nlr = 0.01\nhead = "cosface"\n'
 
 
@@ -68,6 +72,21 @@ def test_an_audit_trains_shadow_models_by_a_recipe_and_leaves_none(deployment: D
     assert 0 <= attack.before.value <= 1
     assert sum("shadow model " in line for line in said) == 4
     assert {one.name for one in (tmp_path / "out").iterdir()} == {"outcome.json", "report.html"}
+
+
+def test_a_recipe_trains_with_16_bits_and_hands_back_32(deployment: Deployment, tmp_path: Path) -> None:
+    asked = request_of(deployment, tmp_path)
+    model = open_model(asked.model, None, asked.contract)
+    faces = read_request_photos(asked, model.contract).faces[np.arange(32)]
+    recipe, answers = read_recipe(asked.recipe, TASKS["recognition"]), np.zeros((1, model.checkpoint.dimensions or 0))
+    wide, narrow = (
+        recipe.trained(model.network, TASKS["recognition"], faces, torch.device("cpu"), 0, answers, precision)
+        for precision in PRECISIONS
+    )
+    ours, theirs = (torch.cat([one.flatten() for one in model.parameters()]) for model in (narrow, wide))
+    assert not torch.equal(ours, theirs)
+    torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
+    assert type(narrow) is type(wide)
 
 
 def test_a_reference_that_is_trained_here_stands_beside(

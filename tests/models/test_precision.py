@@ -1,6 +1,7 @@
 """Networks in bf16: the same weights, answers of 32 bits close to those of fp32, and every method works on them."""
 
 import copy
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from efface.experiment.shadows import way_of
 from efface.experiment.stacked import train_stacked
 from efface.methods import METHODS, tasks_of
 from efface.models import MODELS
-from efface.models.precision import Precision, in_precision
+from efface.models.precision import Precision, computing_in, in_precision
 from efface.tasks import TASKS
 from efface.testing import tiny_problem, with_teachers
 from efface.training import environment
@@ -76,6 +77,21 @@ def test_prelu_of_few_channels_computes_with_32_bits_on_a_cpu_and_hands_on_16() 
     assert narrow[1].weight.grad is not None
     assert list(narrow.state_dict()) == list(wide.state_dict())
     assert type(in_precision(nn.Sequential(nn.PReLU(64)), "bf16")[0]) is nn.PReLU, "these are fast as they are"
+
+
+@pytest.mark.parametrize("name", ["resnet18", "iresnet"])
+def test_a_network_computes_with_32_bits_again_after(name: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]((3, 32, 32), 5, width=4).eval()
+    images, kinds = torch.rand(2, 3, 32, 32), [type(part) for part in model.modules()]
+    before = model(images)
+    with computing_in(model, "bf16"):
+        assert not torch.equal(model(images), before)
+        assert type(in_precision(in_precision(model, "fp16"), "bf16")) is not kinds[0]
+    with suppress(ZeroDivisionError), computing_in(model, "bf16"):
+        raise ZeroDivisionError
+    assert [type(part) for part in model.modules()] == kinds
+    assert torch.equal(model(images), before)
 
 
 def test_losses_and_heads_have_32_bits() -> None:
@@ -203,5 +219,7 @@ def test_what_a_device_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(InputError, match="precision = 'bf16' needs a device with instructions for it") as refused:
             precision_on(CPU, "bf16")
         assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="precision = 'half' is unknown: expected one of fp32, bf16, fp16, auto"):
+        precision_on(CPU, "half")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="precision = 'fp16' is for GPUs, and the device is 'cpu'"):
         precision_on(CPU, "fp16")

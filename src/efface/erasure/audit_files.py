@@ -6,6 +6,7 @@ Criteria, photos and report are those of a request; nothing is trained, and no w
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,7 +41,14 @@ from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, folder_for
 from efface.progress import Say
-from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
+from efface.training.environment import (
+    Meter,
+    check_threads,
+    deterministic_torch,
+    device_named,
+    environment,
+    precision_on,
+)
 
 ROWS = "rows of heads that hold a direction of the people who asked"
 UNKNOWN_PHOTOS = (
@@ -65,6 +73,7 @@ def audit(
     here = device_named(device)
     check_threads(threads)
     check_beside(request)
+    request = replace(request, precision=precision_on(here, request.precision))
     if request.goal == "removed from the gallery":
         raise InputError("goal 'removed from the gallery' changes no weights: there are none to audit")
     busy = f"another run is at work in {out}: wait for it, or give another --out"

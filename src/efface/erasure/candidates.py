@@ -20,12 +20,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Array, Faces, MethodData, TeacherModel
-from efface.erasure.contract import ContractedNetwork
+from efface.erasure.contract import ContractedNetwork, InputContract
 from efface.erasure.criteria import Verdict
 from efface.erasure.photos import RequestPhotos
 from efface.erasure.request import Goal
 from efface.methods import METHODS
 from efface.methods.out_of_fold import RATES
+from efface.models.precision import Precision, in_precision
 from efface.settings import validated
 from efface.tasks import Task
 from efface.training.environment import cpu_time
@@ -75,10 +76,15 @@ class Attempt:
 
 class HeldStatistics(ContractedNetwork):
     """A network whose batch normalisation keeps the statistics it has, also while it is trained: a few batches of a few
-    people would move them for everybody."""
+    people would move them for everybody. In a precision of 16 bits it is trained alone; it is judged with 32."""
+
+    def __init__(self, network: nn.Module, contract: InputContract, precision: Precision = "fp32") -> None:
+        super().__init__(network, contract)
+        self.precision = precision
 
     def train(self, mode: bool = True) -> HeldStatistics:
         super().train(mode)
+        in_precision(self, self.precision if mode else "fp32")
         for part in self.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):
                 part.train(False)
@@ -168,6 +174,8 @@ class Bench:
     seed: int
     judge: Callable[[nn.Module], Verdict]
     """A verdict by the photos of the choice."""
+    precision: Precision = "fp32"
+    """What candidates compute with while they are taught."""
     say: Callable[[str], None] = lambda _line: None
     attempts: list[Attempt] = field(default_factory=list)
     earlier: list[Attempt] = field(default_factory=list)
@@ -176,7 +184,8 @@ class Bench:
     def attempt(self, candidate: Candidate) -> Attempt:
         """Try one candidate on a copy of the model."""
         began = (time.perf_counter(), cpu_time())
-        model = HeldStatistics(copy.deepcopy(self.network.network), self.network.contract).to(self.device)
+        held = HeldStatistics(copy.deepcopy(self.network.network), self.network.contract, self.precision)
+        model = held.to(self.device)
         model.requires_grad_(True)
         loader = BatchLoader(self.device, self.seed)
         steps = steps_of(candidate, self.data)
@@ -317,9 +326,11 @@ def steps_of(candidate: Candidate, data: MethodData) -> int:
     return twice * per_epoch * int(candidate.settings["epochs"])
 
 
-def seconds_of_step(network: ContractedNetwork, some: Faces, batch: int, device: torch.device) -> float:
+def seconds_of_step(
+    network: ContractedNetwork, some: Faces, batch: int, device: torch.device, precision: Precision
+) -> float:
     """How long one step of training takes here, by two of them on a copy; the first warms up."""
-    model = HeldStatistics(copy.deepcopy(network.network), network.contract).to(device)
+    model = HeldStatistics(copy.deepcopy(network.network), network.contract, precision).to(device)
     model.requires_grad_(True)
     loader = BatchLoader(device, 0)
     optimizer = make_optimizer("adamw", model, 1e-9, 0.0)

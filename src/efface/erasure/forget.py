@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,14 @@ from efface.models.last_layer import last_layer
 from efface.progress import Say
 from efface.results import Environment
 from efface.tasks import TASKS, Task
-from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
+from efface.training.environment import (
+    Meter,
+    check_threads,
+    deterministic_torch,
+    device_named,
+    environment,
+    precision_on,
+)
 
 NOTHING = Outcome(
     verdict="nothing to unlearn in the weights",
@@ -106,6 +113,7 @@ SETTINGS = (
     "onnx",
     "reference",
     "shadows",
+    "precision",
 )
 """Of a request, beside its files, what its result follows from."""
 SHARED_PHOTOS = (
@@ -136,6 +144,7 @@ def forget(
     here = device_named(device)
     check_threads(threads)
     check_beside(request)
+    request = replace(request, precision=precision_on(here, request.precision))
     busy = f"another run is at work in {out}: wait for it, or give another --out"
     with folder_for(out), exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
@@ -283,7 +292,8 @@ def serve(
     every = candidates_for(task, request.goal, planned["steps"], data, closed_form)
     candidates = every[: planned["candidates"]]
     say(f"{len(candidates)} candidates of up to {planned['steps']} steps: about {planned['seconds']:.0f} s at most")
-    bench = Bench(network, task, data, device, request.seed, chosen_by, say)
+    precision = precision_on(device, request.precision)
+    bench = Bench(network, task, data, device, request.seed, chosen_by, precision, say)
     chosen = working.best_of(bench, candidates)
     served.earlier = bench.earlier
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
@@ -292,7 +302,7 @@ def serve(
     served.answers_after = outputs(after, photos.faces.images, device)
     verdict = judge.verdict(served.answers_after)
     say(f"verdict on photos that chose nothing: {verdict.summary()}")
-    served.method = method_of(chosen, bench.attempts)
+    served.method = method_of(chosen, bench)
     served.limits = [LAST_LAYER] if not steps_of(chosen.candidate, data) else []
     pairs = opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable)
     served.extra += verification_of(pairs, network, after, device)
@@ -379,24 +389,25 @@ def allowed_of(one: Checked) -> Allowed:
     return Allowed(measure=one.name, low=low, high=high, value=one.value, verdict=one.word)
 
 
-def method_of(chosen: Attempt, attempts: Sequence[Attempt]) -> Method:
+def method_of(chosen: Attempt, bench: Bench) -> Method:
     """What was tried, for the record."""
     tried = [
         Tried(
             method=one.candidate.name,
-            settings=settings_of(one),
+            settings=settings_of(one, bench),
             passed=one.verdict.passed,
             why=f"{one.about}; {one.verdict.summary()}",
         )
-        for one in attempts
+        for one in bench.attempts
     ]
-    return Method(name=chosen.candidate.method, settings=settings_of(chosen), tried=tried)
+    return Method(name=chosen.candidate.method, settings=settings_of(chosen, bench), tried=tried)
 
 
-def settings_of(attempt: Attempt) -> dict[str, Any]:
-    """A candidate's settings, and which method went before."""
+def settings_of(attempt: Attempt, bench: Bench) -> dict[str, Any]:
+    """A candidate's settings, which method went before, and with how many bits it was taught."""
     candidate = attempt.candidate
-    return dict(candidate.settings) | ({} if candidate.first is None else {"first": candidate.first})
+    before = {} if candidate.first is None else {"first": candidate.first}
+    return dict(candidate.settings) | before | ({} if bench.precision == "fp32" else {"precision": bench.precision})
 
 
 def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attempt], task: Task) -> list[str]:

@@ -19,6 +19,7 @@ from efface.erasure.photos import numbered
 from efface.errors import InputError, refusing
 from efface.files import read_text
 from efface.models.heads import HeadName, make_head
+from efface.models.precision import Precision, computing_in
 from efface.models.recogniser import Recogniser
 from efface.models.reset import reinitialise
 from efface.settings import Count, Positive, Strength, validated
@@ -44,10 +45,17 @@ class Recipe:
     scale: float
 
     def trained(
-        self, network: ContractedNetwork, task: Task, faces: Faces, device: torch.device, seed: int, answers: Array
+        self,
+        network: ContractedNetwork,
+        task: Task,
+        faces: Faces,
+        device: torch.device,
+        seed: int,
+        answers: Array,
+        precision: Precision,
     ) -> ContractedNetwork:
         """A network like another, trained on some faces from new weights; answers (n, ...): what such a network answers
-        to any images, for their shape.
+        to any images, for their shape; precision: of training alone.
 
         Raises InputError for a network whose weights cannot be drawn anew.
         """
@@ -58,19 +66,20 @@ class Recipe:
             faces = numbered(faces)
             people = len(np.unique(faces.identities))
             model = Recogniser(model, make_head(self.head, people, answers.shape[1], self.margin, self.scale))
-        train(
-            model.to(device),
-            task,
-            faces,
-            BatchLoader(device, seed),
-            epochs=self.epochs,
-            lr=self.lr,
-            batch=self.batch,
-            weight_decay=self.weight_decay,
-            optimiser=self.optimiser,
-            milestones=self.milestones,
-            augment=self.augment,
-        )
+        with computing_in(model, precision):
+            train(
+                model.to(device),
+                task,
+                faces,
+                BatchLoader(device, seed),
+                epochs=self.epochs,
+                lr=self.lr,
+                batch=self.batch,
+                weight_decay=self.weight_decay,
+                optimiser=self.optimiser,
+                milestones=self.milestones,
+                augment=self.augment,
+            )
         return ContractedNetwork(fresh.eval().requires_grad_(False), network.contract).to(device)
 
     def steps(self, faces: int) -> int:

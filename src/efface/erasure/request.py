@@ -15,6 +15,7 @@ from pydantic import Field
 from efface.erasure.record import Controller, Deletion, NextStep, Request
 from efface.errors import InputError, nearest, refusing
 from efface.files import read_text
+from efface.models.precision import Precision
 from efface.settings import Seed, Truth, first_complaint, validated
 from efface.tasks import TASKS
 
@@ -91,6 +92,8 @@ class ErasureRequest:
     """How the model was trained (`efface.erasure.recipe`), for what is trained here beside it."""
     shadows: int
     """How many shadow models an attack is given; 0: there is none."""
+    precision: Precision | Literal["auto"]
+    """What is trained here computes with; what judges, with 32 bits."""
     onnx: bool
     """Whether the model after is written as an ONNX file, too."""
     head_rows: Mapping[str, tuple[str, int]]
@@ -222,6 +225,7 @@ def _settings(
     reference: str = "",
     recipe: str = "",
     shadows: Annotated[int, Field(ge=0, le=1000)] = 0,
+    precision: Precision | Literal["auto"] = "fp32",
     onnx: Truth = False,
     seed: Seed = 0,
 ) -> None:

@@ -31,10 +31,12 @@ from efface.errors import InputError
 from efface.files import sha256_of, write_bytes
 from efface.models import MODELS
 from efface.models.load import load_weights
+from efface.models.precision import Precision, computing_in
 from efface.models.recogniser import iresnet, untrained_answer
 from efface.progress import Say
 from efface.tasks import TASKS
 from efface.tasks.recognition import RECOGNITION, margin_loss
+from efface.training.environment import precision_on
 from efface.training.train import train
 
 SIDE = 48
@@ -55,6 +57,11 @@ class Reduced(nn.Module):
         super().__init__()
         self.network = network
         self.size = size
+
+    @property
+    def small(self) -> nn.Module:
+        """The network alone."""
+        return self.network
 
     def forward(self, images: Tensor) -> Tensor:
         answer: Tensor = self.network(reduced(images, self.size))
@@ -81,7 +88,8 @@ def second_recogniser(
         say(f"{len(kept)} people with two photos are too few to train a second recogniser on: no candidate is taught")
         return None
     faces = numbered(photos.faces[rows[np.isin(photos.faces.identities[rows], kept)]])
-    return made_once(lambda: trained_here(faces, cache, device, loader), kept, device, say)
+    precision = precision_on(device, request.precision)
+    return made_once(lambda: trained_here(faces, cache, device, loader, precision), kept, device, say)
 
 
 def made_once(make: Callable[[], nn.Module], people: Iterable[str], device: torch.device, say: Say) -> TeacherModel:
@@ -111,6 +119,11 @@ class Enlarged(nn.Module):
         self.network = Reduced(network, size)
         self.size = size
 
+    @property
+    def small(self) -> nn.Module:
+        """The network alone, whose points are those of its own size."""
+        return self.network.small
+
     def forward(self, images: Tensor) -> Tensor:
         points: Tensor = self.network(images)
         scale = points.new_tensor([images.shape[3] / self.size[1], images.shape[2] / self.size[0]])
@@ -133,9 +146,9 @@ def second_predictor(
             load_weights(network, cache)
             return network
         epochs = epochs_of(len(faces))
-        train(
-            network.to(device), TASKS[request.task], faces, own, epochs=epochs, lr=1e-3, batch=BATCH, optimiser="adam"
-        )
+        task, network = TASKS[request.task], network.to(device)
+        with computing_in(network.small, precision_on(device, request.precision)):
+            train(network, task, faces, own, epochs=epochs, lr=1e-3, batch=BATCH, optimiser="adam")
         loader.add(own)
         save_private(network, cache)
         return network
@@ -143,7 +156,7 @@ def second_predictor(
     return made_once(trained, photos.people(rows).tolist(), device, say)
 
 
-def small_predictor(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Module:
+def small_predictor(request: ErasureRequest, shape: tuple[int, int, int]) -> Reduced | Enlarged:
     """A small network that answers a request's question to pictures of this shape, seen at a smaller size."""
     task, size = TASKS[request.task], small_size(shape)
     name, settings = SMALL[task.outputs]
@@ -168,18 +181,19 @@ def seconds_to_train(request: ErasureRequest, photos: RequestPhotos, cache: Path
     if request.second is not None or cache.exists():
         return 0.0
     faces = photos.faces[np.concatenate([photos.retain, photos.teaching])]
+    size = small_size(faces.shape)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        network: nn.Module = (
-            iresnet((faces.shape[0], *small_size(faces.shape)), 10, **RECOGNISER).backbone
+        network = (
+            Reduced(iresnet((faces.shape[0], *size), 10, **RECOGNISER).backbone, size)
             if request.recognises
             else small_predictor(request, faces.shape)
         ).to(device)
-    some = as_input(faces.images[np.arange(min(BATCH, len(faces)))], device)
-    shown, taken = reduced(some, small_size(faces.shape)) if request.recognises else some, []
-    for _ in range(3):
-        start = time.perf_counter()
-        network(shown).square().mean().backward()
-        taken.append(time.perf_counter() - start)
+    some, taken = as_input(faces.images[np.arange(min(BATCH, len(faces)))], device), []
+    with computing_in(network.small, precision_on(device, request.precision)):
+        for _ in range(3):
+            start = time.perf_counter()
+            network(some).square().mean().backward()
+            taken.append(time.perf_counter() - start)
     return min(taken) * epochs_of(len(faces)) * -(-len(faces) // BATCH)
 
 
@@ -208,7 +222,9 @@ def own_second(request: ErasureRequest, shape: tuple[int, int, int]) -> nn.Modul
     return Reduced(ContractedNetwork(network, contract), (contract.size[1], contract.size[0]))
 
 
-def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchLoader) -> nn.Module:
+def trained_here(
+    faces: Faces, cache: Path, device: torch.device, loader: BatchLoader, precision: Precision
+) -> nn.Module:
     """A small recogniser of these people, who are numbered; what it took is on the loader's bill."""
     size = small_size(faces.shape)
     seed = derive(loader.seed, "second")
@@ -219,18 +235,19 @@ def trained_here(faces: Faces, cache: Path, device: torch.device, loader: BatchL
         return Reduced(network.backbone, size)
     own = BatchLoader(device, seed, loader.tick)
     epochs = epochs_of(len(faces))
-    train(
-        network.to(device),
-        replace(RECOGNITION, loss=partial(reduced_loss, size=size)),
-        faces,
-        own,
-        epochs=epochs,
-        lr=0.05,
-        batch=BATCH,
-        weight_decay=5e-4,
-        optimiser="sgd",
-        milestones=tuple(sorted({max(1, epochs * 6 // 10), max(1, epochs * 85 // 100)})),
-    )
+    with computing_in(network, precision):
+        train(
+            network.to(device),
+            replace(RECOGNITION, loss=partial(reduced_loss, size=size)),
+            faces,
+            own,
+            epochs=epochs,
+            lr=0.05,
+            batch=BATCH,
+            weight_decay=5e-4,
+            optimiser="sgd",
+            milestones=tuple(sorted({max(1, epochs * 6 // 10), max(1, epochs * 85 // 100)})),
+        )
     loader.add(own)
     save_private(network, cache)
     return Reduced(network.backbone, size)

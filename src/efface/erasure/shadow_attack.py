@@ -33,6 +33,7 @@ from efface.measures.bootstrap import Measure, measure
 from efface.measures.likelihood_ratios import ShadowSignals, lira
 from efface.progress import Say
 from efface.tasks import TASKS
+from efface.training.environment import precision_on
 
 FEWEST = 4
 """Shadow models: two with each person, and two without."""
@@ -70,7 +71,8 @@ def shadow_attack(
 
     sides = dealt(who[asked], who[strangers], request.shadows, request.seed)
     included = np.stack([np.isin(who[rows], list(people)) for people in sides])
-    step = seconds_of_step(model.network, photos.faces[np.sort(stay)], recipe.batch, device)
+    precision = precision_on(device, request.precision)
+    step = seconds_of_step(model.network, photos.faces[np.sort(stay)], recipe.batch, device, precision)
     minutes = request.shadows * recipe.steps(len(stay) + len(rows) // 2) * step / 60
     say(f"training {request.shadows} shadow models: about {minutes:.1f} min")
     seen = []
@@ -79,7 +81,8 @@ def shadow_attack(
         if not path.exists():
             faces = photos.faces[np.sort(np.concatenate([stay, rows[mine]]))]
             seed = derive(request.seed, "shadow", number)
-            shadow = recipe.trained(model.network, task, faces, device, seed, judge.answers_before[:1])
+            answers = judge.answers_before[:1]
+            shadow = recipe.trained(model.network, task, faces, device, seed, answers, precision)
             content = io.BytesIO()
             np.save(content, signal(outputs(shadow, photos.faces.images, device)))
             write_private(path, content.getvalue())

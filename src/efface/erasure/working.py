@@ -44,6 +44,7 @@ from efface.evaluation.predict import outputs
 from efface.files import make_folder, read_text, sha256_of, write_private
 from efface.methods.leace import MOST_PHOTOS
 from efface.tasks import TASKS
+from efface.training.environment import precision_on
 
 
 def planned_run(
@@ -61,7 +62,7 @@ def planned_run(
     that is too short.
     """
     batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
-    step = seconds_of_step(network, data.retain, batch, device)
+    step = seconds_of_step(network, data.retain, batch, device, precision_on(device, request.precision))
     start = time.perf_counter()
     some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)

@@ -9,6 +9,8 @@ where it leaves, at the weights and the pictures. That needs no scale to be foun
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -27,13 +29,24 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 def in_precision(model: AnyModule, precision: Precision) -> AnyModule:
     """The same network, which computes with these numbers from now on; copies of it do too."""
-    kind: Any = type(model)
-    if precision != "fp32":
-        for part in model.modules():
-            if type(part) is nn.PReLU and part.num_parameters % TOGETHER:
-                part.__class__ = WidePReLU
-        model.__class__ = _of_16_bits(kind, precision)
+    kind: Any = getattr(type(model), "of_32_bits", type(model))
+    for part in model.modules():
+        if precision == "fp32" and type(part) is WidePReLU:
+            part.__class__ = nn.PReLU  # type: ignore[assignment]
+        elif precision != "fp32" and type(part) is nn.PReLU and part.num_parameters % TOGETHER:
+            part.__class__ = WidePReLU
+    model.__class__ = kind if precision == "fp32" else _of_16_bits(kind, precision)
     return model
+
+
+@contextmanager
+def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
+    """Meanwhile the network computes with these numbers, and with 32 bits again after."""
+    in_precision(model, precision)
+    try:
+        yield
+    finally:
+        in_precision(model, "fp32")
 
 
 class WidePReLU(nn.PReLU):
@@ -79,7 +92,7 @@ def _of_16_bits(kind: Any, precision: Precision) -> Any:
         return scale.put_on(widened(answer))
 
     forward = in_bf16 if precision == "bf16" else in_fp16
-    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
+    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__, "of_32_bits": kind})
 
 
 class _Scale:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -42,6 +42,8 @@ def device_named(name: str) -> torch.device:
 def precision_on(device: torch.device, asked: Precision | Literal["auto"]) -> Precision:
     """What networks compute with on a device; `auto`: bf16 where it has instructions for it, else fp32. InputError
     where it has none for what is asked."""
+    if asked not in (known := (*get_args(Precision), "auto")):
+        raise InputError(f"precision = '{asked}' is unknown: expected one of {', '.join(known)}")
     if asked == "auto":
         return "bf16" if computes_bf16(device) else "fp32"
     if asked == "bf16" and not computes_bf16(device):
