@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from made_by import commit
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -287,12 +287,10 @@ def main() -> None:
         share = float(np.mean([cell.once(rng) for _ in range(count)]))
         found[cell.table].setdefault(cell.row, {})[cell.column] = f"{share:.1%}"
         print(cell.table, cell.row, cell.column, f"{share:.1%}", sep=" | ", flush=True)
-    git = ["git", "rev-parse", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=True, cwd=OUT.parent).stdout.strip()
     error = np.sqrt(0.9 * 0.1 / times)
     saved = {
         "title": "How often intervals hold a truth that is known",
-        "commit": commit,
+        "commit": commit(),
         "note": "Simulated: no faces and no networks take part.",
         "machine": f"numpy {np.__version__}",
         "known": "How to read these shares:",

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from made_by import commit, machine
 from PIL import Image
 from torch import nn
 
@@ -251,15 +252,13 @@ def main() -> None:
             took, same = compared(name, cores, given.repeats, Path(folder))
             rows += took
             found += same
-    machine = environment(CPU, 1)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     command = [f"python benchmarks/experiment.py --repeats {given.repeats}", "python docs/print_results.py"]
     about = f"{PEOPLE * PHOTOS} photos of {SIDE} pixels, {EPOCHS} epochs of two models and {TUNING} of one"
     saved = {
         "title": "A whole experiment",
-        "commit": commit.strip(),
+        "commit": commit(),
         "note": "Saved by the command beside the table.",
-        "machine": f"{machine.processor}, {cores} cores, Python {machine.python}, torch {machine.versions['torch']}",
+        "machine": machine(f"{cores} cores"),
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": [

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from made_by import commit, machine
 from PIL import Image
 from torch import nn
 
@@ -35,7 +35,7 @@ from efface.models import MODELS
 from efface.preparation.packed import open_packed
 from efface.preparation.prepare import prepare
 from efface.tasks import TASKS, Task
-from efface.training.environment import deterministic_torch, environment
+from efface.training.environment import deterministic_torch
 from efface.training.train import make_optimizer, train, training_step
 
 CPU = torch.device("cpu")
@@ -204,14 +204,12 @@ def main() -> None:
     with deterministic_torch(CPU, 1):
         rows = [row for name in NETWORKS for row in loops(name, repeats)]
         run = end_to_end(repeats)
-    machine = environment(CPU, 1)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     command = [f"python benchmarks/loops.py --repeats {repeats}", "python docs/print_results.py"]
     saved = {
         "title": "How fast loops are",
-        "commit": commit.strip(),
+        "commit": commit(),
         "note": "Saved by the command beside the table.",
-        "machine": f"{machine.processor}, 1 thread, Python {machine.python}, torch {machine.versions['torch']}",
+        "machine": machine("1 thread"),
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": [

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from made_by import commit, machine
 
 from efface.models import MODELS
-from efface.training.environment import computes_bf16, environment
+from efface.training.environment import computes_bf16
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[1]
@@ -218,15 +219,12 @@ def main() -> None:
 
 def save(rows: list[list[str]], shown: list[list[str]], versions: dict[str, dict[str, str]], how: str) -> None:
     """Write results/peers.json."""
-    machine = environment(CPU, 1)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     theirs = versions["supreme-unlearning"]
     saved = {
         "title": "Beside published packages",
-        "commit": commit.strip(),
+        "commit": commit(),
         "note": "Saved by the command beside the table.",
-        "machine": f"{machine.processor}, 1 thread, Python {machine.python}, torch {machine.versions['torch']} "
-        f"(the peers': {theirs['torch']}, lightning {theirs['lightning']})",
+        "machine": machine("1 thread") + f" (the peers': {theirs['torch']}, lightning {theirs['lightning']})",
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": [

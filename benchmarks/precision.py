@@ -11,7 +11,6 @@ far their rows are apart beside what another training seed does to them.
 import argparse
 import copy
 import json
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from made_by import commit, machine
 from torch import nn
 
 from efface.data.batches import Batch, inference_batch
@@ -31,7 +31,7 @@ from efface.plan.file import parse_plan
 from efface.plan.tables import Plan
 from efface.results import ORIGINAL, REFERENCE
 from efface.tasks import TASKS, Task
-from efface.training.environment import computes_bf16, deterministic_torch, environment
+from efface.training.environment import computes_bf16, deterministic_torch
 from efface.training.train import make_optimizer, training_step
 
 CPU = torch.device("cpu")
@@ -156,10 +156,8 @@ def main() -> None:
     asked.add_argument("--repeats", type=int, default=5)
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
-    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
-    machine = environment(CPU, given.threads)
     able = "instructions for bf16" if computes_bf16(CPU) else "no instructions for bf16"
-    about = f"{machine.processor} ({able}), {given.threads} thread(s), Python {machine.python}, torch "
+    about = machine(f"{able}, {given.threads} thread(s)")
     rows = []
     with deterministic_torch(CPU, given.threads):
         for title, (task_name, name, shape, classes, count, settings) in NETWORKS.items():
@@ -186,17 +184,17 @@ def main() -> None:
     how = f"--steps {given.steps} --repeats {given.repeats}"
     with tempfile.TemporaryDirectory() as folder:
         runs = [agreement(task, given.threads, Path(folder)) for task in RUNS]
-    save(rows, runs, about + machine.versions["torch"], how, head_of.stdout.strip())
+    save(rows, runs, about, how)
 
 
-def save(rows: list[list[str]], runs: list[list[str]], machine: str, how: str, commit: str) -> None:
+def save(rows: list[list[str]], runs: list[list[str]], about: str, how: str) -> None:
     """Write results/precision.json."""
     command = [f"python benchmarks/precision.py {how}", "python docs/print_results.py"]
     results = {
         "title": "What bf16 takes",
-        "commit": commit,
+        "commit": commit(),
         "note": "Saved by the command beside the table.",
-        "machine": machine,
+        "machine": about,
         "known": "Limits of these numbers:",
         "limits": [
             "One batch of noise again and again: reading, augmentation and measuring, which are as they were, are left "

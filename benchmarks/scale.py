@@ -11,7 +11,6 @@ peak of the memory that the step itself took, pages of mapped files left out, wi
 import argparse
 import json
 import math
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from made_by import commit, machine
 from numpy.typing import NDArray
 from torch import nn
 
@@ -34,7 +34,7 @@ from efface.methods.clusters import cluster
 from efface.models import MODELS
 from efface.preparation.packed import open_packed, write_packed
 from efface.tasks import TASKS
-from efface.training.environment import Meter, deterministic_torch, environment
+from efface.training.environment import Meter, deterministic_torch
 from efface.training.train import fit
 
 CPU = torch.device("cpu")
@@ -133,14 +133,9 @@ def main() -> None:
     asked.add_argument("--sizes", type=int, nargs="+", default=[5000, 50000, 500000])
     asked.add_argument("--threads", type=int, default=1)
     given = asked.parse_args()
-    head_of = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True)
-    machine = environment(CPU, given.threads)
     with tempfile.TemporaryDirectory() as folder, deterministic_torch(CPU, given.threads):
         took = [measured(count, Path(folder)) for count in given.sizes]
-    about = (
-        f"{machine.processor}, {given.threads} thread(s), Python {machine.python}, torch {machine.versions['torch']}"
-    )
-    save(given.sizes, took, about, given.threads, head_of.stdout.strip())
+    save(given.sizes, took, given.threads)
 
 
 def slope(small: float, large: float, times: float) -> str:
@@ -148,9 +143,7 @@ def slope(small: float, large: float, times: float) -> str:
     return f"{math.log(large / small) / math.log(times):.2f}" if min(small, large) > 0 else "–"
 
 
-def save(
-    sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], machine: str, threads: int, commit: str
-) -> None:
+def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], threads: int) -> None:
     """Write results/scale.json."""
     times = sizes[-1] / sizes[0]
     rows = []
@@ -167,9 +160,9 @@ def save(
         )
     results = {
         "title": "What many faces take",
-        "commit": commit,
+        "commit": commit(),
         "note": "Saved by the command beside the table.",
-        "machine": machine,
+        "machine": machine(f"{threads} thread(s)"),
         "known": "Limits of these numbers:",
         "limits": [
             "Photos are patterns with noise, and the network is untrained: numbers of faces are real, faces are not. "

@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from made_by import commit, machine
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Faces, Images
 from efface.distributed import launched
 from efface.models import MODELS
 from efface.tasks import TASKS
-from efface.training.environment import deterministic_torch, environment
+from efface.training.environment import deterministic_torch
 from efface.training.train import fit
 
 CPU = torch.device("cpu")
@@ -111,15 +112,13 @@ def main() -> None:
             sooner = [one[given.processes[0]] / one[count] for one in took]
             used = [times * given.processes[0] / count for times in sooner]
             rows.append([name, str(count), spread([one[count] for one in took]), spread(sooner), spread(used)])
-    machine = environment(CPU, 1)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     command = ["python benchmarks/scaling.py", "python docs/print_results.py"]
     columns = ["network", "processes", "wall seconds of a step", "times sooner", "of the processes' time"]
     saved = {
         "title": "What several processes gain",
-        "commit": commit.strip(),
+        "commit": commit(),
         "note": "Saved by the command beside the table.",
-        "machine": f"{machine.processor}, 1 thread each, Python {machine.python}, torch {machine.versions['torch']}",
+        "machine": machine("1 thread each"),
         "known": "Limits of these numbers:",
         "limits": LIMITS,
         "tables": [

@@ -40,7 +40,7 @@ LIMITS = [
     "gives methods room to differ.",
     "LiRA asks 32 shadow models on recognition, 16 on the others. On recognition two photos of each forgotten person "
     "are held back and none of a stranger's: an attack may see that. U-LiRA was run on recognition alone, on one seed.",
-    "“Faces seen” counts all three settings of a row whose rate was searched; the models of folds are not in it, and "
+    "“Faces seen” counts every setting of a row whose rate was searched; the models of folds are not in it, and "
     "stand beside it: they are trained once and serve every later request.",
     "Attacks, errors on the forgotten and tug of war are by photos that methods were handed, as a membership question "
     "is; only “found by held-back photos” is by photos no method saw, and of 15 people it is too coarse to separate.",
