@@ -80,21 +80,22 @@ def model_rows(
     return ["model", *(title for title, _ in known), *bills], rows
 
 
+def by_seed(results: Results, first: tuple[str, str], second: tuple[str, str], key: MeasureKey) -> list[float]:
+    """A measure of one row, an (arm, method), less that of another, of each seed that has both."""
+    rows = {(one.arm, one.method, one.seed): one.measures for one in results.evaluations}
+    seeds = [seed for *row, seed in rows if tuple(row) == first and (*second, seed) in rows]
+    records = [[rows[*row, seed].get(key) for row in (first, second)] for seed in seeds]
+    values = [[None if one is None else one.value for one in pair] for pair in records]
+    return [one - other for one, other in values if one is not None and other is not None]
+
+
 def differences(results: Results, arm: str, pairs: Sequence[tuple[str, str]], columns: Columns, about: str) -> Table:
     """For each pair of rows the first less the second, seed by seed, with Student's 95% interval over seeds."""
-    rows = {(one.method, one.seed): one.measures for one in results.evaluations if one.arm == arm}
-
-    def of(first: str, second: str, key: MeasureKey) -> list[float]:
-        seeds = [seed for method, seed in rows if method == first and (second, seed) in rows]
-        both = [
-            (rows[first, seed][key].value, rows[second, seed][key].value)
-            for seed in seeds
-            if key in rows[first, seed] and key in rows[second, seed]
-        ]
-        return [one - other for one, other in both if one is not None and other is not None]
-
     return [about, *(title for title, _ in columns)], [
-        [wording.row_title(first), *(cell_of(of(first, second, key))[0] for _, key in columns)]
+        [
+            wording.row_title(first),
+            *(cell_of(by_seed(results, (arm, first), (arm, second), key))[0] for _, key in columns),
+        ]
         for first, second in pairs
     ]
 

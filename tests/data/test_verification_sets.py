@@ -130,6 +130,11 @@ def test_every_set_has_its_measures_and_quality_divides_the_pairs() -> None:
     assert low is not None
     assert high is not None
     assert whole == pytest.approx((1 - good.mean()) * low + good.mean() * high)
+    right = folds_correct(SIMILARITY, SAME, FOLD, balanced=True)
+    kinds = [right[~good & kind].mean() for kind in (SAME, ~SAME)]
+    assert found[key("verification/two/balanced_accuracy/low quality")].value == pytest.approx(np.mean(kinds))
+    assert SAME[good].all(), "pairs of one kind have no balanced accuracy"
+    assert key("verification/two/balanced_accuracy/high quality") not in found
     assert "verification/one/accuracy/low quality" not in found
     accuracy = found[key("verification/one/accuracy")]
     assert accuracy.low is not None

@@ -64,7 +64,10 @@ def metrics(plan: Plan, task: Task) -> dict[str, set[str]]:
     if plan.verify:
         found["verification"] = {"accuracy", "balanced_accuracy", "accuracy_deviation", *TAR, "equal_error_rate"}
         if any(one.quality for one in plan.verify):
-            found["verification"] |= {"accuracy/low quality", "accuracy/high quality", "discard_area"}
+            parts = [
+                f"{share}/{part} quality" for share in ("accuracy", "balanced_accuracy") for part in ("low", "high")
+            ]
+            found["verification"] |= {*parts, "discard_area"}
     if any(one.use == "lookalikes" for one in plan.methods.values()):
         found[BY_LAYER] = set()
     if plan.forget.confuse:

@@ -86,12 +86,14 @@ def of_set(
     )
     if np.isfinite(quality).all() and len(np.unique(quality)) > 1:
         for which, part in (("low quality", poor), ("high quality", ~poor)):
+            about = f"the same over the {int(part.sum()):,} pairs of {which}, by their worse photo"
             if part.any():
                 found[MeasureKey("verification", f"accuracy/{which}", group=name)] = shares(
-                    right[part],
-                    "high",
-                    f"the same over the {int(part.sum()):,} pairs of {which}, by their worse photo",
-                    seed,
+                    right[part], "high", about, seed
+                )
+            if (part & same).any() and (part & ~same).any():
+                found[MeasureKey("verification", f"balanced_accuracy/{which}", group=name)] = balanced_share(
+                    both[part], same[part], about, seed
                 )
         found[MeasureKey("verification", "discard_area", group=name)] = resampled(
             lambda some: discard_area(*error_versus_discard(similarity[some], same[some], quality[some])),

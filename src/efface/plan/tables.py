@@ -218,10 +218,10 @@ class Verify(Strict):
     worse photo, are reported apart."""
     quality_by: str = "score"
     below: Annotated[Share, Field(gt=0, lt=1)] = 0.5
-    """The share of the pairs that are called of low quality or, with `quality_of_trained`, ..."""
+    """The share of the pairs, or of the photos of `quality_of_trained`, that are called of low quality."""
     quality_of_trained: FilePath | None = None
-    """... of the trained photos, by their own scores: pairs are divided at that score, as CURE's paper divides AgeDB
-    where it divides the forgotten from the retained (`forget.quality`, below = 0.35)."""
+    """Scores of the trained photos: pairs are divided at the score below which that share of them lies, as CURE's paper
+    divides AgeDB where it divides the forgotten from the retained (`forget.quality`, below = 0.35)."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Verify:
