@@ -1,22 +1,25 @@
 """How are 16 small models trained fastest: one after the other, by processes, stacked, or on a frozen backbone?
 
-python benchmarks/many_models.py [--task eyes|classes] [--people 1200] [--epochs 6] [--device auto] [--threads 2]
+python benchmarks/many_models.py [--task eyes|classes] [--people 1500] [--epochs 6] [--device auto] [--threads 2]
 
 Each way trains the 16 shadow models of the same plan on the same synthetic faces, in an empty folder, start-up of
-processes included. The last column is what they are for: the AUC of LiRA on the original by these 16 shadows. "Frozen
+processes included; the ways take turns. The last column is what they are for: the AUC of LiRA on the original by these
+16 shadows. The table goes into results/shadows.json. "Frozen
 backbone" trains anew the last stage and layer of the retrained reference on features that are computed once: another
 network, trained in another way, for who cannot afford the plan's own.
 """
 
 import argparse
 import copy
+import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from made_by import commit, machine
 from torch import nn
 
 from efface.audit.attacks import attack_model
@@ -35,12 +38,24 @@ from efface.plan.file import parse_plan
 from efface.plan.tables import Plan
 from efface.progress import Progress
 from efface.results import ORIGINAL, REFERENCE, Environment
-from efface.training.environment import deterministic_torch, device_named, environment
+from efface.training.environment import cpu_time, deterministic_torch, device_named, environment
 from efface.training.train import Optimiser, make_optimizer, rate_at, training_step
 
 Way = Literal["in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone"]
 WAYS: tuple[Way, ...] = ("in turn", "in turn, 1 thread", "processes", "stacked", "frozen backbone")
-MODELS: dict[str, dict[str, Any]] = {
+TITLES: dict[Way, str] = {
+    "in turn": "in turn",
+    "in turn, 1 thread": "in turn, 1 thread",
+    "processes": "processes, 1 thread each (the default on a CPU)",
+    "stacked": "stacked (the default on a GPU)",
+    "frozen backbone": "frozen backbone, last stage and layer trained",
+}
+LIMITS = [
+    "Wall seconds, of a machine that did nothing else, and CPU seconds of all processes; smallest and largest of the "
+    "repetitions in brackets.",
+    "One seed, so the AUCs of the ways differ by chance too; ways that train the same models differ in rounding alone.",
+]
+NETWORKS: dict[str, dict[str, Any]] = {
     "eyes": {"model": {"name": "eyenet", "widths": [16, 32, 64], "hidden": 128}, "train": {"lr": 1e-3}},
     "classes": {
         "model": {"name": "resnet18", "width": 8, "stem": "small"},
@@ -51,7 +66,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def plan_of(task: str, people: int, epochs: int, way: Way) -> Plan:
     """A plan of 16 shadows."""
-    settings = MODELS[task]
+    settings = NETWORKS[task]
     how = way if way in ("processes", "stacked") else "in turn"
     return parse_plan(
         {
@@ -124,22 +139,30 @@ def taught(
                 training_step(optimizer, nn.functional.cross_entropy(rest(features[rows]), targets[rows]))
 
 
-def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, threads: int) -> tuple[float, float]:
-    """Seconds for 16 shadows, and the AUC of LiRA with them."""
-    one = machine.model_copy(update={"threads": 1}) if way == "in turn, 1 thread" else machine
+class Took(NamedTuple):
+    """What 16 shadows took, and the AUC of LiRA with them."""
+
+    seconds: float
+    cpu_seconds: float
+    lira: float
+
+
+def measured(way: Way, plan: Plan, device: torch.device, here: Environment, threads: int) -> Took:
+    """Train 16 shadows in one way."""
+    one = here.model_copy(update={"threads": 1}) if way == "in turn, 1 thread" else here
     with tempfile.TemporaryDirectory() as folder, deterministic_torch(device, one.threads):
         out = Path(folder)
         arm = set_up("", resolve(plan, "benchmark"), out, device, one, Progress())
         for stage in arm.models:
             arm.store.make(stage)
-        start = time.perf_counter()
+        start = (time.perf_counter(), cpu_time())
         if way == "frozen backbone":
             frozen(arm, arm.store.model(arm.stage(REFERENCE, 0)))
         else:
             make_shadows([arm], Order({"": plan}, out, device, one), Progress())
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - start[0], cpu_time() - start[1]
         scored = {
             stage: score_faces(predict(arm.store.model(stage), arm.splits, (), device), arm.resolved.task)
             for stage in arm.models
@@ -152,33 +175,65 @@ def measured(way: Way, plan: Plan, device: torch.device, machine: Environment, t
             original.predictions, membership_score, Bootstrap(original.predictions, 1), people=False
         )
         assert membership_scores is not None
-        return seconds, float(membership_scores.over_draws(auc)[0])
+        return Took(seconds, cpu_seconds, float(membership_scores.over_draws(auc)[0]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--task", choices=sorted(MODELS), default="classes")
-    parser.add_argument("--people", type=int, default=1200)
+    parser.add_argument("--task", choices=sorted(NETWORKS), default="classes")
+    parser.add_argument("--people", type=int, default=1500)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     device = device_named(given.device)
-    machine = environment(device, given.threads)
-    print(
-        f"{machine.processor}, {device}, {given.threads} threads, torch {machine.versions['torch']}; {given.task}, "
-        f"{given.people:,} people, {given.epochs} epochs, 16 models\n"
-    )
-    print("| way | seconds | times as fast as in turn | AUC of LiRA with them |\n| --- | --- | --- | --- |")
-    first = None
-    for way in WAYS:
-        if way == "frozen backbone" and given.task != "classes":
-            continue
-        seconds, strength = measured(
-            way, plan_of(given.task, given.people, given.epochs, way), device, machine, given.threads
-        )
-        first = first or seconds
-        print(f"| {way} | {seconds:.1f} | {first / seconds:.2f} | {strength:.3f} |", flush=True)
+    here = environment(device, given.threads)
+    ways = [way for way in WAYS if way != "frozen backbone" or given.task == "classes"]
+    took: dict[Way, list[Took]] = {way: [] for way in ways}
+    for _ in range(given.repeats):
+        for way in ways:
+            plan = plan_of(given.task, given.people, given.epochs, way)
+            took[way].append(measured(way, plan, device, here, given.threads))
+            print(way, *took[way][-1], flush=True)
+    first = took["in turn"]
+    rows = [
+        [
+            TITLES[way],
+            spread([one.seconds for one in runs], ".1f"),
+            spread([turn.seconds / one.seconds for turn, one in zip(first, runs, strict=True)], ".2f"),
+            spread([turn.cpu_seconds / one.cpu_seconds for turn, one in zip(first, runs, strict=True)], ".2f"),
+            f"{np.mean([one.lira for one in runs]):.3f}",
+        ]
+        for way, runs in took.items()
+    ]
+    asked = f"--task {given.task} --people {given.people} --epochs {given.epochs} --repeats {given.repeats}"
+    saved = {
+        "title": "How many small models are trained fastest",
+        "commit": commit(),
+        "note": "Saved by the command beside the table.",
+        "machine": machine(f"{device}, {given.threads} threads"),
+        "known": "Limits of these numbers:",
+        "limits": LIMITS,
+        "tables": [
+            {
+                "name": "ways",
+                "caption": f"Sixteen shadow models of a small {NETWORKS[given.task]['model']['name']}, by how they are "
+                f"trained: {given.people:,} generated people, {given.epochs} epochs; above 1: faster than in turn",
+                "command": [f"python benchmarks/many_models.py {asked}", "python docs/print_results.py"],
+                "columns": ["training", "wall seconds", "times sooner", "times less CPU", "LiRA AUC with them"],
+                "rows": rows,
+            }
+        ],
+    }
+    path = Path(__file__).parents[1] / "results" / "shadows.json"
+    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(path)
+
+
+def spread(values: list[float], style: str) -> str:
+    """The middle one, the smallest and the largest."""
+    return f"{np.median(values):{style}} [{min(values):{style}}, {max(values):{style}}]"
 
 
 if __name__ == "__main__":

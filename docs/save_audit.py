@@ -10,14 +10,13 @@ The file's other tables stay as they are, with the commit that made them.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.paired import cell_of
 from efface.results import CONSTANT, NONMEMBERS, REFERENCE, RESERVED, Results, read_results
-from saving import ROOT, Columns, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
+from saving import Columns, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
 
 PHOTO = {"level": "photo"}
 ATTACKS = {
@@ -39,7 +38,6 @@ LIMITS = [
     "A small network and small pictures (32 pixels), where much is memorised; eyes are a detector's (YuNet).",
     "Three seeds; methods have their defaults, and their steps differ: rows show what attacks see, they rank nobody.",
     "U-LiRA is made for the ways to forget whose shadows forgot too, fine-tuning and SCRUB.",
-    "How shadows are trained fastest was measured at `da0c003` on another machine, and was not measured again.",
 ]
 
 
@@ -91,17 +89,13 @@ def main(commit: str, folder: Path) -> None:
         "eyes, beside": ("How much more an attack sees than in the retrained model", beside_retrained(results, arm)),
         "eyes, costs": ("What methods cost, paired by seed", costs(results, arm)),
     }
-    before = json.loads((ROOT / "results" / "audit.json").read_text(encoding="utf-8"))
-    speed = {"commit": before["commit"], "machine": before["machine"]} | next(
-        one for one in before["tables"] if one["name"] == "speed"
-    )
     save(
         "audit",
         "Audit with shadow models",
         commit=commit,
         machine=machine,
         limits=LIMITS,
-        tables=[*entries("save_audit.py", commit, folder, results, made), speed],
+        tables=entries("save_audit.py", commit, folder, results, made),
     )
 
 
