@@ -21,7 +21,7 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from made_by import commit
+from made_by import COMMIT
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -290,7 +290,7 @@ def main() -> None:
     error = np.sqrt(0.9 * 0.1 / times)
     saved = {
         "title": "How often intervals hold a truth that is known",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Simulated: no faces and no networks take part.",
         "machine": f"numpy {np.__version__}",
         "known": "How to read these shares:",

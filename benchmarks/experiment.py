@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 from PIL import Image
 from torch import nn
 
@@ -256,7 +256,7 @@ def main() -> None:
     about = f"{PEOPLE * PHOTOS} photos of {SIDE} pixels, {EPOCHS} epochs of two models and {TUNING} of one"
     saved = {
         "title": "A whole experiment",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": machine(f"{cores} cores"),
         "known": "Limits of these numbers:",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 from PIL import Image
 from torch import nn
 
@@ -213,7 +213,7 @@ def main() -> None:
     command = [f"python benchmarks/loops.py --repeats {repeats}", "python docs/print_results.py"]
     saved = {
         "title": "How fast loops are",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": machine("1 thread"),
         "known": "Limits of these numbers:",

@@ -10,10 +10,13 @@ import torch
 from efface.training.environment import environment
 
 
-def commit() -> str:
-    """The commit that is checked out, 40 hexadecimal digits."""
+def _checked_out() -> str:
     git = ["git", "rev-parse", "HEAD"]
     return subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+COMMIT = _checked_out()
+"""What is checked out when a benchmark starts, 40 hexadecimal digits."""
 
 
 def machine(about: str) -> str:

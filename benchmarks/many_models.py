@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 from torch import nn
 
 from efface.audit.attacks import attack_model
@@ -210,7 +210,7 @@ def main() -> None:
     asked = f"--task {given.task} --people {given.people} --epochs {given.epochs} --repeats {given.repeats}"
     saved = {
         "title": "How many small models are trained fastest",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": machine(f"{device}, {given.threads} threads"),
         "known": "Limits of these numbers:",

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 
 from efface.models import MODELS
 from efface.training.environment import computes_bf16
@@ -222,7 +222,7 @@ def save(rows: list[list[str]], shown: list[list[str]], versions: dict[str, dict
     theirs = versions["supreme-unlearning"]
     saved = {
         "title": "Beside published packages",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": machine("1 thread") + f" (the peers': {theirs['torch']}, lightning {theirs['lightning']})",
         "known": "Limits of these numbers:",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 from torch import nn
 
 from efface.data.batches import Batch, inference_batch
@@ -192,7 +192,7 @@ def save(rows: list[list[str]], runs: list[list[str]], about: str, how: str) -> 
     command = [f"python benchmarks/precision.py {how}", "python docs/print_results.py"]
     results = {
         "title": "What bf16 takes",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": about,
         "known": "Limits of these numbers:",

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 from numpy.typing import NDArray
 from torch import nn
 
@@ -160,7 +160,7 @@ def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], t
         )
     results = {
         "title": "What many faces take",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": machine(f"{threads} thread(s)"),
         "known": "Limits of these numbers:",

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from made_by import commit, machine
+from made_by import COMMIT, machine
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Faces, Images
@@ -116,7 +116,7 @@ def main() -> None:
     columns = ["network", "processes", "wall seconds of a step", "times sooner", "of the processes' time"]
     saved = {
         "title": "What several processes gain",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": "Saved by the command beside the table.",
         "machine": machine("1 thread each"),
         "known": "Limits of these numbers:",

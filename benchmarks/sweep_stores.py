@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "sweep"))
 
 import postgres_server  # noqa: E402
-from made_by import commit  # noqa: E402
+from made_by import COMMIT  # noqa: E402
 from planted import Office, among, picture, vectors_of  # noqa: E402
 
 from efface.data.faces import Array  # noqa: E402
@@ -322,7 +322,7 @@ def save(rows: list[list[str]], rebuilt: list[list[str]], server: str, seconds: 
     command = ["python benchmarks/sweep_stores.py", "python docs/print_results.py"]
     results = {
         "title": "What stores keep",
-        "commit": commit(),
+        "commit": COMMIT,
         "note": f"Saved by the command beside the table, in {seconds:.0f} s.",
         "machine": f"{platform.system()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
         f"{server}, faiss {faiss.__version__}, qdrant-client {version('qdrant-client')}, "

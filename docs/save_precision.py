@@ -9,6 +9,7 @@ of it, paired by seed (Student's 95% interval), and what making the models took.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from efface.measure_key import MeasureKey
 from efface.report import wording
 from efface.report.paired import cell_of
 from efface.results import NONMEMBERS, Results, read_results
-from saving import Table, by_seed, commit_and_runs, entries, machine_of, save
+from saving import ROOT, Table, by_seed, commit_and_runs, entries, machine_of, save
 
 WIDE, NARROW = "32 bits", "16 bits"
 """The arms of the plans."""
@@ -60,14 +61,24 @@ def cpu_seconds(results: Results, arm: str, method: str) -> float:
 
 
 def main(commit: str, folders: Sequence[Path]) -> None:
-    """Write results/bf16.json from finished runs."""
-    tables, machine = [], ""
+    """Write results/bf16.json from finished runs; tables of runs that are not given stay as they are."""
+    path, machine = ROOT / "results" / "bf16.json", ""
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tables": []}
+    tables = {one["name"]: {"commit": before["commit"], "machine": before["machine"]} | one for one in before["tables"]}
     for folder in folders:
         results = read_results(folder)
         machine = machine_of(results.environment)
         made = {folder.name: (CAPTIONS[folder.name], beside(results))}
-        tables += entries("save_precision.py", commit, folder, results, made)
-    save("bf16", "What bf16 changes in a run", commit=commit, machine=machine, limits=LIMITS, tables=tables)
+        for one in entries("save_precision.py", commit, folder, results, made):
+            tables[one["name"]] = {"commit": commit, "machine": machine} | one
+    save(
+        "bf16",
+        "What bf16 changes in a run",
+        commit=commit,
+        machine=machine,
+        limits=LIMITS,
+        tables=list(tables.values()),
+    )
 
 
 if __name__ == "__main__":

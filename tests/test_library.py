@@ -60,6 +60,26 @@ def test_a_model_forgets_with_16_bits_and_answers_with_32(monkeypatch: pytest.Mo
     torch.testing.assert_close(ours, theirs, atol=0.01, rtol=0)
     assert type(narrow) is type(model)
     assert "'half' is unknown" in refusal(efface.forget, model, **asked, precision="half")
+    for method in (wrapped, inner):
+        after = efface.forget(model, **asked | {"method": method}, precision="bf16")
+        assert not any(hasattr(type(part), "of_32_bits") for part in after.modules())
+    assert "returned None: expected the network" in refusal(efface.forget, model, **asked | {"method": forgetful})
+    model.forward = model.forward
+    assert "forward stands on the object" in refusal(efface.forget, model, **asked, precision="bf16")
+
+
+def wrapped(model: torch.nn.Module, task: Any, data: Any, loader: Any, *, epochs: int) -> torch.nn.Module:
+    """A network around the network."""
+    return torch.nn.Sequential(model, torch.nn.Identity())
+
+
+def inner(model: torch.nn.Module, task: Any, data: Any, loader: Any, *, epochs: int) -> torch.nn.Module:
+    """A copy."""
+    return torch.nn.Sequential(copy.deepcopy(model))
+
+
+def forgetful(model: torch.nn.Module, task: Any, data: Any, loader: Any, *, epochs: int) -> None:
+    """Works in place and says nothing."""
 
 
 def test_a_model_forgets_what_a_dataset_holds_and_is_left_as_it_was() -> None:

@@ -12,7 +12,8 @@ from torch import nn
 from efface.data.batches import BatchLoader
 from efface.data.faces import Faces, Images, MethodData
 from efface.methods import METHODS
-from efface.models.precision import Precision, in_precision
+from efface.models.precision import in_precision
+from efface.settings import Precision
 from efface.tasks import TASKS
 from efface.training.environment import deterministic_torch
 

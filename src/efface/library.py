@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from efface.evaluation.evaluate import Scored, score_faces
 from efface.evaluation.predict import predict
 from efface.methods import METHODS, Method, tasks_of, works_on
 from efface.models.normalisation import allow_lone_faces
-from efface.models.precision import Precision, in_precision
-from efface.settings import validated
+from efface.models.precision import in_precision
+from efface.settings import AskedPrecision, validated
 from efface.tasks import Task, task_named
 from efface.training.environment import deterministic_torch, device_named, precision_on
 from efface.user_code import function_named
@@ -76,7 +76,7 @@ def forget(
     method: str | Method = "scrub",
     seed: int = 0,
     device: str = "auto",
-    precision: Precision | Literal["auto"] = "fp32",
+    precision: AskedPrecision = "fp32",
     **settings: Any,
 ) -> nn.Module:
     """A copy of a trained model that was made to forget `forget`; the model that is given stays as it is.
@@ -111,7 +111,9 @@ def forget(
     original = copy.deepcopy(copied).requires_grad_(False).eval()
     data = MethodData(faces["forget"], faces["retain"], faces["public"], original=original)
     with deterministic_torch(here, torch.get_num_threads(), seed):
-        after = chosen(copied, known, data, BatchLoader(here, seed), **values)
+        after: object = chosen(copied, known, data, BatchLoader(here, seed), **values)
+    if not isinstance(after, nn.Module):
+        raise InputError(f"method '{chosen.__name__}' returned {after!r}: expected the network")
     return in_precision(after, "fp32")
 
 

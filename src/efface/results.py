@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from efface.errors import InputError
 from efface.files import read_json, write_text
 from efface.measure_key import MeasureKey
+from efface.settings import Precision
 
 SCHEMA = "efface.results/2"
 
@@ -271,7 +272,7 @@ class Request(Part):
     arm: str
     task: TaskCard
     goal: str
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """What its networks computed with."""
     forgotten_group: str
     """The group most of the forgotten are of."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, create_model
 
@@ -31,6 +31,10 @@ Limit = Annotated[float, Strict(), Field(gt=0, allow_inf_nan=True)]
 """Where something ends; infinity is no bound."""
 Share = Annotated[float, Strict(), Field(ge=0, le=1)]
 """A part of a whole."""
+Precision = Literal["fp32", "bf16", "fp16"]
+"""What a network computes with: 32 bits, brain floats of 16 with the range of 32, or half precision."""
+AskedPrecision = Literal["fp32", "bf16", "fp16", "auto"]
+"""The same as it is asked for; `auto`: bf16 where the device has instructions for it, else fp32."""
 
 
 def schema(function: Callable[..., Any], given_elsewhere: Collection[str] = ()) -> type[BaseModel]:

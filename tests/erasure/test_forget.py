@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -23,12 +23,13 @@ from efface.data.batches import BatchLoader
 from efface.erasure import candidates, criteria
 from efface.erasure.audit_files import ROWS, audit
 from efface.erasure.blocking import NAMED, OTHERS_STOPPED, STOPPED, STRANGERS_NAMED, blocking_of
-from efface.erasure.contract import InputContract
+from efface.erasure.contract import ContractedNetwork, InputContract
 from efface.erasure.deployed import judged_by
 from efface.erasure.forget import forget
 from efface.erasure.inspect import read_contract
 from efface.erasure.opened import open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.precision import precision_for
 from efface.erasure.request import ErasureRequest, erasure_request
 from efface.erasure.trained_on import TrainedOn
 from efface.files import sha256_of
@@ -200,6 +201,7 @@ def test_a_budget_that_is_too_short_is_refused_with_one_that_is_not(deployment: 
     said = refusal(lambda: forget(request_of(deployment, **ANYTHING | {"budget": "0.01s"}), tmp_path / "o", threads=1))
     assert "too short" in said
     assert "--budget" in said
+    assert not (tmp_path / "o").exists(), "the budget that was proposed is not another request's"
 
 
 def test_a_contract_that_was_not_measured_is_measured_first(deployment: Deployment, tmp_path: Path) -> None:
@@ -381,6 +383,7 @@ def test_candidates_are_taught_with_16_bits_and_judged_with_32(
     deployment: Deployment, anything_passes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "computes_bf16", lambda _device: True)
+    monkeypatch.setattr("efface.erasure.precision.unfit", lambda *_: None)
     seen = []
     linear = torch.nn.Linear.forward
 
@@ -396,12 +399,82 @@ def test_candidates_are_taught_with_16_bits_and_judged_with_32(
     assert set(seen) == {(True, torch.bfloat16), (False, torch.float32)}
     assert result.method is not None
     assert result.method.settings["precision"] == "bf16"
+    assert any("bf16" in one for one in result.notes)
     wide = request_of(deployment, **ANYTHING)
     assert "the outcome of another request" in refusal(forget, wide, tmp_path / "out", threads=1)
     monkeypatch.setattr(environment, "computes_bf16", lambda _device: False)
+    asked = request_of(deployment, precision="auto", **ANYTHING)
+    assert forget(asked, tmp_path / "out", threads=1) == result, "what is finished is read on any machine"
+    assert "'fp32', 'bf16', 'fp16' or 'auto'" in refusal(request_of, deployment, precision="half")
     narrow = request_of(deployment, precision="bf16", **ANYTHING)
     assert "needs a device with instructions" in refusal(forget, narrow, tmp_path / "none", threads=1)
+    assert "needs a device with instructions" in refusal(
+        audit, replace(narrow, shadows=4), deployment.model, tmp_path / "none", threads=1
+    )
     assert not (tmp_path / "none").exists()
+
+
+def test_what_takes_no_step_is_not_said_to_be_taught_with_16_bits(
+    deployment: Deployment, anything_passes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: True)
+    result = forget(request_of(deployment, precision="bf16", **ANYTHING), tmp_path / "out", threads=1)
+    assert result.method is not None
+    assert result.method.name == "leace"
+    assert "precision" not in result.method.settings
+
+
+def test_a_run_that_was_killed_goes_on_with_the_precision_it_had(
+    deployment: Deployment, anything_passes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: True)
+    monkeypatch.setattr("efface.erasure.forget.candidates_for", lambda *_: [SCATTERED])
+    asked = request_of(deployment, precision="auto", **ANYTHING)
+    with monkeypatch.context() as killing:
+        killing.setattr(candidates.Bench, "attempt", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget(asked, tmp_path / "out", threads=1)
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: False)
+    result = forget(asked, tmp_path / "out", threads=1)
+    assert result.method is not None
+    assert result.method.settings["precision"] == "bf16"
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+class InPixels(torch.nn.Module):
+    """A network that answers with places of 224 pixels, which differ by less than one from face to face."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Linear(3, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return cast("torch.Tensor", self.last(images.mean((2, 3)))) + 200
+
+
+class Failing(InPixels):
+    """A network that adds what it computes to a tensor of 32 bits."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        answer = self.last(images.mean((2, 3)))
+        return images.new_zeros(len(images), 4).index_add_(0, torch.arange(len(images)), answer)
+
+
+@pytest.mark.parametrize(("network", "why"), [(InPixels(), "answers too coarsely"), (Failing(), "fails (")])
+def test_a_network_that_does_not_bear_16_bits_is_refused_or_trained_with_32(
+    network: torch.nn.Module, why: str, photos: RequestPhotos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: True)
+    model, device = ContractedNetwork(network, InputContract(photos.faces.shape[:0:-1], "whole")), torch.device("cpu")
+    said: list[str] = []
+    assert precision_for(model, photos.faces, device, "auto", said.append) == "fp32"
+    assert why in said[0]
+    message = refusal(precision_for, model, photos.faces, device, "bf16", said.append)
+    assert why in message
+    assert "take 'fp32'" in message
 
 
 def test_photos_that_cannot_tell_are_said_to_be_such(deployment: Deployment, tmp_path: Path) -> None:

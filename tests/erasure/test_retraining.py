@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from conftest import refusal
 from deployments import Deployment, deployed
+from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.erasure import reference
 from efface.erasure.audit_files import audit
@@ -22,8 +24,9 @@ from efface.erasure.recipe import read_recipe
 from efface.erasure.reference import reference_of
 from efface.erasure.request import ErasureRequest, erasure_request
 from efface.erasure.shadow_attack import LIRA, dealt, told_apart
-from efface.models.precision import Precision
+from efface.settings import Precision
 from efface.tasks import TASKS
+from efface.training import environment
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 SHORT = 'epochs = 1\nbatch = 32\nlr = 0.01\nhead = "cosface"\n'
@@ -86,7 +89,26 @@ def test_a_recipe_trains_with_16_bits_and_hands_back_32(deployment: Deployment, 
     ours, theirs = (torch.cat([one.flatten() for one in model.parameters()]) for model in (narrow, wide))
     assert not torch.equal(ours, theirs)
     torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
-    assert type(narrow) is type(wide)
+    assert [type(part) for part in narrow.modules()] == [type(part) for part in wide.modules()]
+    images = as_input(faces.images[np.arange(8)], torch.device("cpu"))
+    exact = copy.deepcopy(narrow).double()(images.double())
+    torch.testing.assert_close(narrow(images).double(), exact, atol=1e-4, rtol=1e-4)
+
+
+def test_an_audit_says_what_its_shadow_models_computed_with(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "computes_bf16", lambda _device: True)
+    wide, narrow = (
+        audit(request_of(deployment, tmp_path, shadows=4, precision=one), deployment.model, tmp_path / one, threads=1)
+        for one in ("fp32", "auto")
+    )
+    said = "what was trained here computed with bf16 meanwhile; what judges, with fp32"
+    assert said in narrow.notes
+    assert said not in wide.notes
+    assert "bf16" in (tmp_path / "auto" / "report.html").read_text(encoding="utf-8")
+    ours, theirs = (next(one for one in result.measurements if one.name == LIRA) for result in (narrow, wide))
+    assert ours.after != theirs.after
 
 
 def test_a_reference_that_is_trained_here_stands_beside(

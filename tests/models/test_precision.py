@@ -17,7 +17,8 @@ from efface.experiment.shadows import way_of
 from efface.experiment.stacked import train_stacked
 from efface.methods import METHODS, tasks_of
 from efface.models import MODELS
-from efface.models.precision import Precision, computing_in, in_precision
+from efface.models.precision import computing_in, in_precision
+from efface.settings import Precision
 from efface.tasks import TASKS
 from efface.testing import tiny_problem, with_teachers
 from efface.training import environment
@@ -92,6 +93,28 @@ def test_a_network_computes_with_32_bits_again_after(name: str) -> None:
         raise ZeroDivisionError
     assert [type(part) for part in model.modules()] == kinds
     assert torch.equal(model(images), before)
+
+
+class Announced(nn.Module):
+    """A class that asks something of its subclasses, and answers with a tuple where that is asked for."""
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        raise AssertionError(name)
+
+    def forward(self, images: torch.Tensor, *, both: bool = False) -> Any:
+        product = images.flatten(1) @ images.flatten(1).T
+        return {"one": (product, [product])} if both else product
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_networks_of_any_class_and_call_compute_with_16_bits(precision: Precision) -> None:
+    model = in_precision(Announced(), precision)
+    images = torch.rand(4, 3, 2, 2)
+    assert model(images).dtype == torch.float32
+    if precision == "bf16":
+        first, (second,) = model(images, both=True)["one"]
+        assert first.dtype == second.dtype == torch.float32
+    assert not torch.equal(model(images), Announced()(images))
 
 
 def test_losses_and_heads_have_32_bits() -> None:

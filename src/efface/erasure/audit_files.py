@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,14 @@ from efface.erasure.judge import Judge, heads_of
 from efface.erasure.labels import answers_of
 from efface.erasure.opened import open_model
 from efface.erasure.photos import read_request_photos
+from efface.erasure.precision import precision_for, said_of
 from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
-from efface.erasure.reference import check_beside, of_same_network, reference_of
+from efface.erasure.reference import TRAIN, check_beside, of_same_network, reference_of
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import ErasureResult, model_file, write_result
 from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.verification_sets import verification_of
-from efface.erasure.working import begin
+from efface.erasure.working import Working, begin, only_work_stays
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, folder_for
@@ -47,7 +49,6 @@ from efface.training.environment import (
     deterministic_torch,
     device_named,
     environment,
-    precision_on,
 )
 
 ROWS = "rows of heads that hold a direction of the people who asked"
@@ -73,7 +74,6 @@ def audit(
     here = device_named(device)
     check_threads(threads)
     check_beside(request)
-    request = replace(request, precision=precision_on(here, request.precision))
     if request.goal == "removed from the gallery":
         raise InputError("goal 'removed from the gallery' changes no weights: there are none to audit")
     busy = f"another run is at work in {out}: wait for it, or give another --out"
@@ -82,6 +82,7 @@ def audit(
         exclusive(out / ".lock", busy),
         deterministic_torch(here, threads, request.seed),
         Meter(here) as meter,
+        only_work_stays(out / WORKING),
     ):
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         other = of_same_network(after, model)
@@ -94,6 +95,7 @@ def audit(
         judge = judge_of(request, photos, old)
         verdict, asked = judge.verdict(new), judge.asked()
         rows = rows_left(judge, model.checkpoint, other.checkpoint)
+        notes: list[str] = []
         extra = list(
             verification_of(
                 opened_pairs(request.pairs, request.pair_photos, None, request.detector, request.skip_unreadable),
@@ -108,8 +110,12 @@ def audit(
             about = "rows of a head nearer to one of them, by the model before, than any row is to any stranger"
             own = sum(map(len, judge.rows_of_people(model.checkpoint).values()))
             extra.append(Measurement(name=ROWS, before=Estimate(value=own), after=Estimate(value=rows), about=about))
-        extra += reference_of(request, model, photos, judge, here, say)
         begin(out / WORKING, f"{signature} {other.checkpoint.digest}")
+        if request.reference == TRAIN or request.shadows:
+            decide = partial(precision_for, model.network, photos.faces, here, request.precision, say)
+            precision = Working(out / WORKING).precision(decide)
+            request, notes = replace(request, precision=precision), said_of(precision)
+        extra += reference_of(request, model, photos, judge, here, say)
         extra += shadow_attack(request, model, photos, judge, new, out / WORKING, here, say)
         say(f"verdict: {verdict.summary()}")
         served = Served(
@@ -123,6 +129,7 @@ def audit(
             file_after=model_file(after, other.checkpoint.digest, model.architecture, model.contract.plain()),
             allowed=[allowed_of(one) for one in verdict.checked],
             limits=[UNKNOWN_PHOTOS],
+            notes=notes,
             extra=extra,
         )
         served.outcome = outcome_of(verdict, judge, served.evidence.conclusion)

@@ -26,8 +26,8 @@ from efface.erasure.photos import RequestPhotos
 from efface.erasure.request import Goal
 from efface.methods import METHODS
 from efface.methods.out_of_fold import RATES
-from efface.models.precision import Precision, in_precision
-from efface.settings import validated
+from efface.models.precision import in_precision
+from efface.settings import Precision, validated
 from efface.tasks import Task
 from efface.training.environment import cpu_time
 from efface.training.train import make_optimizer, training_step

@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from efface.erasure.measuring import evidence_of
 from efface.erasure.onnx_file import MOST, check_onnx, write_onnx
 from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
+from efface.erasure.precision import precision_for, said_of
 from efface.erasure.prediction_check import measure_prediction_contract
 from efface.erasure.prediction_judge import PredictionJudge
 from efface.erasure.record import (
@@ -71,7 +73,7 @@ from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
-from efface.erasure.working import Working, begin, planned_run
+from efface.erasure.working import Working, begin, only_work_stays, planned_run
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, folder_for, sha256_of
@@ -85,7 +87,6 @@ from efface.training.environment import (
     deterministic_torch,
     device_named,
     environment,
-    precision_on,
 )
 
 NOTHING = Outcome(
@@ -113,7 +114,6 @@ SETTINGS = (
     "onnx",
     "reference",
     "shadows",
-    "precision",
 )
 """Of a request, beside its files, what its result follows from."""
 SHARED_PHOTOS = (
@@ -144,7 +144,6 @@ def forget(
     here = device_named(device)
     check_threads(threads)
     check_beside(request)
-    request = replace(request, precision=precision_on(here, request.precision))
     busy = f"another run is at work in {out}: wait for it, or give another --out"
     with folder_for(out), exclusive(out / ".lock", busy), deterministic_torch(here, threads, request.seed):
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
@@ -156,7 +155,7 @@ def forget(
             check_onnx()
         if not model.measured:
             measure_contract(model, request, here, say)
-        with Meter(here) as meter:
+        with Meter(here) as meter, only_work_stays(out / WORKING):
             served = serve(request, model, photos, signature, out, here, say)
         result = served.result(signature, meter, environment(here, threads))
         write_page(result, out)
@@ -270,9 +269,12 @@ def serve(
     if no_sign and not request.without_evidence and request.goal == "influence removed":
         return served
 
-    served.extra += reference_of(request, model, photos, judge, device, say)
     begin(out / WORKING, signature)
     working = Working(out / WORKING)
+    precision = working.precision(partial(precision_for, network, photos.faces, device, request.precision, say))
+    request = replace(request, precision=precision)
+    served.notes = [*served.notes, *said_of(precision)]
+    served.extra += reference_of(request, model, photos, judge, device, say)
     loader = BatchLoader(device, request.seed)
     second, cache = None, working.folder / "second.safetensors"
     if request.goal == "influence removed":
@@ -292,8 +294,7 @@ def serve(
     every = candidates_for(task, request.goal, planned["steps"], data, closed_form)
     candidates = every[: planned["candidates"]]
     say(f"{len(candidates)} candidates of up to {planned['steps']} steps: about {planned['seconds']:.0f} s at most")
-    precision = precision_on(device, request.precision)
-    bench = Bench(network, task, data, device, request.seed, chosen_by, precision, say)
+    bench = Bench(network, task, data, device, request.seed, chosen_by, request.trained_in, say)
     chosen = working.best_of(bench, candidates)
     served.earlier = bench.earlier
     served.faces = loader.faces_used + sum(one.faces for one in bench.attempts)
@@ -319,7 +320,8 @@ def serve(
         served.emptied = sum(map(len, rows.values()))
         if request.onnx:
             shipped = of_same_network(path, model).network
-            served.exported, served.notes = exported(shipped, photos.faces.images, path, served.file_after)
+            served.exported, notes = exported(shipped, photos.faces.images, path, served.file_after)
+            served.notes = [*served.notes, *notes]
         reason = every_criterion(judge.held_before(verdict))
         served.outcome = Outcome(verdict="forgotten", reasons=[reason], results=results)
     else:
@@ -407,7 +409,8 @@ def settings_of(attempt: Attempt, bench: Bench) -> dict[str, Any]:
     """A candidate's settings, which method went before, and with how many bits it was taught."""
     candidate = attempt.candidate
     before = {} if candidate.first is None else {"first": candidate.first}
-    return dict(candidate.settings) | before | ({} if bench.precision == "fp32" else {"precision": bench.precision})
+    taught = bench.precision != "fp32" and steps_of(candidate, bench.data) > 0
+    return dict(candidate.settings) | before | ({"precision": bench.precision} if taught else {})
 
 
 def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attempt], task: Task) -> list[str]:
@@ -425,6 +428,8 @@ def reasons_against(verdict: Verdict, chosen: Attempt, attempts: Sequence[Attemp
 def signature_of(request: ErasureRequest, model: Opened, photos: RequestPhotos) -> str:
     """SHA-256 of all that a result follows from, but for the machine."""
     settings = {name: str(getattr(request, name)) for name in SETTINGS}
+    if request.precision != "fp32":
+        settings["precision"] = request.precision
     digest = hashlib.sha256(json.dumps([efface.__version__, settings, model.contract.plain()], sort_keys=True).encode())
     digest.update(model.checkpoint.digest.encode())
     for beside in (request.second, request.recipe):

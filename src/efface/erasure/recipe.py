@@ -19,10 +19,10 @@ from efface.erasure.photos import numbered
 from efface.errors import InputError, refusing
 from efface.files import read_text
 from efface.models.heads import HeadName, make_head
-from efface.models.precision import Precision, computing_in
+from efface.models.precision import computing_in
 from efface.models.recogniser import Recogniser
 from efface.models.reset import reinitialise
-from efface.settings import Count, Positive, Strength, validated
+from efface.settings import Count, Positive, Precision, Strength, validated
 from efface.tasks import Task
 from efface.training.train import Optimiser, train
 

@@ -27,7 +27,6 @@ from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.progress import Say
 from efface.tasks import TASKS
-from efface.training.environment import precision_on
 
 TRAIN = "train"
 
@@ -95,9 +94,9 @@ def trained_reference(
     if not len(rows):
         raise InputError("a reference is trained on those who stay: give --retain, all that the model was trained on")
     task = TASKS[request.task]
-    recipe, precision = read_recipe(request.recipe, task), precision_on(device, request.precision)
-    step = seconds_of_step(model.network, photos.faces[rows], recipe.batch, device, precision)
+    recipe = read_recipe(request.recipe, task)
+    step = seconds_of_step(model.network, photos.faces[rows], recipe.batch, device, request.trained_in)
     say(f"training a reference on {len(rows):,} photos: about {recipe.steps(len(rows)) * step / 60:.1f} min")
     seed = derive(request.seed, "reference")
     answers = judge.answers_before[:1]
-    return recipe.trained(model.network, task, photos.faces[rows], device, seed, answers, precision)
+    return recipe.trained(model.network, task, photos.faces[rows], device, seed, answers, request.trained_in)

@@ -15,8 +15,7 @@ from pydantic import Field
 from efface.erasure.record import Controller, Deletion, NextStep, Request
 from efface.errors import InputError, nearest, refusing
 from efface.files import read_text
-from efface.models.precision import Precision
-from efface.settings import Seed, Truth, first_complaint, validated
+from efface.settings import AskedPrecision, Precision, Seed, Truth, first_complaint, validated
 from efface.tasks import TASKS
 
 Goal = Literal["influence removed", "unrecognisable", "removed from the gallery"]
@@ -92,7 +91,7 @@ class ErasureRequest:
     """How the model was trained (`efface.erasure.recipe`), for what is trained here beside it."""
     shadows: int
     """How many shadow models an attack is given; 0: there is none."""
-    precision: Precision | Literal["auto"]
+    precision: AskedPrecision
     """What is trained here computes with; what judges, with 32 bits."""
     onnx: bool
     """Whether the model after is written as an ONNX file, too."""
@@ -100,6 +99,12 @@ class ErasureRequest:
     """By person the head and the row that are theirs."""
     answer: Answer | None
     """What a record needs beside what was measured; None: no record is written."""
+
+    @property
+    def trained_in(self) -> Precision:
+        """`precision`, once it was decided what `auto` is (`efface.erasure.precision`)."""
+        assert self.precision != "auto"
+        return self.precision
 
     @property
     def recognises(self) -> bool:
@@ -225,7 +230,7 @@ def _settings(
     reference: str = "",
     recipe: str = "",
     shadows: Annotated[int, Field(ge=0, le=1000)] = 0,
-    precision: Precision | Literal["auto"] = "fp32",
+    precision: AskedPrecision = "fp32",
     onnx: Truth = False,
     seed: Seed = 0,
 ) -> None:

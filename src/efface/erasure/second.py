@@ -31,12 +31,12 @@ from efface.errors import InputError
 from efface.files import sha256_of, write_bytes
 from efface.models import MODELS
 from efface.models.load import load_weights
-from efface.models.precision import Precision, computing_in
+from efface.models.precision import computing_in
 from efface.models.recogniser import iresnet, untrained_answer
 from efface.progress import Say
+from efface.settings import Precision
 from efface.tasks import TASKS
 from efface.tasks.recognition import RECOGNITION, margin_loss
-from efface.training.environment import precision_on
 from efface.training.train import train
 
 SIDE = 48
@@ -88,8 +88,8 @@ def second_recogniser(
         say(f"{len(kept)} people with two photos are too few to train a second recogniser on: no candidate is taught")
         return None
     faces = numbered(photos.faces[rows[np.isin(photos.faces.identities[rows], kept)]])
-    precision = precision_on(device, request.precision)
-    return made_once(lambda: trained_here(faces, cache, device, loader, precision), kept, device, say)
+    make = partial(trained_here, faces, cache, device, loader, request.trained_in)
+    return made_once(make, kept, device, say)
 
 
 def made_once(make: Callable[[], nn.Module], people: Iterable[str], device: torch.device, say: Say) -> TeacherModel:
@@ -147,7 +147,7 @@ def second_predictor(
             return network
         epochs = epochs_of(len(faces))
         task, network = TASKS[request.task], network.to(device)
-        with computing_in(network.small, precision_on(device, request.precision)):
+        with computing_in(network.small, request.trained_in):
             train(network, task, faces, own, epochs=epochs, lr=1e-3, batch=BATCH, optimiser="adam")
         loader.add(own)
         save_private(network, cache)
@@ -189,7 +189,7 @@ def seconds_to_train(request: ErasureRequest, photos: RequestPhotos, cache: Path
             else small_predictor(request, faces.shape)
         ).to(device)
     some, taken = as_input(faces.images[np.arange(min(BATCH, len(faces)))], device), []
-    with computing_in(network.small, precision_on(device, request.precision)):
+    with computing_in(network.small, request.trained_in):
         for _ in range(3):
             start = time.perf_counter()
             network(some).square().mean().backward()

@@ -33,7 +33,6 @@ from efface.measures.bootstrap import Measure, measure
 from efface.measures.likelihood_ratios import ShadowSignals, lira
 from efface.progress import Say
 from efface.tasks import TASKS
-from efface.training.environment import precision_on
 
 FEWEST = 4
 """Shadow models: two with each person, and two without."""
@@ -71,8 +70,7 @@ def shadow_attack(
 
     sides = dealt(who[asked], who[strangers], request.shadows, request.seed)
     included = np.stack([np.isin(who[rows], list(people)) for people in sides])
-    precision = precision_on(device, request.precision)
-    step = seconds_of_step(model.network, photos.faces[np.sort(stay)], recipe.batch, device, precision)
+    step = seconds_of_step(model.network, photos.faces[np.sort(stay)], recipe.batch, device, request.trained_in)
     minutes = request.shadows * recipe.steps(len(stay) + len(rows) // 2) * step / 60
     say(f"training {request.shadows} shadow models: about {minutes:.1f} min")
     seen = []
@@ -82,7 +80,7 @@ def shadow_attack(
             faces = photos.faces[np.sort(np.concatenate([stay, rows[mine]]))]
             seed = derive(request.seed, "shadow", number)
             answers = judge.answers_before[:1]
-            shadow = recipe.trained(model.network, task, faces, device, seed, answers, precision)
+            shadow = recipe.trained(model.network, task, faces, device, seed, answers, request.trained_in)
             content = io.BytesIO()
             np.save(content, signal(outputs(shadow, photos.faces.images, device)))
             write_private(path, content.getvalue())

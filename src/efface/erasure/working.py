@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -43,8 +45,8 @@ from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import make_folder, read_text, sha256_of, write_private
 from efface.methods.leace import MOST_PHOTOS
+from efface.settings import Precision
 from efface.tasks import TASKS
-from efface.training.environment import precision_on
 
 
 def planned_run(
@@ -62,7 +64,7 @@ def planned_run(
     that is too short.
     """
     batch = min(BATCH_FORGET, len(data.forget)) + min(BATCH_RETAIN, len(data.retain))
-    step = seconds_of_step(network, data.retain, batch, device, precision_on(device, request.precision))
+    step = seconds_of_step(network, data.retain, batch, device, request.trained_in)
     start = time.perf_counter()
     some = judge.photos.faces[np.arange(min(64, len(judge.photos.faces)))]
     outputs(network, some.images, device)
@@ -88,6 +90,22 @@ def planned_run(
         "seconds": at_once + count * (steps * step + LOOKS * check) + (making if count else 0.0),
         "criteria": fix_criteria(judge.asked(), datetime.now(UTC)).model_dump(mode="json"),
     }
+
+
+DECIDED = {"signature", "precision"}
+"""Files of a run that has made nothing yet."""
+
+
+@contextmanager
+def only_work_stays(folder: Path) -> Iterator[None]:
+    """Meanwhile a run begins in a folder; where it is refused before it made anything, the folder goes again."""
+    fresh = not folder.exists()
+    try:
+        yield
+    except InputError:
+        if fresh and folder.exists() and {one.name for one in folder.iterdir()} <= DECIDED:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def begin(folder: Path, signature: str) -> None:
@@ -118,6 +136,16 @@ class Working:
             write_private(path, json.dumps(make()).encode())
         planned: dict[str, Any] = json.loads(read_text(path, "plan of the run"))
         return planned
+
+    def precision(self, decide: Callable[[], Precision]) -> Precision:
+        """What candidates are taught with; on another machine, too."""
+        path = self.folder / "precision"
+        if not path.exists():
+            write_private(path, decide().encode())
+        decided = read_text(path, "precision of the run")
+        if decided not in get_args(Precision):
+            raise InputError(f"{path} says '{decided}', which is no precision: delete {self.folder}")
+        return cast("Precision", decided)
 
     def best_of(self, bench: Bench, candidates: Sequence[Candidate]) -> Attempt:
         """Try candidates in order until one passes by enough, and return the best."""

@@ -35,7 +35,7 @@ from efface.experiment.folds import fold_models
 from efface.experiment.resolve import ResolvedMethod
 from efface.experiment.store import Stage
 from efface.measures.predictions import Predictions
-from efface.models.precision import Precision
+from efface.settings import Precision
 from efface.tasks import Task
 
 Way = Literal["in turn", "processes", "stacked"]

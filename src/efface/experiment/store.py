@@ -25,7 +25,8 @@ from efface.files import load_columns_if_whole, save_columns, sha256_of, write_t
 from efface.measures.predictions import Predictions
 from efface.models.load import load_weights, read_weights, save_weights
 from efface.models.normalisation import allow_lone_faces
-from efface.models.precision import Precision, in_precision
+from efface.models.precision import in_precision
+from efface.settings import Precision
 from efface.training.environment import Meter
 from efface.training.train import counting_steps
 

@@ -12,14 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-Precision = Literal["fp32", "bf16", "fp16"]
-"""What a network computes with: 32 bits, brain floats of 16 with the range of 32, or half precision."""
+from efface.errors import InputError, refusing
+from efface.settings import Precision
+
 LARGEST = 16.0
 """What the largest gradient of an answer is brought to in half precision, or half of it at least."""
 TOGETHER = 32
@@ -28,14 +29,26 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 def in_precision(model: AnyModule, precision: Precision) -> AnyModule:
-    """The same network, which computes with these numbers from now on; copies of it do too."""
-    kind: Any = getattr(type(model), "of_32_bits", type(model))
-    for part in model.modules():
-        if precision == "fp32" and type(part) is WidePReLU:
-            part.__class__ = nn.PReLU  # type: ignore[assignment]
-        elif precision != "fp32" and type(part) is nn.PReLU and part.num_parameters % TOGETHER:
-            part.__class__ = WidePReLU
-    model.__class__ = kind if precision == "fp32" else _of_16_bits(kind, precision)
+    """The same network, which computes with these numbers from now on; copies of it do too.
+
+    Raises InputError for 16 bits where they would not reach the network: `torch.compile` and others that put a
+    `forward` onto the object pass by its class.
+    """
+    parts: list[Any] = list(model.modules())
+    for part in parts:
+        part.__class__ = getattr(type(part), "of_32_bits", type(part))
+    if precision != "fp32":
+        if "forward" in vars(model):
+            raise InputError(
+                f"precision = '{precision}': this network's forward stands on the object, as torch.compile puts it "
+                "there: give the network itself, or take 'fp32'"
+            )
+        for part in parts:
+            if type(part) is nn.PReLU and part.num_parameters % TOGETHER:
+                part.__class__ = WidePReLU
+        kind: Any = type(model)
+        with refusing(f"precision = '{precision}' cannot be had of a network of class {kind.__name__}"):
+            model.__class__ = _of_16_bits(kind, precision)
     return model
 
 
@@ -53,6 +66,8 @@ class WidePReLU(nn.PReLU):
     """PReLU that computes with 32 bits on a CPU. Of 16 bits torch takes `TOGETHER` channels at once, and else one: with
     16 channels that took 50 times as long as with 32 bits, and both conversions take as long again."""
 
+    of_32_bits = nn.PReLU
+
     def forward(self, values: Tensor) -> Tensor:
         if values.device.type != "cpu":
             return super().forward(values)
@@ -60,9 +75,16 @@ class WidePReLU(nn.PReLU):
             return super().forward(values.float()).to(values.dtype)
 
 
-def widened(values: Tensor) -> Tensor:
-    """Numbers of 16 bits as 32; others as they are."""
-    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+def widened(values: Any) -> Any:
+    """Numbers of 16 bits as 32, those inside tuples, lists and dictionaries too; others as they are."""
+    if isinstance(values, Tensor):
+        return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
+    if isinstance(values, dict):
+        return type(values)((name, widened(one)) for name, one in values.items())
+    if isinstance(values, list | tuple):
+        each = [widened(one) for one in values]
+        return type(values)(*each) if hasattr(values, "_fields") else type(values)(each)
+    return values
 
 
 @cache
@@ -76,23 +98,31 @@ def _of_16_bits(kind: Any, precision: Precision) -> Any:
             super().__init__()
             self.network = network
 
-        def forward(self, images: Tensor) -> Any:
-            return kind.forward(self.network, images)
+        def forward(self, *given: Any, **named: Any) -> Any:
+            return kind.forward(self.network, *given, **named)
 
-    def in_bf16(self: nn.Module, images: Tensor) -> Tensor:
+    def in_bf16(self: nn.Module, images: Tensor, *given: Any, **named: Any) -> Any:
         with torch.autocast(images.device.type, torch.bfloat16):
-            return widened(kind.forward(self, images))
+            return widened(kind.forward(self, images, *given, **named))
 
-    def in_fp16(self: nn.Module, images: Tensor) -> Tensor:
+    def in_fp16(self: nn.Module, images: Tensor, *given: Any, **named: Any) -> Tensor:
         scale = _Scale()
         inside = Inside(self)
         weights = {name: scale.taken_off(weight) for name, weight in inside.named_parameters()}
         with torch.autocast(images.device.type, torch.float16):
-            answer = functional_call(inside, weights, (scale.taken_off(images),))
+            answer = functional_call(inside, weights, (scale.taken_off(images), *given), named)
         return scale.put_on(widened(answer))
 
     forward = in_bf16 if precision == "bf16" else in_fp16
-    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__, "of_32_bits": kind})
+    own = {"forward": forward, "__module__": kind.__module__, "of_32_bits": kind}
+    return type(kind.__name__, (_Unannounced, kind), own)
+
+
+class _Unannounced:
+    """A class of which those that it is made of are not told: what they ask of subclasses is not ours to answer."""
+
+    def __init_subclass__(cls, **_: Any) -> None:
+        pass
 
 
 class _Scale:

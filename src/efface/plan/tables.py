@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from efface.errors import nearest
 from efface.measure_key import MeasureKey
 from efface.results import RESERVED
-from efface.settings import Count, Number, Real, Seed, Share, Strength, Truth
+from efface.settings import AskedPrecision, Count, Number, Real, Seed, Share, Strength, Truth
 
 MOST = 1000
 """Arms of a plan (rounds and skews counted), seeds, and candidates of a search, at most."""
@@ -350,7 +350,7 @@ class Plan(Strict):
     split: Split = Split()
     verify: tuple[Verify, ...] = ()
     model: Model
-    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
+    precision: AskedPrecision = "fp32"
     """What networks compute with when they are trained, forget and answer: 32 bits, brain floats of 16 (refused where
     the device has no instructions for them), half precision (GPUs alone), or `auto`: bf16 where there are instructions
     for it, else fp32. Weights, losses and measures have 32 bits always."""

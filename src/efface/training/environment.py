@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -19,8 +19,8 @@ import efface
 from efface.distributed import processes
 from efface.errors import InputError, refusing
 from efface.memory import hand_back_memory, memory_held
-from efface.models.precision import Precision
 from efface.results import Environment
+from efface.settings import AskedPrecision, Precision
 
 MOST_THREADS = 1024
 FILLING: Any = torch.utils.deterministic
@@ -39,10 +39,10 @@ def device_named(name: str) -> torch.device:
     return device
 
 
-def precision_on(device: torch.device, asked: Precision | Literal["auto"]) -> Precision:
+def precision_on(device: torch.device, asked: AskedPrecision) -> Precision:
     """What networks compute with on a device; `auto`: bf16 where it has instructions for it, else fp32. InputError
     where it has none for what is asked."""
-    if asked not in (known := (*get_args(Precision), "auto")):
+    if asked not in (known := get_args(AskedPrecision)):
         raise InputError(f"precision = '{asked}' is unknown: expected one of {', '.join(known)}")
     if asked == "auto":
         return "bf16" if computes_bf16(device) else "fp32"
