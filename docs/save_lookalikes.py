@@ -3,9 +3,9 @@
 efface run plans/lookalikes.toml --out runs/lookalikes --jobs 2
 python docs/save_lookalikes.py COMMIT runs/lookalikes
 
-Three tables for each task: every row with its intervals over people and seeds, under the headroom of each measure that
+Four tables for each task: every row with its intervals over people and seeds, under the headroom of each measure that
 has one; and, paired by seed with Student's 95% interval, how much nearer to retraining `lookalikes` is than each other
-row, and each row less the retrained model.
+row, and each row less the retrained model; and what each rate came to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from efface.results import ORIGINAL, REFERENCE, RESERVED, read_results
-from save_results import columns_of
+from save_results import columns_of, searched
 from saving import commit_and_runs, differences, entries, machine_of, model_rows, nearer, save
 
 OURS = "lookalikes"
@@ -23,7 +23,7 @@ LIMITS = [
     "methods room to differ.",
     "Attack and tug of war are by photos that the methods were handed, as a membership question is; only “found by "
     "held-back photos” is by photos no method saw.",
-    "Every row has three rates, chosen by the people of `val`, and as many steps; “faces seen” counts all three.",
+    "Every row has four rates, chosen by the people of `val`, and as many steps; “faces seen” counts all four.",
     "Differences are paired by seed; their intervals are over five seeds alone, not over people.",
 ]
 
@@ -45,6 +45,10 @@ def main(commit: str, folder: Path) -> None:
         made[f"{arm}, less retraining"] = (
             f"{caption}: less the retrained model",
             differences(results, arm, [(one, REFERENCE) for one in models], known, "model, less the retrained"),
+        )
+        made[f"{arm}, searched"] = (
+            f"{caption}: what was tried on people of val, means over seeds",
+            searched(results, arm),
         )
     save(
         "lookalikes",
