@@ -53,12 +53,16 @@ LOOPS: dict[str, dict[str, Any]] = {
     "neggrad_plus": {"epochs": 4, "batch": BATCH},
     "cure": {"epochs": 4, "batch": BATCH},
 }
+IN_PAIRS = ("bad_teacher", "cure")
+"""Loops whose step has a batch of the forgotten and one of the retained, which pass the network together."""
+FORGOTTEN = 96
+"""Of the faces; the retained then make whole batches, too."""
 LONGER = {"EyeNet, 36 px": 5}
 """How many times as many epochs a network is given whose steps are so short that a few of them measure nothing."""
 PHOTOS, SIDE, EPOCHS = 600, 250, 5
 LIMITS = [
     "CPU seconds of one process and one thread; smallest and largest of the repetitions in brackets.",
-    "Faces are noise: what a loop costs does not hang on what is seen.",
+    "Faces are noise: what a loop costs does not hang on what is seen. The bare loop's batch is as large as a step's.",
     "Loops that a teacher answers faces for lie above 1: answering costs less than learning.",
     "The bare loop runs before and after each loop of ours, so that a machine that gets slower or faster meets both.",
 ]
@@ -78,17 +82,17 @@ def faces_of(task: Task, shape: tuple[int, int, int]) -> Faces:
     return Faces(Images(images, np.arange(FACES)), targets, who.astype(str), np.full(FACES, ""), keys)
 
 
-def bare(model: nn.Module, task: Task, faces: Faces, steps: int) -> float:
-    """CPU seconds per face of forward, backward and step on one batch that lies ready."""
+def bare(model: nn.Module, task: Task, faces: Faces, steps: int, size: int) -> float:
+    """CPU seconds per face of forward, backward and step on one batch of so many faces that lies ready."""
     model = copy.deepcopy(model).train()
-    batch: Batch = BatchLoader(CPU, 0).fetch(faces, np.arange(BATCH))
+    batch: Batch = BatchLoader(CPU, 0).fetch(faces, np.arange(size))
     optimizer = make_optimizer("adamw", model, 1e-9, 0.0)
     training_step(optimizer, task.loss(model, batch).mean())
 
     start = time.process_time()
     for _ in range(steps):
         training_step(optimizer, task.loss(model, batch).mean())
-    return (time.process_time() - start) / (steps * BATCH)
+    return (time.process_time() - start) / (steps * size)
 
 
 def loops(name: str, repeats: int) -> list[list[str]]:
@@ -98,7 +102,7 @@ def loops(name: str, repeats: int) -> list[list[str]]:
     faces = faces_of(task, shape)
     torch.manual_seed(0)
     model = MODELS[network](shape, classes, **settings)
-    data = MethodData(faces[:120], faces[120:], faces[:0], original=copy.deepcopy(model))
+    data = MethodData(faces[:FORGOTTEN], faces[FORGOTTEN:], faces[:0], original=copy.deepcopy(model))
 
     longer = LONGER.get(name, 1)
 
@@ -113,11 +117,12 @@ def loops(name: str, repeats: int) -> list[list[str]]:
         shares = []
         for _ in range(repeats):
             fresh, loader = copy.deepcopy(model), BatchLoader(CPU, 0)
-            before = bare(model, task, faces, 30 * longer)
+            size = 2 * BATCH if title in IN_PAIRS else BATCH
+            before = bare(model, task, faces, 30 * longer, size)
             start = time.process_time()
             work(title, fresh, loader)
             took = time.process_time() - start
-            each = (before + bare(model, task, faces, 30 * longer)) / 2
+            each = (before + bare(model, task, faces, 30 * longer, size)) / 2
             shares.append(each * loader.faces_used / took)
         rows.append([name, title, spread(shares)])
     return rows
