@@ -1,8 +1,8 @@
 """Lookalikes: a model that never saw a face answers it as it answers strangers who look like that. Ask the strangers.
 
-Our own method. At as many steps it is nearer to the retrained model than fine-tuning on eye centres, at the rates that
-were tried, and there it counts that the strangers look alike; on recognition the same training without strangers does
-as well, and on gender `out_of_fold` is nearer (docs/results/lookalikes.md, docs/results/regimes.md). ReGUn (Mirlach,
+Our own method. On eye centres it cannot be told from fine-tuning at as many steps, and that the strangers look alike
+counts for what it costs, by little; on recognition nothing of it shows, and on gender `out_of_fold` is nearer to the
+retrained model (docs/results/lookalikes.md, docs/results/regimes.md). ReGUn (Mirlach,
 Laguna and Vogt 2026, arXiv:2603.11210) came to the same thought: answers to held-out photos of the same class are
 distilled onto the forgotten; that is near to `way = "random"` here.
 
