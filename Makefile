@@ -23,7 +23,7 @@ slow: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 # How near loops are to the limit, photos and a whole experiment to a notebook's, and scrub to published packages' own, in
-# CPU seconds; what several processes gain (about forty minutes on two cores that do nothing else; installs the packages).
+# CPU seconds; what several processes gain (about an hour on two cores that do nothing else; installs the packages).
 bench: setup
 	$(BIN)/python benchmarks/loops.py
 	$(BIN)/python benchmarks/experiment.py

@@ -21,8 +21,8 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from made_by import COMMIT
 from numpy.typing import NDArray
+from reporting import COMMIT
 from scipy import stats
 
 from efface.evaluation.evaluate import over_pairs, over_seeds

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from made_by import COMMIT, machine
 from PIL import Image
+from reporting import machine, write_results
 from torch import nn
 
 from efface.datasets import GENERATORS
@@ -42,7 +42,6 @@ from efface.results import Results, read_results
 from efface.training.environment import environment
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
 PEOPLE, PHOTOS, SIDE, BATCH, EPOCHS, TUNING = 150, 4, 250, 32, 8, 2
 NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
     "ResNet-18, 128 px (MUFAC's)": (128, {"width": 64}),
@@ -254,14 +253,12 @@ def main() -> None:
             found += same
     command = [f"python benchmarks/experiment.py --repeats {given.repeats}", "python docs/print_results.py"]
     about = f"{PEOPLE * PHOTOS} photos of {SIDE} pixels, {EPOCHS} epochs of two models and {TUNING} of one"
-    saved = {
-        "title": "A whole experiment",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": machine(f"{cores} cores"),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    write_results(
+        "experiment",
+        "A whole experiment",
+        machine=machine(f"{cores} cores"),
+        limits=LIMITS,
+        tables=[
             {
                 "name": "took",
                 "caption": f"{about}, all measured, by a notebook and by `efface run`",
@@ -277,10 +274,7 @@ def main() -> None:
                 "rows": found,
             },
         ],
-    }
-    path = ROOT / "results" / "experiment.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(path)
+    )
 
 
 if __name__ == "__main__":

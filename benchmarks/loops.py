@@ -1,6 +1,6 @@
 """How near are training and unlearning loops to bare forward, backward and step, and a run to a notebook's?
 
-python benchmarks/loops.py [--repeats 5]         (`make bench`; about twenty-five minutes on one core)
+python benchmarks/loops.py [--repeats 5]         (`make bench`; about half an hour on one core)
 
 Loops: a method's CPU seconds beside those that a bare loop needs for as many faces, with the same network on one batch
 that lies ready; 1 is the limit, and what answers faces without learning from them goes below it. The two take turns, so
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from made_by import COMMIT, machine
 from PIL import Image
+from reporting import machine, spread, write_results
 from torch import nn
 
 from efface.data.batches import Batch, BatchLoader
@@ -39,7 +38,6 @@ from efface.training.environment import deterministic_torch
 from efface.training.train import make_optimizer, train, training_step
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
 FACES, PEOPLE, BATCH = 480, 60, 32
 NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, dict[str, Any]]] = {
     "EyeNet, 36 px": ("eyes", "eyenet", (3, 36, 36), 0, {"widths": (16, 32, 64), "hidden": 128}),
@@ -103,7 +101,6 @@ def loops(name: str, repeats: int) -> list[list[str]]:
     torch.manual_seed(0)
     model = MODELS[network](shape, classes, **settings)
     data = MethodData(faces[:FORGOTTEN], faces[FORGOTTEN:], faces[:0], original=copy.deepcopy(model))
-
     longer = LONGER.get(name, 1)
 
     def work(title: str, fresh: nn.Module, loader: BatchLoader) -> None:
@@ -126,11 +123,6 @@ def loops(name: str, repeats: int) -> list[list[str]]:
             shares.append(each * loader.faces_used / took)
         rows.append([name, title, spread(shares)])
     return rows
-
-
-def spread(values: list[float]) -> str:
-    """The middle one, the smallest and the largest."""
-    return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
 def photos_on_disk(folder: Path) -> Path:
@@ -216,14 +208,12 @@ def main() -> None:
         rows = [row for name in NETWORKS for row in loops(name, repeats)]
         run = end_to_end(repeats)
     command = [f"python benchmarks/loops.py --repeats {repeats}", "python docs/print_results.py"]
-    saved = {
-        "title": "How fast loops are",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": machine("1 thread"),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    write_results(
+        "speed",
+        "How fast loops are",
+        machine=machine("1 thread"),
+        limits=LIMITS,
+        tables=[
             {
                 "name": "loops",
                 "caption": "CPU seconds of a bare loop over as many faces, of a loop's own (1: the limit of learning)",
@@ -239,10 +229,7 @@ def main() -> None:
                 "rows": run,
             },
         ],
-    }
-    path = ROOT / "results" / "speed.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(path)
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ network, trained in another way, for who cannot afford the plan's own.
 
 import argparse
 import copy
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from made_by import COMMIT, machine
+from reporting import machine, spread, write_results
 from torch import nn
 
 from efface.audit.attacks import attack_model
@@ -208,14 +207,12 @@ def main() -> None:
         for way, runs in took.items()
     ]
     asked = f"--task {given.task} --people {given.people} --epochs {given.epochs} --repeats {given.repeats}"
-    saved = {
-        "title": "How many small models are trained fastest",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": machine(f"{device}, {given.threads} threads"),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    write_results(
+        "shadows",
+        "How many small models are trained fastest",
+        machine=machine(f"{device}, {given.threads} threads"),
+        limits=LIMITS,
+        tables=[
             {
                 "name": "ways",
                 "caption": f"Sixteen shadow models of a small {NETWORKS[given.task]['model']['name']}, by how they are "
@@ -225,15 +222,7 @@ def main() -> None:
                 "rows": rows,
             }
         ],
-    }
-    path = Path(__file__).parents[1] / "results" / "shadows.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(path)
-
-
-def spread(values: list[float], style: str) -> str:
-    """The middle one, the smallest and the largest."""
-    return f"{np.median(values):{style}} [{min(values):{style}}, {max(values):{style}}]"
+    )
 
 
 if __name__ == "__main__":

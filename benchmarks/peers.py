@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from made_by import COMMIT, machine
+from reporting import machine, spread, write_results
 
 from efface.models import MODELS
 from efface.training.environment import computes_bf16
@@ -183,11 +183,6 @@ def measured(repeats: int, python: Path) -> tuple[dict[Asked, list[dict[str, flo
         return took, {peer: one.versions for peer, one in sides.items()}
 
 
-def spread(values: list[float]) -> str:
-    """The middle one, the smallest and the largest."""
-    return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
-
-
 def in_steps(job: Asked, took: dict[str, float]) -> int:
     """How many faces stood in the batches of its steps: peers show each of them to the network once."""
     return EPOCHS * (FORGET + RETAIN) if job[0] == "efface" else int(took["training"])
@@ -220,14 +215,12 @@ def main() -> None:
 def save(rows: list[list[str]], shown: list[list[str]], versions: dict[str, dict[str, str]], how: str) -> None:
     """Write results/peers.json."""
     theirs = versions["supreme-unlearning"]
-    saved = {
-        "title": "Beside published packages",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": machine("1 thread") + f" (the peers': {theirs['torch']}, lightning {theirs['lightning']})",
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    write_results(
+        "peers",
+        "Beside published packages",
+        machine=machine("1 thread") + f" (the peers': {theirs['torch']}, lightning {theirs['lightning']})",
+        limits=LIMITS,
+        tables=[
             {
                 "name": "scrub",
                 "caption": "CPU seconds of a scrub per thousand faces in its steps; above 1, ours takes less",
@@ -259,10 +252,7 @@ def save(rows: list[list[str]], shown: list[list[str]], versions: dict[str, dict
                 "rows": shown,
             },
         ],
-    }
-    path = ROOT / "results" / "peers.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(path)
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ far their rows are apart beside what another training seed does to them.
 
 import argparse
 import copy
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from made_by import COMMIT, machine
+from reporting import machine, write_results
 from torch import nn
 
 from efface.data.batches import Batch, inference_batch
@@ -35,7 +34,6 @@ from efface.training.environment import computes_bf16, deterministic_torch
 from efface.training.train import make_optimizer, training_step
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("network", "batch", "a step, fp32", "bf16 of it", "answering 64 faces, fp32", "bf16 of it")
 NETWORKS: dict[str, tuple[str, str, tuple[int, int, int], int, int, dict[str, Any]]] = {
     "EyeNet, 36 px": ("eyes", "eyenet", (3, 36, 36), 0, 32, {}),
@@ -190,13 +188,11 @@ def main() -> None:
 def save(rows: list[list[str]], runs: list[list[str]], about: str, how: str) -> None:
     """Write results/precision.json."""
     command = [f"python benchmarks/precision.py {how}", "python docs/print_results.py"]
-    results = {
-        "title": "What bf16 takes",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": about,
-        "known": "Limits of these numbers:",
-        "limits": [
+    write_results(
+        "precision",
+        "What bf16 takes",
+        machine=about,
+        limits=[
             "One batch of noise again and again: reading, augmentation and measuring, which are as they were, are left "
             "out, so a whole run gains less.",
             "Other processes ran on the machine. CPU seconds leave out their turns, not what they do to shared caches "
@@ -205,7 +201,7 @@ def save(rows: list[list[str]], runs: list[list[str]], about: str, how: str) -> 
             "The runs are small: 480 faces, so nearly every verdict on them is “not enough data” in both, and whether "
             "bf16 changes a verdict was not seen. Recognition moves about as far as by another seed.",
         ],
-        "tables": [
+        tables=[
             {
                 "name": "networks",
                 "caption": "CPU milliseconds in fp32, and what bf16 takes of them: median [smallest, largest]",
@@ -222,9 +218,7 @@ def save(rows: list[list[str]], runs: list[list[str]], about: str, how: str) -> 
                 "rows": runs,
             },
         ],
-    }
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    (ROOT / "results" / "precision.json").write_text(text, encoding="utf-8")
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ peak of the memory that the step itself took, pages of mapped files left out, wi
 """
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from made_by import COMMIT, machine
 from numpy.typing import NDArray
+from reporting import machine, write_results
 from torch import nn
 
 from efface.data.batches import BatchLoader
@@ -38,7 +37,6 @@ from efface.training.environment import Meter, deterministic_torch
 from efface.training.train import fit
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
 SHAPE, DIMENSIONS, PHOTOS, CHUNK, CLUSTERS = (3, 112, 112), 512, 10, 500, 10
 BATCH, EPOCH = 64, 50_000
 """Faces of a training step, and of an epoch those that are trained on here: drawn from all, as in a whole one."""
@@ -158,13 +156,11 @@ def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], t
                 f"{1024 * (memory[-1] - memory[0]) / (sizes[-1] - sizes[0]):.2f}",
             ]
         )
-    results = {
-        "title": "What many faces take",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": machine(f"{threads} thread(s)"),
-        "known": "Limits of these numbers:",
-        "limits": [
+    write_results(
+        "scale",
+        "What many faces take",
+        machine=machine(f"{threads} thread(s)"),
+        limits=[
             "Photos are patterns with noise, and the network is untrained: numbers of faces are real, faces are not. "
             "How often k-means goes round depends on the embeddings.",
             "An embedding has 512 numbers of 4 bytes, 2 KiB of each face. Above 256 MiB answers and their directions "
@@ -178,7 +174,7 @@ def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], t
             "Other processes ran on the machine, most of all beside 500,000 faces: CPU seconds leave out their turns, "
             "not what they do to shared caches.",
         ],
-        "tables": [
+        tables=[
             {
                 "name": "steps",
                 "caption": "CPU seconds and peak memory of each step, by the number of faces of 112 px",
@@ -196,9 +192,7 @@ def save(sizes: Sequence[int], took: Sequence[dict[str, tuple[float, float]]], t
                 "rows": rows,
             }
         ],
-    }
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    (ROOT / "results" / "scale.json").write_text(text, encoding="utf-8")
+    )
 
 
 if __name__ == "__main__":

@@ -17,12 +17,11 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from made_by import COMMIT, machine
+from reporting import machine, spread, write_results
 
 from efface.data.batches import BatchLoader
 from efface.data.faces import Faces, Images
@@ -33,7 +32,6 @@ from efface.training.environment import deterministic_torch
 from efface.training.train import fit
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).resolve().parents[1]
 BATCH, STEPS = 64, 6
 NETWORKS: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "IResNet-10, 36 px, width 16": ((3, 36, 36), {"depth": 10, "width": 16}),
@@ -91,11 +89,6 @@ def launch(name: str, count: int) -> float:
     return float(json.loads(said[0]))
 
 
-def spread(values: list[float]) -> str:
-    """The middle one, the smallest and the largest."""
-    return f"{np.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
-
-
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--processes", type=int, nargs="+", default=[1, 2])
@@ -114,14 +107,12 @@ def main() -> None:
             rows.append([name, str(count), spread([one[count] for one in took]), spread(sooner), spread(used)])
     command = ["python benchmarks/scaling.py", "python docs/print_results.py"]
     columns = ["network", "processes", "wall seconds of a step", "times sooner", "of the processes' time"]
-    saved = {
-        "title": "What several processes gain",
-        "commit": COMMIT,
-        "note": "Saved by the command beside the table.",
-        "machine": machine("1 thread each"),
-        "known": "Limits of these numbers:",
-        "limits": LIMITS,
-        "tables": [
+    write_results(
+        "scaling",
+        "What several processes gain",
+        machine=machine("1 thread each"),
+        limits=LIMITS,
+        tables=[
             {
                 "name": "steps",
                 "caption": f"A training step of {BATCH} faces by several processes of one thread",
@@ -130,10 +121,7 @@ def main() -> None:
                 "rows": rows,
             }
         ],
-    }
-    path = ROOT / "results" / "scaling.json"
-    path.write_text(json.dumps(saved, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(path)
+    )
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "sweep"))
 
 import postgres_server  # noqa: E402
-from made_by import COMMIT  # noqa: E402
 from planted import Office, among, picture, vectors_of  # noqa: E402
+from reporting import COMMIT  # noqa: E402
 
 from efface.data.faces import Array  # noqa: E402
 from efface.models.iresnet import IResNet  # noqa: E402

@@ -29,7 +29,8 @@ LIMITS = [
     "faces within .05.",
     "One narrow network on small pictures, five seeds, and a CPU with instructions for bf16.",
     "16 bits start from the same weights and see the same batches; a training that begins to differ in the last digits "
-    "ends elsewhere, as one of another seed does. So a single row may move; what counts is whether all move one way.",
+    "ends elsewhere, as one of another seed does.",
+    "Rows of an arm share its retrained model: where that moves, distances to it move together.",
 ]
 
 

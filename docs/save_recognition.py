@@ -87,40 +87,7 @@ def variants(results: Results) -> dict[str, tuple[str, Table]]:
     return {"ablation": ("Variants of CURE on one request", table)}
 
 
-POOR, RANDOM = "photos of low quality", "people at random"
-"""Arms of plans/quality_aware.toml: what is forgotten."""
-PAIRS_OF = {
-    "all pairs": "balanced_accuracy",
-    "low-quality pairs": "balanced_accuracy/low quality",
-    "high-quality pairs": "balanced_accuracy/high quality",
-}
-"""Measures of a set of pairs, of all of it and by quality."""
-
-
-def of_low_quality(results: Results) -> dict[str, tuple[str, Table]]:
-    """The original, and what verifies in each arm: CURE's model and the retrained one."""
-    keys = [MeasureKey("verification", metric, group=PAIRS) for metric in PAIRS_OF.values()]
-    faces = {one.arm: f"{one.faces['forget']['all']:,}" for one in results.requests}
-    found = {(one.arm, one.method): one.measures for one in results.summaries}
-    rows = [
-        [
-            title,
-            faces[arm] if method != ORIGINAL else "–",
-            *(wording.interval(found[arm, method].get(key)) for key in keys),
-        ]
-        for title, arm, method in (
-            ("original", RANDOM, ORIGINAL),
-            ("CURE, the 35% of photos of lowest quality", POOR, CURE),
-            ("CURE, 35% of people at random", RANDOM, CURE),
-            ("retrained, without these photos", POOR, REFERENCE),
-            ("retrained, without these people", RANDOM, REFERENCE),
-        )
-    ]
-    head = ["model", "photos forgotten", *PAIRS_OF]
-    return {"quality": ("Forgetting photos of low quality, or people at random: verification, balanced", (head, rows))}
-
-
-TABLES = {"recognition": methods, "cure_ablation": variants, "quality_aware": of_low_quality}
+TABLES = {"recognition": methods, "cure_ablation": variants}
 """What is made of the run of each plan."""
 IN_ORDER = ("methods", "methods, less cure", "methods, less retraining", "ablation", "quality")
 

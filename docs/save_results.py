@@ -201,7 +201,7 @@ def paired(results: Results) -> Table:
     pairs = {one: (OURS, one) for one in others}
     if LOOKALIKES in others:
         theirs = [one for one in others if not one.startswith((OURS, LOOKALIKES, "upper"))]
-        pairs |= {f"lookalikes, not out_of_fold: {one}": (LOOKALIKES, one) for one in theirs}
+        pairs |= {f"lookalikes beside {one}": (LOOKALIKES, one) for one in theirs}
     return nearer(results, arm, known, pairs, "other method")
 
 

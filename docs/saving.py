@@ -83,7 +83,7 @@ def model_rows(
 def by_seed(results: Results, first: tuple[str, str], second: tuple[str, str], key: MeasureKey) -> list[float]:
     """A measure of one row, an (arm, method), less that of another, of each seed that has both."""
     rows = {(one.arm, one.method, one.seed): one.measures for one in results.evaluations}
-    seeds = [seed for *row, seed in rows if tuple(row) == first and (*second, seed) in rows]
+    seeds = [seed for arm, method, seed in rows if (arm, method) == first and (*second, seed) in rows]
     records = [[rows[*row, seed].get(key) for row in (first, second)] for seed in seeds]
     values = [[None if one is None else one.value for one in pair] for pair in records]
     return [one - other for one, other in values if one is not None and other is not None]

@@ -75,7 +75,7 @@ def refusal(function: Callable[..., object], *arguments: Any, **settings: Any) -
     return message
 
 
-def at(truth: float, span: tuple[float, float, float]) -> bool:
+def consistent_with(truth: float, span: tuple[float, float, float]) -> bool:
     """Whether a value and its interval of 95% are what the truth would give: within 3.3 standard errors of it.
 
     One such interval in twenty misses the truth, and which one depends on how a machine rounds; of a control that is

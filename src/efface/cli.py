@@ -40,6 +40,9 @@ Arch = Annotated[str | None, typer.Option(help='"module:function" that makes the
 FaceSize = Annotated[
     tuple[int, int] | None, typer.Option(help="Width and height of the network's faces, where its file says none.")
 ]
+Precision = Annotated[
+    str | None, typer.Option(help="What is trained computes with: fp32 (if left out), bf16, fp16, auto.")
+]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A TOML file; see plans/.")]
 
 
@@ -509,9 +512,7 @@ def forget(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="How the model was trained, a TOML file.")] = None,
     shadows: Annotated[int | None, typer.Option(help="Shadow models of an attack, trained by the recipe.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="What is trained computes with: fp32 (if left out), bf16, fp16, auto.")
-    ] = None,
+    precision: Precision = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file of the changed model, too.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of who is held back, and of training.")] = None,
     skip_unreadable: Skip = False,
@@ -543,9 +544,7 @@ def audit(
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="How the model was trained, a TOML file.")] = None,
     shadows: Annotated[int | None, typer.Option(help="Shadow models of an attack, trained by the recipe.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="What is trained computes with: fp32 (if left out), bf16, fp16, auto.")
-    ] = None,
+    precision: Precision = None,
     contract: Annotated[Path | None, typer.Option(help="What efface inspect --out wrote of the file before.")] = None,
     arch: Arch = None,
     size: FaceSize = None,

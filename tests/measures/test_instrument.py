@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import at, key
+from conftest import consistent_with, key
 from efface.experiment.run import run
 from efface.measure_key import MeasureKey
 from efface.plan.file import parse_plan
@@ -62,4 +62,4 @@ def test_groups_that_do_not_differ_pay_alike(tmp_path: Path) -> None:
     for name in ("reference", "forgotten", "rebalanced"):
         found = rows[name][POINTS].span
         assert found is not None, name
-        assert at(0.0, found), (name, found)
+        assert consistent_with(0.0, found), (name, found)

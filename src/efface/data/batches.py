@@ -58,7 +58,7 @@ class Batch:
 def as_input(images: NDArray[Any], device: torch.device) -> Tensor:
     """uint8 (b, c, h, w) as the float input of every network here: (x / 255 - 0.5) / 0.5, channels last."""
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    return tensor.contiguous(memory_format=torch.channels_last).float().div_(127.5).sub_(1)
+    return tensor.contiguous(memory_format=torch.channels_last).float().div(127.5).sub_(1)
 
 
 def inference_batch(device: torch.device) -> int:

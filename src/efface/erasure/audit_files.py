@@ -1,6 +1,7 @@
 """`efface audit`: two files of weights, before and after, judged by the measures of `efface forget`, whoever made them.
 
-Criteria, photos and report are those of a request; nothing is trained, and no weights are written.
+Criteria, photos and report are those of a request; no weights are written, and nothing is trained but a
+reference and shadow models where they are asked for.
 """
 
 from __future__ import annotations
@@ -31,25 +32,19 @@ from efface.erasure.judge import Judge, heads_of
 from efface.erasure.labels import answers_of
 from efface.erasure.opened import open_model
 from efface.erasure.photos import read_request_photos
-from efface.erasure.precision import precision_for, said_of
+from efface.erasure.precision import notes_on, precision_for
 from efface.erasure.record import Criterion, CriterionResult, Estimate, Measurement, Outcome, fix_criteria
 from efface.erasure.reference import TRAIN, check_beside, of_same_network, reference_of
 from efface.erasure.request import ErasureRequest
 from efface.erasure.result import ErasureResult, model_file, write_result
 from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.verification_sets import verification_of
-from efface.erasure.working import Working, begin, only_work_stays
+from efface.erasure.working import Working, begin, cleared_if_refused
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, folder_for
 from efface.progress import Say
-from efface.training.environment import (
-    Meter,
-    check_threads,
-    deterministic_torch,
-    device_named,
-    environment,
-)
+from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 ROWS = "rows of heads that hold a direction of the people who asked"
 UNKNOWN_PHOTOS = (
@@ -82,7 +77,7 @@ def audit(
         exclusive(out / ".lock", busy),
         deterministic_torch(here, threads, request.seed),
         Meter(here) as meter,
-        only_work_stays(out / WORKING),
+        cleared_if_refused(out / WORKING),
     ):
         model = open_model(request.model, request.arch, request.contract, request.size, answers_of(request))
         other = of_same_network(after, model)
@@ -114,7 +109,7 @@ def audit(
         if request.reference == TRAIN or request.shadows:
             decide = partial(precision_for, model.network, photos.faces, here, request.precision, say)
             precision = Working(out / WORKING).precision(decide)
-            request, notes = replace(request, precision=precision), said_of(precision)
+            request, notes = replace(request, precision=precision), notes_on(precision)
         extra += reference_of(request, model, photos, judge, here, say)
         extra += shadow_attack(request, model, photos, judge, new, out / WORKING, here, say)
         say(f"verdict: {verdict.summary()}")

@@ -43,7 +43,7 @@ from efface.erasure.measuring import evidence_of
 from efface.erasure.onnx_file import MOST, check_onnx, write_onnx
 from efface.erasure.opened import Opened, open_model
 from efface.erasure.photos import RequestPhotos, read_request_photos
-from efface.erasure.precision import precision_for, said_of
+from efface.erasure.precision import notes_on, precision_for
 from efface.erasure.prediction_check import measure_prediction_contract
 from efface.erasure.prediction_judge import PredictionJudge
 from efface.erasure.record import (
@@ -73,7 +73,7 @@ from efface.erasure.shadow_attack import shadow_attack
 from efface.erasure.signing import default_key, write_record
 from efface.erasure.trained_on import TrainedOn
 from efface.erasure.verification_sets import verification_of
-from efface.erasure.working import Working, begin, only_work_stays, planned_run
+from efface.erasure.working import Working, begin, cleared_if_refused, planned_run
 from efface.errors import InputError
 from efface.evaluation.predict import outputs
 from efface.files import exclusive, folder_for, sha256_of
@@ -81,13 +81,7 @@ from efface.models.last_layer import last_layer
 from efface.progress import Say
 from efface.results import Environment
 from efface.tasks import TASKS, Task
-from efface.training.environment import (
-    Meter,
-    check_threads,
-    deterministic_torch,
-    device_named,
-    environment,
-)
+from efface.training.environment import Meter, check_threads, deterministic_torch, device_named, environment
 
 NOTHING = Outcome(
     verdict="nothing to unlearn in the weights",
@@ -155,7 +149,7 @@ def forget(
             check_onnx()
         if not model.measured:
             measure_contract(model, request, here, say)
-        with Meter(here) as meter, only_work_stays(out / WORKING):
+        with Meter(here) as meter, cleared_if_refused(out / WORKING):
             served = serve(request, model, photos, signature, out, here, say)
         result = served.result(signature, meter, environment(here, threads))
         write_page(result, out)
@@ -273,7 +267,7 @@ def serve(
     working = Working(out / WORKING)
     precision = working.precision(partial(precision_for, network, photos.faces, device, request.precision, say))
     request = replace(request, precision=precision)
-    served.notes = [*served.notes, *said_of(precision)]
+    served.notes = [*served.notes, *notes_on(precision)]
     served.extra += reference_of(request, model, photos, judge, device, say)
     loader = BatchLoader(device, request.seed)
     second, cache = None, working.folder / "second.safetensors"

@@ -58,7 +58,7 @@ def unfit(network: ContractedNetwork, faces: Faces, device: torch.device, precis
     return None
 
 
-def said_of(precision: Precision) -> list[str]:
+def notes_on(precision: Precision) -> list[str]:
     """What to know of a request whose networks were trained with 16 bits."""
     if precision == "fp32":
         return []

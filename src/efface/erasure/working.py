@@ -97,7 +97,7 @@ DECIDED = {"signature", "precision"}
 
 
 @contextmanager
-def only_work_stays(folder: Path) -> Iterator[None]:
+def cleared_if_refused(folder: Path) -> Iterator[None]:
     """Meanwhile a run begins in a folder; where it is refused before it made anything, the folder goes again."""
     fresh = not folder.exists()
     try:

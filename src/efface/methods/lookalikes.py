@@ -2,9 +2,9 @@
 
 Our own method. On eye centres it cannot be told from fine-tuning at as many steps, and that the strangers look alike
 counts for what it costs, by little; on recognition nothing of it shows, and on gender `out_of_fold` is nearer to the
-retrained model (docs/results/lookalikes.md, docs/results/regimes.md). ReGUn (Mirlach,
-Laguna and Vogt 2026, arXiv:2603.11210) came to the same thought: answers to held-out photos of the same class are
-distilled onto the forgotten; that is near to `way = "random"` here.
+retrained model (docs/results/lookalikes.md, docs/results/regimes.md). ReGUn (Mirlach, Laguna and Vogt 2026,
+arXiv:2603.11210) came to the same thought: answers to held-out photos of the same class are distilled onto the
+forgotten; that is near to `way = "random"` here.
 
 Others push the forgotten away (ascent, bad teachers, far clusters) and repair what that broke. Here every forgotten
 face has a target to arrive at: what the original says of public strangers who look alike, by features from before
