@@ -1,11 +1,12 @@
 """Saves the tables of runs where a recogniser forgets people without labels, as results/recognition.json.
 
-efface run plans/recognition.toml --out runs/recognition --jobs 2       (and cure_ablation)
+efface run plans/recognition.toml --out runs/recognition --jobs 2       (and cure_ablation, quality_aware)
 python docs/save_recognition.py COMMIT runs/recognition
 
 Of the methods three tables: every row with its intervals over people and seeds, under the headroom of each measure
 that has one; and every method less CURE, and less the retrained model, paired by seed, with Student's 95% interval. Of
-CURE's variants one: every row. Tables of runs that are not given stay as they are, with the commit that made them.
+CURE's variants one: every row. Of photos of low quality two: what verification each request leaves, and the one request
+less the other, paired by seed. Tables of runs that are not given stay as they are, with the commit that made them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from efface.measure_key import MeasureKey
 from efface.report import wording
+from efface.report.paired import cell_of
 from efface.results import ORIGINAL, REFERENCE, RESERVED, Results, read_results
-from saving import ROOT, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
+from saving import ROOT, Table, by_seed, commit_and_runs, differences, entries, machine_of, model_rows, save
 
 CURE = "cure"
 PAIRS = "LFW pairs"
@@ -47,6 +51,13 @@ PAIRED = (
     "ToW",
 )
 """Columns of the differences."""
+LOW, RANDOM = "photos of low quality", "people at random"
+"""The arms of plans/quality_aware.toml."""
+VERIFIED = [
+    ("all pairs, balanced", MeasureKey.parse(f"verification/{PAIRS}/balanced_accuracy")),
+    ("pairs of low quality", MeasureKey.parse(f"verification/{PAIRS}/balanced_accuracy/low quality")),
+    ("pairs of high quality", MeasureKey.parse(f"verification/{PAIRS}/balanced_accuracy/high quality")),
+]
 LIMITS = [
     "A narrow network on small pictures (48 pixels), and a fifth of the people forgotten: whatever trains on the "
     "retained does well here. Where few of many are forgotten stands in [where methods differ](regimes.md).",
@@ -87,9 +98,37 @@ def variants(results: Results) -> dict[str, tuple[str, Table]]:
     return {"ablation": ("Variants of CURE on one request", table)}
 
 
-TABLES = {"recognition": methods, "cure_ablation": variants}
+def quality(results: Results) -> dict[str, tuple[str, Table]]:
+    """Verification after photos of low quality are forgotten, and after people at random are."""
+    photos = {
+        arm: f"{np.mean([one.faces['forget']['all'] for one in results.requests if one.arm == arm]):.0f}"
+        for arm in (LOW, RANDOM)
+    }
+    measured = {(one.arm, one.method): one.measures for one in results.summaries}
+    made = [(LOW, ORIGINAL), *((arm, method) for arm in (LOW, RANDOM) for method in (REFERENCE, CURE))]
+    rows = [
+        [
+            wording.row_title(method) if method == ORIGINAL else f"{wording.row_title(method)}, {arm}",
+            "–" if method == ORIGINAL else photos[arm],
+            *(wording.interval(measured[arm, method].get(key)) for _, key in VERIFIED),
+        ]
+        for arm, method in made
+    ]
+    paired = [
+        [wording.row_title(one), *(cell_of(by_seed(results, (LOW, one), (RANDOM, one), key))[0] for _, key in VERIFIED)]
+        for one in (REFERENCE, CURE)
+    ]
+    titles = [title for title, _ in VERIFIED]
+    caption = "Verification after photos of low quality, or people at random, are forgotten"
+    return {
+        "quality": (caption, (["model, and what is forgotten", "photos forgotten", *titles], rows)),
+        "quality, paired": (f"{caption}: the first less the second", (["model", *titles], paired)),
+    }
+
+
+TABLES = {"recognition": methods, "cure_ablation": variants, "quality_aware": quality}
 """What is made of the run of each plan."""
-IN_ORDER = ("methods", "methods, less cure", "methods, less retraining", "ablation", "quality")
+IN_ORDER = ("methods", "methods, less cure", "methods, less retraining", "ablation", "quality", "quality, paired")
 
 
 def main(commit: str, folders: Sequence[Path]) -> None:
