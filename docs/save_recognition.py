@@ -5,8 +5,8 @@ python docs/save_recognition.py COMMIT runs/recognition
 
 Of the methods three tables: every row with its intervals over people and seeds, under the headroom of each measure
 that has one; and every method less CURE, and less the retrained model, paired by seed, with Student's 95% interval. Of
-CURE's variants one: every row. Of photos of low quality two: what verification each request leaves, and the one request
-less the other, paired by seed. Tables of runs that are not given stay as they are, with the commit that made them.
+CURE's variants one: every row. Of photos of low quality one: what verification each request leaves. Tables of runs that
+are not given stay as they are, with the commit that made them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import numpy as np
 
 from efface.measure_key import MeasureKey
 from efface.report import wording
-from efface.report.paired import cell_of
 from efface.results import ORIGINAL, REFERENCE, RESERVED, Results, read_results
-from saving import ROOT, Table, by_seed, commit_and_runs, differences, entries, machine_of, model_rows, save
+from saving import ROOT, Table, commit_and_runs, differences, entries, machine_of, model_rows, save
 
 CURE = "cure"
 PAIRS = "LFW pairs"
@@ -114,21 +113,14 @@ def quality(results: Results) -> dict[str, tuple[str, Table]]:
         ]
         for arm, method in made
     ]
-    paired = [
-        [wording.row_title(one), *(cell_of(by_seed(results, (LOW, one), (RANDOM, one), key))[0] for _, key in VERIFIED)]
-        for one in (REFERENCE, CURE)
-    ]
     titles = [title for title, _ in VERIFIED]
     caption = "Verification after photos of low quality, or people at random, are forgotten"
-    return {
-        "quality": (caption, (["model, and what is forgotten", "photos forgotten", *titles], rows)),
-        "quality, paired": (f"{caption}: the first less the second", (["model", *titles], paired)),
-    }
+    return {"quality": (caption, (["model, and what is forgotten", "photos forgotten", *titles], rows))}
 
 
 TABLES = {"recognition": methods, "cure_ablation": variants, "quality_aware": quality}
 """What is made of the run of each plan."""
-IN_ORDER = ("methods", "methods, less cure", "methods, less retraining", "ablation", "quality", "quality, paired")
+IN_ORDER = ("methods", "methods, less cure", "methods, less retraining", "ablation", "quality")
 
 
 def main(commit: str, folders: Sequence[Path]) -> None:

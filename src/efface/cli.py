@@ -14,6 +14,7 @@ import typer
 from efface import __version__
 from efface.errors import InputError, one_line
 from efface.ledger.commands import app as ledger
+from efface.memory import keep_freed_memory
 
 SPIN = "3000"
 """How long an idle OpenMP thread spins before it sleeps; read when torch is loaded. With the library's default, two
@@ -620,6 +621,7 @@ def schema(what: Annotated[str, typer.Argument(help="results, plan or record.")]
 def main() -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks

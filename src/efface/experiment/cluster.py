@@ -26,6 +26,7 @@ from efface.experiment.resolve import resolve
 from efface.experiment.store import LOCKS
 from efface.experiment.workers import Order, make, make_stacked_shadows, stages_of
 from efface.files import make_folder, read_text, write_text
+from efface.memory import keep_freed_memory
 from efface.plan.file import parse_plan
 from efface.progress import Progress
 from efface.results import Environment, Evaluation
@@ -159,6 +160,7 @@ def safe_path() -> Iterator[None]:
 def claim(order: Mapping[str, Any], rows: str) -> str:
     """What each job does; what is returned is a refusal, in one line, or nothing."""
     sys.path[:] = order["path"]
+    keep_freed_memory()
     device, machine = torch.device(order["device"]), Environment.model_validate(order["machine"])
     out = Path(order["out"])
     try:

@@ -34,6 +34,7 @@ from efface.experiment.resolve import resolve
 from efface.experiment.shadows import all_stages, way_of
 from efface.experiment.stacked import make_stacked
 from efface.experiment.store import Stage
+from efface.memory import keep_freed_memory
 from efface.plan.file import parse_plan, plain_plan
 from efface.plan.tables import Plan
 from efface.progress import Progress
@@ -317,6 +318,7 @@ def ended(process: subprocess.Popen[str]) -> None:
 def work(order: Mapping[str, Any]) -> None:
     """What each process does: make what it is asked for, one piece after the other, and end at once when whoever asked
     is gone, since the next run would make the same files."""
+    keep_freed_memory()
     answers, sys.stdout = sys.stdout, sys.stderr
     asked: queue.Queue[str] = queue.Queue()
     threading.Thread(target=listen, args=[asked], daemon=True).start()
