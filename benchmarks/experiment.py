@@ -1,6 +1,6 @@
 """How much sooner is a whole experiment done than a notebook's?
 
-python benchmarks/experiment.py [--repeats 1]      (about ten minutes on two cores that do nothing else)
+python benchmarks/experiment.py [--repeats 1]      (about half an hour on two cores that do nothing else)
 
 The experiment: from photos on disk an original is trained, a reference without the forgotten, the original is
 fine-tuned without them, and all three are measured: accuracy on every split, and a membership attack. As notebooks do
@@ -42,11 +42,12 @@ from efface.results import Results, read_results
 from efface.training.environment import environment
 
 CPU = torch.device("cpu")
-PEOPLE, PHOTOS, SIDE, BATCH, EPOCHS, TUNING = 150, 4, 250, 32, 8, 2
-NETWORKS: dict[str, tuple[int, dict[str, Any]]] = {
-    "ResNet-18, 128 px (MUFAC's)": (128, {"width": 64}),
-    "ResNet-18 with a small stem, 32 px (as on CIFAR)": (32, {"width": 64, "stem": "small"}),
+PEOPLE, PHOTOS, SIDE, BATCH, TUNING = 150, 4, 250, 32, 2
+NETWORKS: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "ResNet-18, 128 px (MUFAC's)": (128, 30, {"width": 64}),
+    "ResNet-18 with a small stem, 32 px (as on CIFAR)": (32, 8, {"width": 64, "stem": "small"}),
 }
+"""Size of its pictures, epochs of a training (of the first those of plans/mufac.toml), and settings."""
 LABEL = "glasses"
 LIMITS = [
     "A notebook written by us in the style of public ones: it stands for no published package, and measures less: "
@@ -54,12 +55,12 @@ LIMITS = [
     "CPU seconds of all processes, imports among them. The notebook has a torch thread for each core, a run a process "
     "for each core; both have the machine to themselves.",
     "One repetition, as the command says: how far another would differ was not measured.",
-    "Synthetic faces, few of them and few epochs: reading photos weighs more than in long trainings, what a run does "
-    "once (packing, measuring, the report) too.",
+    "Synthetic faces, and few of them: what a run does once (packing, measuring, the report) weighs more than with "
+    "many. The longer a training, the less it weighs.",
 ]
 
 
-def plan_of(photos: Path, size: int, settings: dict[str, Any], precision: str) -> dict[str, Any]:
+def plan_of(photos: Path, size: int, epochs: int, settings: dict[str, Any], precision: str) -> dict[str, Any]:
     """The experiment as a plan."""
     return {
         "task": "classes",
@@ -75,7 +76,7 @@ def plan_of(photos: Path, size: int, settings: dict[str, Any], precision: str) -
         "split": {"public": 0.0, "val": 0.0, "strangers": 0.2, "test": 0.2},
         "forget": {"share": 0.1},
         "model": {"name": "resnet18", **settings},
-        "train": {"epochs": EPOCHS, "batch": BATCH},
+        "train": {"epochs": epochs, "batch": BATCH},
         "methods": {"finetune": {"epochs": TUNING, "batch": BATCH}},
     }
 
@@ -109,7 +110,7 @@ def write_division(plan: dict[str, Any], folder: Path) -> Path:
     return file
 
 
-def notebook(photos: Path, division: Path, size: int, settings: dict[str, Any]) -> None:
+def notebook(photos: Path, division: Path, size: int, epochs: int, settings: dict[str, Any]) -> None:
     """The experiment as notebooks do it."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -155,8 +156,8 @@ def notebook(photos: Path, division: Path, size: int, settings: dict[str, Any]) 
     def fresh() -> nn.Module:
         return MODELS["resnet18"]((3, size, size), 2, **settings)
 
-    original = trained(fresh(), Photos("forget", "retain"), EPOCHS, 5e-4)
-    reference = trained(fresh(), Photos("retain"), EPOCHS, 5e-4)
+    original = trained(fresh(), Photos("forget", "retain"), epochs, 5e-4)
+    reference = trained(fresh(), Photos("retain"), epochs, 5e-4)
     tuned = fresh()
     tuned.load_state_dict(original.state_dict())
     tuned = trained(tuned, Photos("retain"), TUNING, 5e-4)
@@ -193,19 +194,19 @@ def found_by(results: Results) -> list[str]:
 
 def compared(name: str, cores: int, repeats: int, folder: Path) -> tuple[list[list[str]], list[list[str]]]:
     """Rows of one network: what each way took, and what a run found in either precision."""
-    size, settings = NETWORKS[name]
+    size, epochs, settings = NETWORKS[name]
     photos = folder / "photos"
     if not photos.exists():
         write_photos(photos)
-    division = write_division(plan_of(photos, size, settings, "fp32"), folder)
+    division = write_division(plan_of(photos, size, epochs, settings, "fp32"), folder)
     took: dict[str, list[tuple[float, float]]] = {"notebook": [], "fp32": [], "bf16": []}
     found = {}
     for number in range(repeats):
-        asked = ["--notebook", str(photos), str(division), str(size), json.dumps(settings)]
+        asked = ["--notebook", str(photos), str(division), str(size), str(epochs), json.dumps(settings)]
         took["notebook"].append(timed([sys.executable, __file__, *asked], cores))
         for precision in ("fp32", "bf16"):
             plan, out = folder / f"{precision}.json", folder / f"out-{size}-{precision}-{number}"
-            plan.write_text(json.dumps(plan_of(photos, size, settings, precision)), encoding="utf-8")
+            plan.write_text(json.dumps(plan_of(photos, size, epochs, settings, precision)), encoding="utf-8")
             asked = ["--run", str(plan), str(out), str(cores)]
             took[precision].append(timed([sys.executable, __file__, *asked], 1))
             found[precision] = [name, precision, *found_by(read_results(out))]
@@ -214,7 +215,7 @@ def compared(name: str, cores: int, repeats: int, folder: Path) -> tuple[list[li
         title = way if way == "notebook" else f"efface run, {way}"
         pairs = list(zip(took["notebook"], times, strict=True))
         ratios = [spread([theirs[place] / own[place] for theirs, own in pairs]) for place in (0, 1)]
-        rows.append([name, title, *(f"{np.median(one):.0f}" for one in zip(*times, strict=True)), *ratios])
+        rows.append([name, str(epochs), title, *(f"{np.median(one):.0f}" for one in zip(*times, strict=True)), *ratios])
     return rows, list(found.values())
 
 
@@ -233,12 +234,12 @@ def run_plan(plan: Path, out: Path, jobs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--notebook", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--notebook", nargs=5, help=argparse.SUPPRESS)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.notebook:
-        photos, division, size, settings = given.notebook
-        notebook(Path(photos), Path(division), int(size), json.loads(settings))
+        photos, division, size, epochs, settings = given.notebook
+        notebook(Path(photos), Path(division), int(size), int(epochs), json.loads(settings))
         return
     if given.run:
         plan, out, jobs = given.run
@@ -252,7 +253,7 @@ def main() -> None:
             rows += took
             found += same
     command = [f"python benchmarks/experiment.py --repeats {given.repeats}", "python docs/print_results.py"]
-    about = f"{PEOPLE * PHOTOS} photos of {SIDE} pixels, {EPOCHS} epochs of two models and {TUNING} of one"
+    about = f"{PEOPLE * PHOTOS} photos of {SIDE} pixels, two models trained and one fine-tuned for {TUNING} epochs"
     write_results(
         "experiment",
         "A whole experiment",
@@ -263,7 +264,15 @@ def main() -> None:
                 "name": "took",
                 "caption": f"{about}, all measured, by a notebook and by `efface run`",
                 "command": command,
-                "columns": ["network", "how", "CPU s", "wall s", "notebook's CPU s of it", "notebook's wall s of it"],
+                "columns": [
+                    "network",
+                    "epochs of a training",
+                    "how",
+                    "CPU s",
+                    "wall s",
+                    "notebook's CPU s of it",
+                    "notebook's wall s of it",
+                ],
                 "rows": rows,
             },
             {

@@ -43,8 +43,8 @@ def hand_back_memory() -> None:
 
 def keep_freed_memory() -> None:
     """From now on keep what is freed until it is handed back (glibc; elsewhere nothing is done). For processes of our
-    own: each training step frees what the next one asks for, and pages that the system has to clear first took up to
-    an eighth of the steps of a wide network. What a process holds at most stays the same."""
+    own: each training step frees what the next one asks for, and the system clears each page before it hands it out
+    again (benchmarks/kept_memory.py)."""
     if (tell := _of_glibc("mallopt")) is not None:
         tell(MMAP_THRESHOLD, MOST_BYTES)
         tell(TRIM_THRESHOLD, MOST_BYTES)
