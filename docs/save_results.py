@@ -53,8 +53,8 @@ LIMITS = [
     "Differences are paired by seed; their intervals are over five seeds alone, not over people.",
     "Misfiled photos: attack and tug of war are of the misfiled photos as they were filed; they are of people whom the "
     "retrained model knows by their other photos.",
-    "U-LiRA: one seed; 16 shadow models and 15 people on recognition, 12 shadow models on eye centres; no photo held "
-    "back. “Over shadows” resamples people and pairs of shadow models, eight or six, so few that its interval is "
+    "U-LiRA: one seed; 16 shadow models and 15 people on recognition, 8 shadow models on eye centres; no photo held "
+    "back. “Over shadows” resamples people and pairs of shadow models, eight or four, so few that its interval is "
     "narrower than it should be.",
 ]
 
