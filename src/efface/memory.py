@@ -1,5 +1,7 @@
-"""Memory: asked for before it is taken, kept between steps, handed back, and counted. psutil is imported where it is
-needed: the command line keeps memory before it knows what it is asked."""
+"""Memory: asked for before it is taken, kept between steps, handed back, and counted.
+
+psutil is imported where it is needed: the command line keeps memory before it knows what it is asked.
+"""
 
 from __future__ import annotations
 
