@@ -77,7 +77,8 @@ def check_threads(threads: int) -> None:
 
 @contextmanager
 def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> Iterator[None]:
-    """Deterministic algorithms, a fixed number of threads and random numbers of our own; all put back after.
+    """Deterministic algorithms, a fixed number of threads and random numbers of our own; all put back after, and memory
+    that was freed meanwhile handed back.
 
     They are asked for by the debug mode: `use_deterministic_algorithms` does the same, and imports torch's compiler.
     """
@@ -98,6 +99,7 @@ def deterministic_torch(device: torch.device, threads: int, seed: int = 0) -> It
             torch.set_deterministic_debug_mode(before[0])
             torch.set_num_threads(before[1])
             FILLING.fill_uninitialized_memory = before[2]
+            hand_back_memory()
 
 
 def environment(device: torch.device, threads: int) -> Environment:
