@@ -147,7 +147,7 @@ def over_shadows(row: Summary) -> Any:
 
 SHADOWS = {
     "shadows trained": r"shadow-\d+-seed\d+-",
-    "models of their own folds": r"shadow-\d+-fold-\d+-of-\d+-seed\d+-",
+    "models of their own folds": r"shadow-\d+-fold-\d+-of-\d+-(repeat-\d+-)?seed\d+-",
 }
 
 
