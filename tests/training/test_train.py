@@ -1,7 +1,6 @@
 """The one training loop: it learns, repeats, and goes on where it was cut off."""
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
@@ -10,19 +9,10 @@ from torch import Tensor
 from efface.data.batches import BatchLoader, batches_of
 from efface.data.faces import Faces
 from efface.models import MODELS
-from efface.models.precision import in_precision
 from efface.tasks import TASKS
 from efface.testing import tiny_problem
 from efface.training import train as training
-from efface.training.train import (
-    Optimiser,
-    counting_steps,
-    make_optimizer,
-    optimizer_of,
-    step_decay,
-    train,
-    training_step,
-)
+from efface.training.train import counting_steps, optimizer_of, step_decay, train, training_step
 
 EYES = TASKS["eyes"]
 
@@ -97,29 +87,6 @@ def test_weight_decay_is_part_of_adams_gradient_and_apart_from_adamws() -> None:
         found[name] = weight.detach().tolist()
     assert found["adam"] == pytest.approx([2.0 - 0.1, -2.0 + 0.1], abs=1e-5)  # of -0.3 + 0.5 * 2 and -0.3 - 0.5 * 2
     assert found["adamw"] == pytest.approx([2.0 * 0.95 + 0.1, -2.0 * 0.95 + 0.1], abs=1e-5)
-
-
-@pytest.mark.parametrize("name", get_args(Optimiser))
-def test_weights_take_the_same_steps_in_one_pass(name: Optimiser) -> None:
-    taken = []
-    for fused in (None, True):
-        weights = [torch.nn.Parameter(torch.linspace(-1, 1, count)) for count in (3, 40)]
-        optimizer = optimizer_of(name, weights, 0.1, 0.5, fused=fused)
-        for step in range(5):
-            training_step(optimizer, torch.cat([(weight - step) ** 2 for weight in weights]).sum())
-        taken.append(torch.cat([weight.detach() for weight in weights]))
-    assert not torch.equal(taken[0][:3], torch.linspace(-1, 1, 3))
-    torch.testing.assert_close(taken[1], taken[0])
-
-
-def test_one_pass_is_for_networks_of_16_bits() -> None:
-    model = MODELS["eyenet"]((1, 16, 16), widths=(4, 6, 8), hidden=16)
-    assert not make_optimizer("adamw", model, 0.1, 0.0).defaults["fused"]
-    in_precision(model, "bf16")
-    assert make_optimizer("adamw", model, 0.1, 0.0).defaults["fused"]
-    assert make_optimizer("sgd", torch.nn.ModuleList([model, torch.nn.Linear(2, 2)]), 0.1, 0.0).defaults["fused"]
-    in_precision(model, "fp32")
-    assert not make_optimizer("adamw", model, 0.1, 0.0).defaults["fused"]
 
 
 def test_steps_of_a_tenth_come_where_they_are_said() -> None:

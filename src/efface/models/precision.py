@@ -52,11 +52,6 @@ def in_precision(model: AnyModule, precision: Precision) -> AnyModule:
     return model
 
 
-def computes_with_16_bits(model: nn.Module) -> bool:
-    """Whether `in_precision` made the network, or a part of it, compute with 16 bits."""
-    return any(hasattr(type(part), "of_32_bits") for part in model.modules())
-
-
 @contextmanager
 def computing_in(model: nn.Module, precision: Precision) -> Iterator[None]:
     """Meanwhile the network computes with these numbers, and with 32 bits again after."""

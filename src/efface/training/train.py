@@ -20,7 +20,6 @@ from efface.data.batches import BatchLoader, batches_of, derive
 from efface.data.faces import Array, Faces
 from efface.distributed import in_parallel, processes, summed_over_processes
 from efface.files import write_bytes
-from efface.models.precision import computes_with_16_bits
 from efface.models.recogniser import Recogniser
 from efface.settings import Count, Positive, Strength
 from efface.tasks import Task
@@ -115,13 +114,8 @@ def place_head(model: Recogniser, faces: Faces, loader: BatchLoader) -> Recognis
 
 
 def make_optimizer(name: Optimiser, model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """An optimiser by its name in a plan, for whatever in the model is trainable.
-
-    Where the model computes with 16 bits, all weights take a step in one pass (`fused`): sooner, and other in the last
-    digit than one after another, which 32 bits keep.
-    """
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    return optimizer_of(name, weights, lr, weight_decay, fused=computes_with_16_bits(model) or None)
+    """An optimiser by its name in a plan, for whatever in the model is trainable."""
+    return optimizer_of(name, [weight for weight in model.parameters() if weight.requires_grad], lr, weight_decay)
 
 
 def optimizer_of(
@@ -129,15 +123,12 @@ def optimizer_of(
     weights: Sequence[torch.Tensor],
     lr: float,
     weight_decay: float,
-    *,
-    fused: bool | None = None,
 ) -> torch.optim.Optimizer:
-    """An optimiser by its name in a plan, for these weights; fused: all of them in one pass (None: torch chooses)."""
+    """An optimiser by its name in a plan, for these weights."""
     if name in ("adamw", "adam"):
         kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
-        return kind(weights, lr, weight_decay=weight_decay, fused=fused)
-    momentum = 0.9 if name == "sgd" else 0.0
-    return torch.optim.SGD(weights, lr, momentum=momentum, weight_decay=weight_decay, fused=fused)
+        return kind(weights, lr, weight_decay=weight_decay)
+    return torch.optim.SGD(weights, lr, momentum=0.9 if name == "sgd" else 0.0, weight_decay=weight_decay)
 
 
 def fit(
