@@ -24,9 +24,9 @@ from efface.training.train import training_step
 
 BRIEFLY: dict[str, dict[str, Any]] = {
     "retrain": {"epochs": 2},
-    "cure": {"epochs": 6},
-    "unsir": {"noise_steps": 3},
-    "laf": {"autoencoder_steps": 20},
+    "cure": {"epochs": 3},
+    "unsir": {"epochs": 3, "noise_steps": 3},
+    "laf": {"epochs": 3, "autoencoder_steps": 20},
     "dampening": {"alpha": 1.0},
     "ssd": {"alpha": 1.0},
     "unsir_official": {"noise_steps": 3, "impair_steps": 3},
@@ -34,8 +34,13 @@ BRIEFLY: dict[str, dict[str, Any]] = {
     "bad_teacher": {"epochs": 3},
     "dispersion": {"epochs": 3},
     "miu": {"epochs": 1, "tuning": 3},
+    "unsir_benchmark": {"epochs": 1, "noise_steps": 2},
+    "piu_fr": {"epochs": 2},
     "out_of_fold": {"steps": 4},
-    **{name: {"epochs": 1} for name in ("salun", "l1_sparse", "sfr_on", "msg", "eu_k", "cf_k", "ct", "delete")},
+    **{
+        name: {"epochs": 1}
+        for name in ("salun", "l1_sparse", "amnesiac", "sfr_on", "msg", "eu_k", "cf_k", "ct", "delete")
+    },
 }
 LABEL_FREE = ("cure", "scrub", "bad_teacher", "unsir", "dampening", "jit", "laf", "dispersion")
 

@@ -15,6 +15,9 @@ from efface.report.strips import COLOURS
 from efface.results import Search
 from efface.tasks.attributes import in_order
 
+MOST_IN_A_LINE = 6
+"""Names of a legend."""
+
 Span = tuple[float, float, float] | None
 
 STYLE: dict[Any, Any] = {
@@ -48,7 +51,7 @@ def error_distributions(evidence: Evidence, about: str) -> str:
         axis.set_xscale("log")
         axis.set_xlim(floor, ceiling)
         axis.set_ylim(0, 1)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3) if ceiling < 1000 * floor else (1,)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.xaxis.set_minor_formatter(lambda value, _: "")
 
@@ -219,6 +222,7 @@ def memorisation(curves: Mapping[str, Mapping[str, Span]]) -> str:
         width=5.2,
         height=2.6,
         legend=False,
+        words=True,
     )
 
 
@@ -263,6 +267,7 @@ def trade_off(searches: Sequence[Search], what: str) -> str:
         width=3.1 if len(titles) > 2 else 4.4,
         height=2.6,
         legend=False,
+        words=True,
     )
 
 
@@ -296,7 +301,7 @@ def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
         axis.set_ylim(0, top)
         axis.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=7)
 
-    return _panels(evidence.models, draw, "", "loss", same_height=True)
+    return _panels(evidence.models, draw, "", "loss", same_height=True, words=True)
 
 
 def drift(rounds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
@@ -336,8 +341,13 @@ def _panels(
     width: float = 3.1,
     height: float = 2.1,
     legend: bool = True,
+    words: bool = False,
 ) -> str:
-    """A panel per model, three in a row, one legend unless each has its own."""
+    """A panel per model, three in a row, one legend unless each has its own.
+
+    Margins are given for ticks that are numbers; for `words`, which may be of any length, they are measured, which
+    takes as long again as drawing.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -345,7 +355,7 @@ def _panels(
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     with mpl.rc_context({**STYLE, "svg.hashsalt": x_label}):
-        figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained")
+        figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained" if words else None)
         FigureCanvasSVG(figure)
         axes = figure.subplots(rows, columns, sharex=True, sharey=same_height, squeeze=False)
         for place, axis in enumerate(axes.flat):
@@ -357,13 +367,38 @@ def _panels(
             axis.tick_params(labelbottom=True)
         handles, labels = axes.flat[0].get_legend_handles_labels()
         if legend:
-            figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 6), frameon=False)
+            figure.legend(
+                handles,
+                labels,
+                loc="outside upper center" if words else "upper center",
+                ncols=min(len(labels), MOST_IN_A_LINE),
+                frameon=False,
+            )
         if x_label:
             figure.supxlabel(x_label, fontsize=10)
         figure.supylabel(y_label, fontsize=10)
+        if not words:
+            lines = -(-len(labels) // MOST_IN_A_LINE) if legend else 0
+            _margins(figure, rows, columns, lines, between=0.25 if same_height else 0.5)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue())
+
+
+def _margins(figure: Any, rows: int, columns: int, lines: int, *, between: float) -> None:
+    """Room for titles, ticks that are numbers, labels, and so many lines of a legend; in inches."""
+    width, height = figure.get_size_inches()
+    left, right, bottom, top, title_and_ticks = 0.8, 0.12, 0.55, 0.3 + 0.22 * lines, 0.58
+    wide = (width - left - right - between * (columns - 1)) / columns
+    high = (height - bottom - top - title_and_ticks * (rows - 1)) / rows
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - right / width,
+        bottom=bottom / height,
+        top=1 - top / height,
+        wspace=between / wide,
+        hspace=title_and_ticks / high,
+    )
 
 
 def _inline(svg: str) -> str:

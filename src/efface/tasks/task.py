@@ -50,9 +50,12 @@ def nothing_more(_now: Predictions, _original: Predictions, _draws: Bootstrap) -
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
-    """Everything that differs between eyes, recognition and attributes."""
+    """Everything that differs between eyes, recognition and attributes.
+
+    A task is equal to itself alone: it is made of functions, which have no other equality.
+    """
 
     name: str
     about: str

@@ -61,7 +61,15 @@ def check_method(method: Method, task: str | Task = "eyes", **settings: Any) -> 
 
 
 def tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
-    """A few synthetic people divided as a request would, and a model trained on them for a moment."""
+    """A few synthetic people divided as a request would, and a model trained on them for a moment.
+
+    Made once for each task; everybody who asks has a copy of their own.
+    """
+    return copy.deepcopy(_tiny_problem(task))
+
+
+@cache
+def _tiny_problem(task: Task) -> tuple[Splits, nn.Module]:
     name, settings = task.smallest_model
     source = Source(name="synthetic", label=LABELS[task.labels])
     face_table: FaceTable = GENERATORS["synthetic"].make(people=160, photos_per_person=3, size=(24, 24))
