@@ -16,7 +16,7 @@ from efface.results import Search
 from efface.tasks.attributes import in_order
 
 MOST_IN_A_LINE = 6
-"""Names of a legend."""
+"""How many names of a legend stand side by side."""
 
 Span = tuple[float, float, float] | None
 
@@ -222,7 +222,7 @@ def memorisation(curves: Mapping[str, Mapping[str, Span]]) -> str:
         width=5.2,
         height=2.6,
         legend=False,
-        words=True,
+        measured=True,
     )
 
 
@@ -267,7 +267,7 @@ def trade_off(searches: Sequence[Search], what: str) -> str:
         width=3.1 if len(titles) > 2 else 4.4,
         height=2.6,
         legend=False,
-        words=True,
+        measured=True,
     )
 
 
@@ -301,7 +301,7 @@ def losses_by_class(evidence: Evidence, shown: int = 120, seed: int = 0) -> str:
         axis.set_ylim(0, top)
         axis.set_xticks(range(len(names)), names, rotation=35, ha="right", fontsize=7)
 
-    return _panels(evidence.models, draw, "", "loss", same_height=True, words=True)
+    return _panels(evidence.models, draw, "", "loss", same_height=True, measured=True)
 
 
 def drift(rounds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
@@ -323,7 +323,7 @@ def drift(rounds: Sequence[int], panels: Mapping[str, Mapping[str, Sequence[floa
         axis.set_xticks(rounds)
 
     titles = list(panels)
-    return _panels(np.array(titles), draw, "round", "", same_height=False)
+    return _panels(np.array(titles), draw, "round", "", same_height=False, measured=True)
 
 
 def _cumulative(values: Array) -> tuple[Array, Array]:
@@ -341,12 +341,12 @@ def _panels(
     width: float = 3.1,
     height: float = 2.1,
     legend: bool = True,
-    words: bool = False,
+    measured: bool = False,
 ) -> str:
     """A panel per model, three in a row, one legend unless each has its own.
 
-    Margins are given for ticks that are numbers; for `words`, which may be of any length, they are measured, which
-    takes as long again as drawing.
+    Margins are given, for ticks of few digits; for ticks and notes of any length they are `measured`, which takes as
+    long again as drawing.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -355,7 +355,7 @@ def _panels(
     columns = min(3, len(models))
     rows = -(-len(models) // columns)
     with mpl.rc_context({**STYLE, "svg.hashsalt": x_label}):
-        figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained" if words else None)
+        figure = Figure(figsize=(width * columns, height * rows + 0.4), layout="constrained" if measured else None)
         FigureCanvasSVG(figure)
         axes = figure.subplots(rows, columns, sharex=True, sharey=same_height, squeeze=False)
         for place, axis in enumerate(axes.flat):
@@ -370,23 +370,23 @@ def _panels(
             figure.legend(
                 handles,
                 labels,
-                loc="outside upper center" if words else "upper center",
+                loc="outside upper center" if measured else "upper center",
                 ncols=min(len(labels), MOST_IN_A_LINE),
                 frameon=False,
             )
         if x_label:
             figure.supxlabel(x_label, fontsize=10)
         figure.supylabel(y_label, fontsize=10)
-        if not words:
+        if not measured:
             lines = -(-len(labels) // MOST_IN_A_LINE) if legend else 0
-            _margins(figure, rows, columns, lines, between=0.25 if same_height else 0.5)
+            _margins(figure, rows, columns, lines, between=0.35 if same_height else 0.5)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", dpi=110, metadata={"Date": None, "Creator": None})
     return _inline(buffer.getvalue())
 
 
 def _margins(figure: Any, rows: int, columns: int, lines: int, *, between: float) -> None:
-    """Room for titles, ticks that are numbers, labels, and so many lines of a legend; in inches."""
+    """Give room for titles, ticks of few digits, labels, and so many lines of a legend; in inches."""
     width, height = figure.get_size_inches()
     left, right, bottom, top, title_and_ticks = 0.8, 0.12, 0.55, 0.3 + 0.22 * lines, 0.58
     wide = (width - left - right - between * (columns - 1)) / columns
