@@ -21,12 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from conftest import refusal
-from efface.erasure.checkpoint import architecture, network_of, open_checkpoint, recognised, write_checkpoint
+from efface.erasure.checkpoint import open_checkpoint, write_checkpoint
 from efface.erasure.contract import ContractedNetwork, InputContract
 from efface.library import forget
-from efface.models import MODELS
 from efface.models.heads import make_head
-from efface.models.load import save_weights
 from efface.models.recogniser import Recogniser
 
 
@@ -385,132 +383,6 @@ def test_numbers_that_stay_keep_their_bits(tmp_path: Path) -> None:
     before, after = read(tmp_path / "net.pth"), read(tmp_path / "out.pth")
     assert {place for place in before if not torch.equal(before[place], after[place])} == {".embed.bias"}
     assert before[".embed.bias"].ne(after[".embed.bias"]).tolist() == [True] + 7 * [False]
-
-
-# Which network a file is of
-
-
-def ours(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 5, **settings: Any) -> nn.Module:
-    """One of this package's networks."""
-    return MODELS[name](shape, classes, **settings)
-
-
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        ("iresnet", {"depth": 10, "width": 4, "dimensions": 8}),
-        ("iresnet", {"depth": 50, "width": 4, "dimensions": 16}),
-        ("mobilefacenet", {"width": 8, "dimensions": 16}),
-        ("resnet18", {"width": 4, "stem": "small"}),
-        ("resnet18", {"width": 4, "stem": "imagenet"}),
-        ("eyenet", {"widths": (2, 3, 4), "hidden": 5}),
-    ],
-)
-@pytest.mark.parametrize("before", ["", "module.", "my.own."])
-def test_a_network_of_this_package_is_recognised_by_its_weights(
-    tmp_path: Path, name: str, settings: dict[str, Any], before: str
-) -> None:
-    model = ours(name, **settings)
-    torch.save({"state_dict": named(before, model.state_dict()), "epoch": 1}, tmp_path / "net.pth")
-    found, given = recognised(tmp_path / "net.pth")
-    assert found == name
-    assert {one: given[one] for one in settings} == settings
-    made = network_of(tmp_path / "net.pth", None, (3, 32, 32))
-    weights = open_checkpoint(tmp_path / "net.pth", made).weights
-    backbone = model.backbone if isinstance(model, Recogniser) else model
-    assert all(torch.equal(weights[one], tensor) for one, tensor in backbone.state_dict().items())
-    made.load_state_dict(weights)
-
-
-def test_backbone_pth_of_arcface_torch_is_recognised_with_its_published_sizes(tmp_path: Path) -> None:
-    with torch.device("meta"):
-        model = ours("iresnet", (3, 112, 112), depth=18)
-    assert isinstance(model, Recogniser)
-    weights = {
-        name: torch.zeros(one.shape, dtype=one.dtype).half() for name, one in model.backbone.state_dict().items()
-    }
-    torch.save(weights, tmp_path / "backbone.pth")
-    name, settings = recognised(tmp_path / "backbone.pth")
-    assert name == "iresnet"
-    assert (settings["depth"], settings["width"], settings["dimensions"]) == (18, 64, 512)
-    assert architecture(tmp_path / "backbone.pth").shape == (3, 112, 112)
-
-
-def test_the_record_of_a_run_says_which_network_it_is(tmp_path: Path) -> None:
-    model = ours("mobilefacenet", width=8, dimensions=16)
-    record = {"model": "mobilefacenet", "model_settings": {"width": 8, "dimensions": 16, "head": "cosface"}}
-    save_weights(model, tmp_path / "net.safetensors", record)
-    name, settings = recognised(tmp_path / "net.safetensors")
-    assert (name, settings["width"], settings["head"]) == ("mobilefacenet", 8, "cosface")
-    save_weights(model, tmp_path / "own.safetensors", {"model": "own_backbone"})
-    assert "--arch" in refusal(recognised, tmp_path / "own.safetensors")
-
-
-@pytest.mark.parametrize("name", ["iresnet", "mobilefacenet"])
-def test_the_size_of_picture_follows_from_the_weights(tmp_path: Path, name: str) -> None:
-    settings = {"iresnet": {"depth": 10}, "mobilefacenet": {}}[name]
-    torch.save(ours(name, (3, 112, 96), width=8, dimensions=8, **settings).state_dict(), tmp_path / "net.pth")
-    assert architecture(tmp_path / "net.pth").shape == (3, 112, 96)
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [
-        GOOD,
-        {**ours("mobilefacenet", width=8).state_dict(), "backbone.layers.0.1.weight": torch.zeros(3)},
-        {**ours("resnet18", width=4).state_dict(), "layer1.2.conv1.weight": torch.zeros(4, 4, 3, 3)},
-        {"conv1.weight": torch.zeros(1).expand(10**6, 10**6, 3, 3)},
-        {"conv1.weight": torch.zeros(()), "layers.0.0.weight": torch.zeros(1), "features.0.weight": torch.zeros(2)},
-    ],
-    ids=["unknown", "other shape", "a block more", "too large", "other kinds"],
-)
-def test_a_network_of_nobody_here_needs_arch(tmp_path: Path, weights: dict[str, Tensor]) -> None:
-    torch.save(weights, tmp_path / "net.pth")
-    assert "--arch module:function" in refusal(recognised, tmp_path / "net.pth")
-
-
-def by_shape(shape: tuple[int, int, int]) -> nn.Module:
-    """A factory that is told the shape."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 8))
-
-
-def by_itself(dimensions: int = 8) -> nn.Module:
-    """A factory that knows."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, dimensions))
-
-
-def of_two(_one: int, _other: int) -> nn.Module:
-    """A factory that wants more."""
-    return nn.Identity()
-
-
-def no_network() -> str:
-    """No factory."""
-    return "network"
-
-
-def two_answers() -> nn.Module:
-    """A factory of a network that answers with a pair."""
-
-    class Pair(nn.Module):
-        def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-            return images, images
-
-    return Pair()
-
-
-def test_the_user_names_what_makes_a_network(tmp_path: Path) -> None:
-    torch.save(by_itself().state_dict(), file := tmp_path / "net.pth")
-    for arch in ("test_checkpoint:by_shape", "test_checkpoint:by_itself"):
-        assert open_checkpoint(file, network_of(file, arch, (3, 16, 16))).weights
-    for arch, shape, words in (
-        ("test_checkpoint:by_itself", (3, 20, 20), "cannot answer to images of shape (3, 20, 20)"),
-        ("test_checkpoint:of_two", (3, 16, 16), "cannot be called"),
-        ("test_checkpoint:no_network", (3, 16, 16), "gives str"),
-        ("test_checkpoint:two_answers", (3, 16, 16), "answers with tuple"),
-        ("test_checkpoint:absent", (3, 16, 16), "--arch 'test_checkpoint:absent' cannot be used"),
-    ):
-        assert words in refusal(network_of, file, arch, shape)
 
 
 def test_a_method_works_on_a_contracted_network_and_its_weights_go_back(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ from efface.data.recordio import read_record
 from efface.data.split import listed
 from efface.datasets import READERS as DATASETS
 from efface.datasets import lfw
-from efface.erasure.checkpoint import network_of, open_checkpoint, write_checkpoint
+from efface.erasure.architecture import network_of
+from efface.erasure.checkpoint import open_checkpoint, write_checkpoint
 from efface.erasure.find import read_accepted
 from efface.erasure.fit_head import Sums
 from efface.erasure.fit_head import _read as read_sums

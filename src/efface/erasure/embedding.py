@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from efface.data.batches import as_input
 from efface.data.faces import Array
 from efface.data.vectors import units
-from efface.erasure.checkpoint import network_of, open_checkpoint
+from efface.erasure.architecture import network_of
+from efface.erasure.checkpoint import open_checkpoint
 from efface.erasure.contract import InputContract, as_face
 from efface.erasure.opened import open_model
 from efface.errors import InputError

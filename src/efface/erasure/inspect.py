@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from efface.erasure.checkpoint import Checkpoint, architecture, network_of, open_checkpoint, recorded_shape
+from efface.erasure.architecture import architecture, network_of, recorded_shape
+from efface.erasure.checkpoint import Checkpoint, open_checkpoint
 from efface.erasure.contract import InputContract, input_contract, is_sphereface
 from efface.erasure.contract_check import (
     Checked,

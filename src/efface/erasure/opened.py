@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from efface.erasure.checkpoint import Checkpoint, network_of, open_checkpoint
+from efface.erasure.architecture import network_of
+from efface.erasure.checkpoint import Checkpoint, open_checkpoint
 from efface.erasure.contract import ContractedNetwork, InputContract
 from efface.erasure.inspect import contract_of, read_contract
 from efface.errors import InputError

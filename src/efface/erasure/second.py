@@ -22,7 +22,8 @@ from torch.nn import functional
 
 from efface.data.batches import Batch, BatchLoader, as_input, derive
 from efface.data.faces import Faces, TeacherModel
-from efface.erasure.checkpoint import network_of, open_checkpoint
+from efface.erasure.architecture import network_of
+from efface.erasure.checkpoint import open_checkpoint
 from efface.erasure.contract import ContractedNetwork
 from efface.erasure.inspect import contract_of, read_contract
 from efface.erasure.photos import RequestPhotos, numbered

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from efface.data.faces import Array
-from efface.erasure.checkpoint import Checkpoint, architecture, network_of, open_checkpoint, write_checkpoint
+from efface.erasure.architecture import architecture, network_of
+from efface.erasure.checkpoint import Checkpoint, open_checkpoint, write_checkpoint
 from efface.erasure.embedding import SIZE
 from efface.erasure.record import Store as Holding
 from efface.errors import InputError, nearest
