@@ -15,6 +15,7 @@ from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
 from efface.methods import METHODS
 from efface.methods.out_of_fold import (
+    OwnLevel,
     calibrated,
     lengths,
     log_length_error,
@@ -86,6 +87,48 @@ def test_points_and_logits_are_the_mean_of_all_who_never_met_the_person() -> Non
     found = targets(TASKS["classes"], teachers, data_of(faces))
     wanted = {"A0": [4.5, 1.5], "A1": [3.0, 6.0], "A2": [1.5, 4.5]}
     assert np.allclose(found, [wanted[person] for person in faces.identities])
+
+
+def test_logits_can_follow_the_level_that_the_student_has_on_public_faces() -> None:
+    faces = faces_of({"A": 20}, shape=(1, 2, 2))
+    half = set(faces.identities[:20])
+
+    def wide(images: Tensor) -> Tensor:
+        return 5 * images.flatten(1)[:, :2] + torch.tensor([0.5, -1.0])
+
+    def timid(shift: float) -> Callable[[Tensor], Tensor]:
+        return lambda images: images.flatten(1)[:, :2] + shift
+
+    teachers = [knows(half, timid(2.0)), knows(set(faces.identities) - half, timid(-3.0)), knows(set(), timid(1.0))]
+    data, student = data_of(faces), Answer(wide)
+    loader = BatchLoader(CPU, 0)
+    standard = targets_of(nn.Identity(), teachers, TASKS["classes"], data, loader, "student")
+    level = OwnLevel(student, loader.endless(faces, batch=len(faces)))
+    assert np.allclose(level.of(torch.from_numpy(standard)), loader.outputs(student, faces), atol=1e-4)
+    before = level.of(torch.zeros(1, 2))
+    student.of = lambda images: wide(images) + 10
+    assert torch.allclose(level.of(torch.zeros(1, 2)), before + 1, atol=1e-4)
+    assert student.training
+
+
+@pytest.mark.parametrize(("task", "spread"), [("recognition", "student"), ("eyes", "student"), ("classes", "original")])
+def test_a_spread_of_other_answers_is_refused(task: str, spread: str) -> None:
+    splits, original = tiny_problem(TASKS[task])
+    data = with_teachers(splits, original, TASKS[task])
+    message = refusal(out_of_fold, original, TASKS[task], data, BatchLoader(CPU, 0), spread=spread)
+    assert f"'{spread}' is not of" in message
+
+
+def test_following_the_student_needs_public_faces() -> None:
+    task = TASKS["classes"]
+    splits, original = tiny_problem(task)
+    data = with_teachers(splits, original, task)
+    with deterministic_torch(CPU, 1, 1):
+        taught = out_of_fold(copy.deepcopy(original), task, data, BatchLoader(CPU, 0), spread="student", steps=3)
+    assert all(value.isfinite().all() for value in taught.state_dict().values())
+    nobody = replace(data, public=splits.public[np.zeros(0, int)])
+    message = refusal(out_of_fold, original, task, nobody, BatchLoader(CPU, 0), spread="student")
+    assert "split.public" in message
 
 
 def test_embeddings_are_of_one_model_turned_into_the_space_of_the_original() -> None:

@@ -14,6 +14,10 @@ on. Where the original is much the stronger network, its strangers' photos lie c
 with `spread = "original"` each forgotten person's directions are drawn together, or apart, by the factor that gives the
 same public people the original's compactness.
 
+Logits: a student that is held to the original less firmly than to its targets grows less sure of strangers than its
+teachers are, and the forgotten, of whom it is as sure as they, stand out. With `spread = "student"` targets follow the
+student: their mean and spread are, step by step, those of its own answers to public faces.
+
 Nearest in print: datamodel matching (Georgiev et al., arXiv:2410.23232) predicts a retrained model's answers by a
 linear model of which faces were trained on, fitted on many trained models, and fine-tunes to match it; here the
 answers are those of a model, and one or two of them suffice. ReGUn (arXiv:2603.11210) takes as targets the original's
@@ -31,7 +35,7 @@ a fault of the teaching from one of the targets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -55,6 +59,8 @@ from efface.training.train import Optimiser, linear_decay, make_optimizer, train
 
 RATES = {"points": 1e-3, "logits": 5e-3, "embeddings": 8e-3}
 """Learning rates by what a network answers with, where none is given."""
+SPREADS = {"points": ("teacher",), "logits": ("teacher", "student"), "embeddings": ("teacher", "original")}
+"""Whose spread targets can have, by what a network answers with."""
 
 
 def out_of_fold(
@@ -68,7 +74,7 @@ def out_of_fold(
     steps: Count = 160,
     forget: Positive = 4.0,
     length: Strength = 1.0,
-    spread: Literal["teacher", "original"] = "teacher",
+    spread: Literal["teacher", "original", "student"] = "teacher",
     hold: Literal["original", "start"] = "original",
     batch_forget: Count = 32,
     batch_retain: Count = 64,
@@ -79,16 +85,20 @@ def out_of_fold(
     public_optimiser: Optimiser = "sgd",
 ) -> nn.Module:
     """Answer the forgotten as models do that never met them, and the retained as before. Needs: both, without labels;
-    models of folds (`[folds]`); for embeddings public faces.
+    models of folds (`[folds]`); for embeddings, and for `spread`, public faces.
 
     teacher: the models of folds; or one trained here on the public faces and their labels, where no training data
     is left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of
-    an embedding's log length beside its direction. spread: whose compactness the targets have, the teacher's own
-    or, on people it never met, the original's. hold: whose answers the retained are held to, and in whose space
+    an embedding's log length beside its direction. spread: how far apart targets lie, as the teacher's answers do; for
+    embeddings "original": as compact as the original's on people the teacher never met; for logits "student": as the
+    student's own to public faces. hold: whose answers the retained are held to, and in whose space
     targets are: the original's, or those that the model has before the first step, where another method changed it.
     augment: how the retained pictures are changed at random; the original answers what is shown, so that it is held
     in more places than there are photos.
     """
+    if spread not in SPREADS[task.outputs]:
+        known = " or ".join(f"'{one}'" for one in SPREADS[task.outputs])
+        raise InputError(f"spread = '{spread}' is not of {task.outputs}: give {known}")
     held_to = model if hold == "start" or data.original is None else data.original
     original = copy.deepcopy(held_to).requires_grad_(False).eval()
     teachers = data.teachers
@@ -103,6 +113,7 @@ def out_of_fold(
             "or give teacher = 'public'"
         )
     targets = torch.from_numpy(targets_of(original, teachers, task, data, loader, spread)).to(loader.device)
+    own_level = OwnLevel(model, loader.endless(data.public, batch=batch_retain)) if spread == "student" else None
     optimizer = make_optimizer(optimiser, model, lr or RATES[task.outputs], 0.0)
     scheduler = linear_decay(optimizer, steps)
     forgotten_faces = loader.endless(data.forget, batch=batch_forget)
@@ -118,13 +129,41 @@ def out_of_fold(
     with in_parallel(model):
         for _ in range(steps):
             forgotten, retained = next(forgotten_faces), next(retained_faces)
+            wanted = targets[forgotten.rows]
+            if own_level is not None:
+                wanted = own_level.of(wanted)
             now, held = both(model, forgotten, retained)
             with torch.no_grad():
                 before = original(retained.images)
-            loss = forget * apart(forgotten, now, targets[forgotten.rows]) + apart(retained, held, before)
+            loss = forget * apart(forgotten, now, wanted) + apart(retained, held, before)
             training_step(optimizer, loss)
             scheduler.step()
     return model
+
+
+class OwnLevel:
+    """Mean and spread of a network's logits for public faces while it is taught, averages over its last batches."""
+
+    KEPT = 0.9
+    """What an average keeps at each batch."""
+
+    def __init__(self, model: nn.Module, public: Iterator[Batch]) -> None:
+        self.model, self.public = model, public
+        self.mean: Tensor | None = None
+        self.variance: Tensor | None = None
+
+    def of(self, standard: Tensor) -> Tensor:
+        """(b, c) logits whose mean was 0 and spread 1, with the network's as they are now; one more batch is seen."""
+        self.model.eval()
+        with torch.no_grad():
+            answers = self.model(next(self.public).images).float()
+        self.model.train()
+        mean, variance = answers.mean(0), answers.var(0, correction=0).sum()
+        if self.mean is None or self.variance is None:
+            self.mean, self.variance = mean, variance
+        else:
+            self.mean, self.variance = self.mean.lerp(mean, 1 - self.KEPT), self.variance.lerp(variance, 1 - self.KEPT)
+        return self.mean + self.variance.sqrt() * standard
 
 
 def log_length_error(outputs: Tensor, others: Tensor) -> Tensor:
@@ -152,16 +191,48 @@ def targets_of(
         raise InputError(f"every model that out_of_fold could learn from was trained on '{who}': none can answer")
     if task.outputs == "embeddings":
         return embeddings_of(original, teachers, never_met, data, loader, spread)
+    answers = mean_answers(teachers, never_met, data.forget, loader)
+    if spread == "student":
+        return standardised(answers, teachers, never_met, data.public, loader)
+    return answers
+
+
+def mean_answers(
+    teachers: Sequence[TeacherModel], asked: NDArray[np.bool_], faces: Faces, loader: BatchLoader
+) -> NDArray[np.float32]:
+    """(n, ...) the mean over the teachers that are asked about each face; asked: (teachers, n)."""
     total: NDArray[np.float32] | None = None
-    for one, mine in zip(teachers, never_met, strict=True):
+    for one, mine in zip(teachers, asked, strict=True):
         rows = np.flatnonzero(mine)
         if len(rows):
-            answers = loader.outputs(one.load(), data.forget[rows])
-            total = np.zeros((len(data.forget), *answers.shape[1:]), np.float32) if total is None else total
+            answers = loader.outputs(one.load(), faces[rows])
+            total = np.zeros((len(faces), *answers.shape[1:]), np.float32) if total is None else total
             total[rows] += answers
     assert total is not None
-    mean: Array = total / never_met.sum(0, dtype=np.float32).reshape(-1, *[1] * (total.ndim - 1))
+    mean: NDArray[np.float32] = total / asked.sum(0, dtype=np.float32).reshape(-1, *[1] * (total.ndim - 1))
     return mean
+
+
+def standardised(
+    logits: NDArray[np.float32],
+    teachers: Sequence[TeacherModel],
+    asked: NDArray[np.bool_],
+    public: Faces,
+    loader: BatchLoader,
+) -> NDArray[np.float32]:
+    """(n, c) mean logits, less the mean of the same teachers' on public faces, by how far these lie apart.
+
+    asked: (teachers, n). Raises InputError without public faces.
+    """
+    if not len(public):
+        raise InputError("spread = 'student' is measured on public faces, and there are none: set split.public")
+    on_public = [np.asarray(loader.outputs(one.load(), public)) for one in teachers]
+    found = np.zeros_like(logits)
+    for who in np.unique(asked, axis=1).T:
+        rows = (asked == who[:, None]).all(0)
+        mean = np.mean([answers for answers, one in zip(on_public, who, strict=True) if one], axis=0)
+        found[rows] = (logits[rows] - mean.mean(0)) / np.sqrt(max(mean.var(0).sum(), 1e-12))
+    return found
 
 
 def embeddings_of(
