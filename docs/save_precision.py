@@ -1,7 +1,7 @@
 """Saves what bf16 changes in whole runs, as results/bf16.json.
 
 efface run plans/bf16_eyes.toml --out runs/bf16_eyes --jobs 2
-python docs/save_precision.py COMMIT runs/bf16_eyes
+python docs/save_precision.py COMMIT runs/bf16_eyes      (and bf16_people)
 
 A table for each run: of every row the verdict with 32 bits and with 16, each measure with 32 bits, what 16 bits change
 of it, paired by seed (Student's 95% interval), and what making the models took. COMMIT is of the code that made them.
@@ -23,11 +23,12 @@ WIDE, NARROW = "32 bits", "16 bits"
 """The arms of the plans."""
 CAPTIONS = {
     "bf16_eyes": "Eye centres: a tenth of one group, in 32 and in 16 bits",
+    "bf16_people": "Recognition: 15 of 250 people, in 32 and in 16 bits",
 }
 LIMITS = [
     "Verdicts are by thresholds that the plans fix: the attack within .1 of the retrained model's, the error of test "
     "faces within .05.",
-    "One narrow network on small pictures, five seeds, and a CPU with instructions for bf16.",
+    "Narrow networks on small pictures, five seeds, and a CPU with instructions for bf16.",
     "16 bits start from the same weights and see the same batches; a training that begins to differ in the last digits "
     "ends elsewhere, as one of another seed does.",
     "Rows of an arm share its retrained model: where that moves, distances to it move together.",
