@@ -50,9 +50,10 @@ LIMITS = [
     "Attacks, errors on the forgotten and tug of war are by photos that methods were handed, as a membership question "
     "is; only “found by held-back photos” is by photos no method saw, and of 15 people it is too coarse to separate.",
     "Rates are chosen on people of `val`: among those with an attack within .05 of one half the one that serves its "
-    "worst group best. On recognition and gender three were tried, and which was taken was not saved. Their plans "
-    "search five since; that was tried without shadow models and not saved. Rates beside the three were taken in some "
-    "seeds for SCRUB on both, LAF on recognition and Bad Teacher on gender: these rows are not at their best.",
+    "worst group best, where none is, the one whose attack is nearest. Grids were moved until the rate that is taken "
+    "in most seeds lay between others; `out_of_fold` was not searched, its rates are its defaults.",
+    "Relearning is “–” where in some seed the forgotten were not known again within 1,000 steps; then nothing is "
+    "compared either.",
     "Differences are paired by seed; their intervals are over five seeds alone, not over people.",
     "Misfiled photos: attack and tug of war are of the misfiled photos as they were filed; they are of people whom the "
     "retrained model knows by their other photos.",

@@ -81,12 +81,14 @@ def model_rows(
 
 
 def by_seed(results: Results, first: tuple[str, str], second: tuple[str, str], key: MeasureKey) -> list[float]:
-    """A measure of one row, an (arm, method), less that of another, of each seed that has both."""
+    """A measure of one row, an (arm, method), less that of another, of each seed in which both were measured; none at
+    all where it could not be told of one of them in some seed."""
     rows = {(one.arm, one.method, one.seed): one.measures for one in results.evaluations}
     seeds = [seed for arm, method, seed in rows if (arm, method) == first and (*second, seed) in rows]
-    records = [[rows[*row, seed].get(key) for row in (first, second)] for seed in seeds]
-    values = [[None if one is None else one.value for one in pair] for pair in records]
-    return [one - other for one, other in values if one is not None and other is not None]
+    records = [[one for row in (first, second) if (one := rows[*row, seed].get(key))] for seed in seeds]
+    measured = [[one.value for one in pair] for pair in records if len(pair) == 2]
+    values = [[value for value in pair if value is not None] for pair in measured]
+    return [one - other for one, other in values] if values == measured else []
 
 
 def differences(results: Results, arm: str, pairs: Sequence[tuple[str, str]], columns: Columns, about: str) -> Table:

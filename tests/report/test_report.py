@@ -259,6 +259,17 @@ def test_two_methods_are_compared_seed_by_seed() -> None:
     assert table.rows[0][1][1][0].startswith("−0.0925 [") or table.rows[0][1][1][0].startswith("−0.092 [")
 
 
+def test_seeds_in_which_a_measure_could_be_told_do_not_speak_for_those_in_which_it_could_not() -> None:
+    """A model that never relearns in a seed has no number there, and is no nearer for that."""
+    made = [*rows_of_seeds("reference", [1.0] * 4), *rows_of_seeds("a", [0.9] * 4), *rows_of_seeds("b", [0.8] * 4)]
+    assert len(nearer_to_retraining(results_with(made, 9.0), "", TOW, "a", "b")) == 4
+    untold = made[-1].measures[TOW].model_copy(update={"value": None})
+    last = made[-1].model_copy(update={"measures": {TOW: untold}})
+    assert nearer_to_retraining(results_with([*made[:-1], last], 9.0), "", TOW, "a", "b") == []
+    not_measured = made[-1].model_copy(update={"measures": {}})
+    assert len(nearer_to_retraining(results_with([*made[:-1], not_measured], 9.0), "", TOW, "a", "b")) == 3
+
+
 def test_nothing_is_compared_where_a_measure_has_no_headroom() -> None:
     made = [*rows_of_seeds("reference", [1.0] * 3), *rows_of_seeds("a", [0.9] * 3), *rows_of_seeds("b", [0.8] * 3)]
     for room in (2.9, None):

@@ -50,25 +50,26 @@ def paired_tables(results: Results, arm: str) -> list[PairedTable]:
 
 
 def nearer_to_retraining(results: Results, arm: str, key: MeasureKey, ours: str, other: str) -> list[float]:
-    """A value for each seed that has both: how far `ours` is from retraining less how far `other` is; below 0: nearer.
+    """A value for each seed in which both were measured: how far `ours` is from retraining less how far `other` is;
+    below 0: nearer. None at all where the measure could not be told of one of them in some seed (a network that never
+    relearns, say): the other seeds would speak for it.
 
     A distance to the reference stands for itself, any other measure for its difference to that of the reference of the
     same seed.
     """
     rows = {(one.method, one.seed): one.measures for one in results.evaluations if one.arm == arm}
 
-    def away(method: str, seed: int) -> float | None:
-        record = rows.get((method, seed), {}).get(key)
-        if record is None or record.value is None:
-            return None
-        if key.family == "distance":
-            return -record.value if record.aim == "high" else record.value
-        reference = rows[REFERENCE, seed].get(key)
-        return None if reference is None or reference.value is None else abs(record.value - reference.value)
-
+    needed = [ours, other] if key.family == "distance" else [ours, other, REFERENCE]
     seeds = sorted(seed for method, seed in rows if method == REFERENCE)
-    both = [(away(ours, seed), away(other, seed)) for seed in seeds]
-    return [mine - theirs for mine, theirs in both if mine is not None and theirs is not None]
+    records = [[one for method in needed if (one := rows.get((method, seed), {}).get(key))] for seed in seeds]
+    measured = [[one.value for one in of_seed] for of_seed in records if len(of_seed) == len(needed)]
+    values = [[value for value in of_seed if value is not None] for of_seed in measured]
+    if values != measured:
+        return []
+    if key.family == "distance":
+        sign = -1 if any(one.aim == "high" for of_seed in records for one in of_seed) else 1
+        return [sign * (mine - theirs) for mine, theirs in values]
+    return [abs(mine - reference) - abs(theirs - reference) for mine, theirs, reference in values]
 
 
 def student(values: Sequence[float]) -> tuple[float, float, float]:
