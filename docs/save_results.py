@@ -28,12 +28,14 @@ from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows
 
 OURS = "out_of_fold"
 LOOKALIKES = "lookalikes"
+FOLLOWING = "out_of_fold, the student's spread, forget 1"
 ATTACK = MeasureKey("membership", "auc", level="photo")
 TOW = MeasureKey("distance", "tow")
 TITLES = {
     "few_people": "Recognition: 15 of 250 people",
     "few_eyes": "Eye centres: a tenth of one group",
     "few_gender": "Gender: 5% of the people",
+    "few_gender_again": "Gender: 5% of the people, other people",
     "few_people_unlearned": "U-LiRA on recognition: 15 of 258 people",
     "few_eyes_unlearned": "U-LiRA on eye centres: a tenth of one group",
     "few_gender_unlearned": "U-LiRA on gender: 5% of the people",
@@ -200,15 +202,16 @@ def searched(results: Results, arm: str) -> Table:
 
 
 def paired(results: Results) -> Table:
-    """`out_of_fold` beside every other method, and our lookalikes beside others' methods, by how far each is from
-    retraining in a column; below 0: nearer."""
+    """`out_of_fold` beside every other method, and our lookalikes and its own variant beside others' methods, by how far
+    each is from retraining in a column; below 0: nearer."""
     arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
     known = [(title, key) for title, key in columns_of(results, arm) if key in made[OURS]]
     others = [one for one in made if one not in (OURS, *RESERVED)]
     pairs = {one: (OURS, one) for one in others}
-    if LOOKALIKES in others:
-        theirs = [one for one in others if not one.startswith((OURS, LOOKALIKES, "upper"))]
-        pairs |= {f"lookalikes beside {one}": (LOOKALIKES, one) for one in theirs}
+    for first, of_ours in ((LOOKALIKES, (OURS, LOOKALIKES, "upper")), (FOLLOWING, (OURS, "upper"))):
+        if first in others:
+            theirs = [one for one in others if not one.startswith(of_ours)]
+            pairs |= {f"{first}, beside {one}": (first, one) for one in theirs}
     return nearer(results, arm, known, pairs, "other method")
 
 
@@ -255,6 +258,8 @@ def main(commit: str, folders: Sequence[Path]) -> None:
             ]
         )
         for ending, about, (head, rows) in made_of:
+            if not rows:
+                continue  # nothing was searched
             name, caption = f"{folder.name}{ending}", f"{TITLES[folder.name]}{about}"
             tables[name] = {"name": name, "caption": caption, **common, "columns": head, "rows": rows}
     earlier = [name for name in TITLES if name not in tables and name in kept]
