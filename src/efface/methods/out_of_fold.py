@@ -26,7 +26,8 @@ answers to held-out faces of the same class; here they are another model's answe
 A fold's model was trained on other people who may be forgotten as well, and its answers may carry a trace of them; it
 must be made again, without them, before it serves a later request. And the student answers the forgotten as its teacher
 does: whoever has the teacher can tell who was forgotten (U-LiRA, docs/results/regimes.md), so it must be guarded as the
-training data is. On gender U-LiRA finds the forgotten without it too, from the procedure alone (one seed).
+training data is. On gender U-LiRA finds the forgotten without it too, from the procedure alone; `spread = "student"` leaves
+less to be found (one seed).
 
 `reference` learns from a retrained model of another seed: no way to forget, but an upper bound for tables, which tells
 a fault of the teaching from one of the targets.
