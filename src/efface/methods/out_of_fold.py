@@ -49,7 +49,7 @@ from efface.data.augment import Augment
 from efface.data.batches import Batch, BatchLoader, derive
 from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
-from efface.distributed import in_parallel
+from efface.distributed import in_parallel, summed
 from efface.errors import InputError
 from efface.methods.distillation import both
 from efface.models.recogniser import Recogniser
@@ -155,11 +155,14 @@ class OwnLevel:
 
     def of(self, standard: Tensor) -> Tensor:
         """(b, c) logits whose mean was 0 and spread 1, with the network's as they are now; one more batch is seen."""
+        faces = next(self.public)
         self.model.eval()
         with torch.no_grad():
-            answers = self.model(next(self.public).images).float()
+            answers = self.model(faces.images)
+            sums = torch.stack([answers.sum(0), answers.square().sum(0)])
+            mean, square = (sums if faces.whole is None else summed(sums)) / (faces.whole or len(answers))
         self.model.train()
-        mean, variance = answers.mean(0), answers.var(0, correction=0).sum()
+        variance = (square - mean.square()).sum().clamp_min(0)
         if self.mean is None or self.variance is None:
             self.mean, self.variance = mean, variance
         else:
