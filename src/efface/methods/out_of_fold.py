@@ -15,8 +15,9 @@ with `spread = "original"` each forgotten person's directions are drawn together
 same public people the original's compactness.
 
 Logits: a student that is held to the original less firmly than to its targets grows less sure of strangers than its
-teachers are, and the forgotten, of whom it is as sure as they, stand out. With `spread = "student"` targets follow the
-student: their mean and spread are, step by step, those of its own answers to public faces.
+teachers are, and the forgotten, of whom it is as sure as they, stand out. On gender `forget = 1` mends that; the default
+of 4 does not. With `spread = "student"` targets follow the student: their mean and spread are, step by step, those of
+its own answers to public faces. Beside `forget = 1` nothing was gained by it.
 
 Nearest in print: datamodel matching (Georgiev et al., arXiv:2410.23232) predicts a retrained model's answers by a
 linear model of which faces were trained on, fitted on many trained models, and fine-tunes to match it; here the
@@ -26,8 +27,8 @@ answers to held-out faces of the same class; here they are another model's answe
 A fold's model was trained on other people who may be forgotten as well, and its answers may carry a trace of them; it
 must be made again, without them, before it serves a later request. And the student answers the forgotten as its teacher
 does: whoever has the teacher can tell who was forgotten (U-LiRA, docs/results/regimes.md), so it must be guarded as the
-training data is. On gender U-LiRA finds the forgotten without it too, from the procedure alone; `spread = "student"` leaves
-less to be found (one seed).
+training data is. On gender U-LiRA finds the forgotten without it too, from the procedure alone; `forget = 1` or `spread =
+"student"` leaves less to be found (one seed).
 
 `reference` learns from a retrained model of another seed: no way to forget, but an upper bound for tables, which tells
 a fault of the teaching from one of the targets.
