@@ -15,7 +15,7 @@ from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
 from efface.methods import METHODS
 from efface.methods.out_of_fold import (
-    OwnLevel,
+    RunningStatistics,
     calibrated,
     lengths,
     log_length_error,
@@ -103,11 +103,11 @@ def test_logits_can_follow_the_level_that_the_student_has_on_public_faces() -> N
     data, student = data_of(faces), Answer(wide)
     loader = BatchLoader(CPU, 0)
     standard = targets_of(nn.Identity(), teachers, TASKS["classes"], data, loader, "student")
-    level = OwnLevel(student, loader.endless(faces, batch=len(faces)))
-    assert np.allclose(level.of(torch.from_numpy(standard)), loader.outputs(student, faces), atol=1e-4)
-    before = level.of(torch.zeros(1, 2))
+    statistics = RunningStatistics(student, loader.endless(faces, batch=len(faces)))
+    assert np.allclose(statistics.applied_to(torch.from_numpy(standard)), loader.outputs(student, faces), atol=1e-4)
+    before = statistics.applied_to(torch.zeros(1, 2))
     student.of = lambda images: wide(images) + 10
-    assert torch.allclose(level.of(torch.zeros(1, 2)), before + 1, atol=1e-4)
+    assert torch.allclose(statistics.applied_to(torch.zeros(1, 2)), before + 1, atol=1e-4)
     assert student.training
 
 

@@ -15,9 +15,9 @@ with `spread = "original"` each forgotten person's directions are drawn together
 same public people the original's compactness.
 
 Logits: a student that is held to the original less firmly than to its targets grows less sure of strangers than its
-teachers are, and the forgotten, of whom it is as sure as they, stand out. On gender `forget = 1` mends that; the default
-of 4 does not. With `spread = "student"` targets follow the student: their mean and spread are, step by step, those of
-its own answers to public faces. Beside `forget = 1` nothing was gained by it.
+teachers are, and the forgotten, of whom it is nearly as sure as they, stand out. On gender `forget = 1` is nearer to
+retraining than the default of 4. With `spread = "student"` targets follow the student: their mean and spread are, step
+by step, those of its own answers to public faces; beside `forget = 1` no gain by it was shown.
 
 Nearest in print: datamodel matching (Georgiev et al., arXiv:2410.23232) predicts a retrained model's answers by a
 linear model of which faces were trained on, fitted on many trained models, and fine-tunes to match it; here the
@@ -27,8 +27,8 @@ answers to held-out faces of the same class; here they are another model's answe
 A fold's model was trained on other people who may be forgotten as well, and its answers may carry a trace of them; it
 must be made again, without them, before it serves a later request. And the student answers the forgotten as its teacher
 does: whoever has the teacher can tell who was forgotten (U-LiRA, docs/results/regimes.md), so it must be guarded as the
-training data is. On gender U-LiRA finds the forgotten without it too, from the procedure alone; `forget = 1` or `spread =
-"student"` leaves less to be found (one seed).
+training data is. On gender U-LiRA finds whom the defaults forgot without it too, from the procedure alone; after
+`forget = 1` or `spread = "student"` it cannot tell the retrained model apart (one seed).
 
 `reference` learns from a retrained model of another seed: no way to forget, but an upper bound for tables, which tells
 a fault of the teaching from one of the targets.
@@ -115,7 +115,9 @@ def out_of_fold(
             "or give teacher = 'public'"
         )
     targets = torch.from_numpy(targets_of(original, teachers, task, data, loader, spread)).to(loader.device)
-    own_level = OwnLevel(model, loader.endless(data.public, batch=batch_retain)) if spread == "student" else None
+    statistics = (
+        RunningStatistics(model, loader.endless(data.public, batch=batch_retain)) if spread == "student" else None
+    )
     optimizer = make_optimizer(optimiser, model, lr or RATES[task.outputs], 0.0)
     scheduler = linear_decay(optimizer, steps)
     forgotten_faces = loader.endless(data.forget, batch=batch_forget)
@@ -132,8 +134,8 @@ def out_of_fold(
         for _ in range(steps):
             forgotten, retained = next(forgotten_faces), next(retained_faces)
             wanted = targets[forgotten.rows]
-            if own_level is not None:
-                wanted = own_level.of(wanted)
+            if statistics is not None:
+                wanted = statistics.applied_to(wanted)
             now, held = both(model, forgotten, retained)
             with torch.no_grad():
                 before = original(retained.images)
@@ -143,10 +145,10 @@ def out_of_fold(
     return model
 
 
-class OwnLevel:
+class RunningStatistics:
     """Mean and spread of a network's logits for public faces while it is taught, averages over its last batches."""
 
-    KEPT = 0.9
+    MOMENTUM = 0.9
     """What an average keeps at each batch."""
 
     def __init__(self, model: nn.Module, public: Iterator[Batch]) -> None:
@@ -154,7 +156,7 @@ class OwnLevel:
         self.mean: Tensor | None = None
         self.variance: Tensor | None = None
 
-    def of(self, standard: Tensor) -> Tensor:
+    def applied_to(self, standard: Tensor) -> Tensor:
         """(b, c) logits whose mean was 0 and spread 1, with the network's as they are now; one more batch is seen."""
         faces = next(self.public)
         self.model.eval()
@@ -167,7 +169,10 @@ class OwnLevel:
         if self.mean is None or self.variance is None:
             self.mean, self.variance = mean, variance
         else:
-            self.mean, self.variance = self.mean.lerp(mean, 1 - self.KEPT), self.variance.lerp(variance, 1 - self.KEPT)
+            self.mean, self.variance = (
+                self.mean.lerp(mean, 1 - self.MOMENTUM),
+                self.variance.lerp(variance, 1 - self.MOMENTUM),
+            )
         return self.mean + self.variance.sqrt() * standard
 
 
