@@ -148,8 +148,8 @@ def out_of_fold(
 class RunningStatistics:
     """Mean and spread of a network's logits for public faces while it is taught, averages over its last batches."""
 
-    MOMENTUM = 0.9
-    """What an average keeps at each batch."""
+    MOMENTUM = 0.1
+    """Share of a new batch in an average, as batch normalisation has it."""
 
     def __init__(self, model: nn.Module, public: Iterator[Batch]) -> None:
         self.model, self.public = model, public
@@ -169,10 +169,8 @@ class RunningStatistics:
         if self.mean is None or self.variance is None:
             self.mean, self.variance = mean, variance
         else:
-            self.mean, self.variance = (
-                self.mean.lerp(mean, 1 - self.MOMENTUM),
-                self.variance.lerp(variance, 1 - self.MOMENTUM),
-            )
+            self.mean = self.mean.lerp(mean, self.MOMENTUM)
+            self.variance = self.variance.lerp(variance, self.MOMENTUM)
         return self.mean + self.variance.sqrt() * standard
 
 
