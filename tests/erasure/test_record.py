@@ -138,6 +138,14 @@ def test_a_name_of_a_person_is_found_however_it_is_written() -> None:
     check_no_name(record, ["Smit", "2", "", "Ann Smithers"])
 
 
+@pytest.mark.parametrize("where", ["/faces/García_José", "/faces/Garci\u0301a_Jose\u0301", "/faces/garcia-jose"])
+@pytest.mark.parametrize("name", ["García José", "Garci\u0301a Jose\u0301"])
+def test_a_name_of_a_person_is_found_however_its_accents_are(where: str, name: str) -> None:
+    """As macOS writes names of folders, as others do, and as whoever leaves accents out does."""
+    record = record_of(deletions=[Deletion(store="photos", where=where, state="nothing found")])
+    assert "deletions[0].where names a person" in refusal(check_no_name, record, [name])
+
+
 def test_a_subject_is_an_hmac_under_a_key_of_its_own(tmp_path: Path) -> None:
     """The same under the same key, another under another, and the key is its owner's alone."""
     key = tmp_path / "keys" / "request.key"

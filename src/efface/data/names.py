@@ -40,6 +40,20 @@ def normalised(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: column for name, column in changed.items() if not column.equals(table[name])})
 
 
+def words_of(text: str, *, accents: bool = True) -> list[str]:
+    """The words of a text as names are looked for in it: without capitals and what stands between words, however an
+    accent is encoded; accents=False: without them too, as file names often are.
+
+    >>> words_of("/faces/GARCÍA-José/"), words_of("jose_garci\u0301a", accents=False)
+    (['faces', 'garcía', 'josé'], ['jose', 'garcia'])
+    """
+    known = normal(text)
+    if not accents:
+        parts = unicodedata.normalize("NFKD", known)
+        known = "".join(c for c in parts if unicodedata.category(c) != "Mn")
+    return re.findall(r"[^\W_]+", known.casefold())
+
+
 def among(known: Collection[str]) -> Callable[[str], str | None]:
     """What finds a name among those known: itself or, where it is not there, the first that is spelt another way."""
     names: dict[str, str] = {}
@@ -55,7 +69,7 @@ def spelt_alike(names: Collection[str]) -> list[list[str]]:
     groups: defaultdict[str, set[str]] = defaultdict(set)
     for name in set(names):
         number = re.fullmatch(r"(-?[0-9]{1,99})(\.0*)?", name)
-        words = re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+        words = " ".join(words_of(unicodedata.normalize("NFKC", name)))
         groups[str(int(number[1])) if number else words or name].add(name)
     return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 

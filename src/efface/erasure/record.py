@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from efface.data.names import words_of
 from efface.errors import InputError, refusing
 from efface.files import create_private, read_bytes
 from efface.results import Environment, VerdictWord
@@ -454,8 +455,8 @@ def subject_hmac(name: str, key: Path) -> str:
 
 
 def check_no_name(record: Record, names: Collection[str]) -> None:
-    """Raise InputError where one of these names of people stands in what a record says of files and places; case and
-    punctuation aside, and names without a letter passed over."""
+    """Raise InputError where one of these names of people stands in what a record says of files and places; capitals,
+    accents and punctuation aside, and names without a letter passed over."""
     said = {
         "model_before.name": record.model_before.name,
         "model_after.name": record.model_after.name if record.model_after else "",
@@ -470,5 +471,4 @@ def check_no_name(record: Record, names: Collection[str]) -> None:
 
 
 def _words(text: str) -> str:
-    words = re.sub(r"[\W_]+", " ", text.casefold()).strip()
-    return f" {words} "
+    return f" {' '.join(words_of(text, accents=False))} "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from efface.data.names import normal
+from efface.data.names import words_of
 from efface.erasure.record import subject_hmac
 from efface.errors import InputError, refusing
 from efface.files import create_private, read_text, write_bytes
@@ -33,7 +32,6 @@ WAIT = 60
 """Seconds to wait for another process."""
 START = "0" * 64
 """What the first event follows."""
-WORD = re.compile(r"[^\W_]+")
 LONGEST_NAME = 8
 """Words of a name."""
 TABLE = """
@@ -209,7 +207,7 @@ class Ledger:
         if not key.exists():
             return
         for field, line in event.model_dump(exclude={"case", "kind", "subjects"}).items():
-            words = WORD.findall(line.casefold()) if isinstance(line, str) else []
+            words = words_of(line) if isinstance(line, str) else []
             spans = {
                 " ".join(words[i : i + length]) for i in range(len(words)) for length in range(1, LONGEST_NAME + 1)
             }
@@ -258,7 +256,7 @@ class Ledger:
 
 def compared(name: str) -> str:
     """A name as its HMAC is of it: its words without capitals and marks; InputError for a name without any."""
-    words = WORD.findall(normal(name).casefold())
+    words = words_of(name)
     if not 0 < len(words) <= LONGEST_NAME:
         raise InputError(f"a name has one to {LONGEST_NAME} words of letters or digits; given {len(words)}")
     return " ".join(words)
