@@ -59,7 +59,7 @@ recognition: setup
 ablation: setup
 	$(BIN)/efface run plans/cure_ablation.toml --out runs/cure_ablation
 
-# PIU-FR and the whole family of baselines on ages, on the real faces in ../shared (an hour or more on 2 cores).
+# PIU-FR and the whole family of baselines on ages, on the real faces in ../shared (about two hours on 2 cores).
 attributes: setup
 	$(BIN)/efface run plans/attributes.toml --out runs/attributes
 
