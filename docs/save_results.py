@@ -28,8 +28,6 @@ from saving import ROOT, Columns, Table, commit_and_runs, machine_of, model_rows
 
 OURS = "out_of_fold"
 LOOKALIKES = "lookalikes"
-VARIANTS = ("out_of_fold, forget 1", "out_of_fold, the student's spread, forget 1")
-"""Of ours, compared with others' methods as it is."""
 ATTACK = MeasureKey("membership", "auc", level="photo")
 TOW = MeasureKey("distance", "tow")
 TITLES = {
@@ -204,16 +202,15 @@ def searched(results: Results, arm: str) -> Table:
 
 
 def paired(results: Results) -> Table:
-    """`out_of_fold` beside every other method, and our lookalikes and its own variants beside others' methods, by how
-    far each is from retraining in a column; below 0: nearer."""
+    """`out_of_fold` beside every other method, and our lookalikes beside others' methods, by how far each is from
+    retraining in a column; below 0: nearer."""
     arm, made = results.requests[0].arm, {one.method: one.measures for one in results.evaluations}
     known = [(title, key) for title, key in columns_of(results, arm) if key in made[OURS]]
     others = [one for one in made if one not in (OURS, *RESERVED)]
     pairs = {one: (OURS, one) for one in others}
-    for first in (LOOKALIKES, *VARIANTS):
-        if first in others:
-            theirs = [one for one in others if not one.startswith((OURS, "upper", first))]
-            pairs |= {f"{first}, beside {one}": (first, one) for one in theirs}
+    if LOOKALIKES in others:
+        theirs = [one for one in others if not one.startswith((OURS, "upper", LOOKALIKES))]
+        pairs |= {f"{LOOKALIKES}, beside {one}": (LOOKALIKES, one) for one in theirs}
     return nearer(results, arm, known, pairs, "other method")
 
 

@@ -15,7 +15,7 @@ from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
 from efface.methods import METHODS
 from efface.methods.out_of_fold import (
-    RunningStatistics,
+    WEIGHTS,
     calibrated,
     lengths,
     log_length_error,
@@ -89,46 +89,22 @@ def test_points_and_logits_are_the_mean_of_all_who_never_met_the_person() -> Non
     assert np.allclose(found, [wanted[person] for person in faces.identities])
 
 
-def test_logits_can_follow_the_level_that_the_student_has_on_public_faces() -> None:
-    faces = faces_of({"A": 20}, shape=(1, 2, 2))
-    half = set(faces.identities[:20])
-
-    def wide(images: Tensor) -> Tensor:
-        return 5 * images.flatten(1)[:, :2] + torch.tensor([0.5, -1.0])
-
-    def timid(shift: float) -> Callable[[Tensor], Tensor]:
-        return lambda images: images.flatten(1)[:, :2] + shift
-
-    teachers = [knows(half, timid(2.0)), knows(set(faces.identities) - half, timid(-3.0)), knows(set(), timid(1.0))]
-    data, student = data_of(faces), Answer(wide)
-    loader = BatchLoader(CPU, 0)
-    standard = targets_of(nn.Identity(), teachers, TASKS["classes"], data, loader, "student")
-    statistics = RunningStatistics(student, loader.endless(faces, batch=len(faces)))
-    assert np.allclose(statistics.applied_to(torch.from_numpy(standard)), loader.outputs(student, faces), atol=1e-4)
-    before = statistics.applied_to(torch.zeros(1, 2))
-    student.of = lambda images: wide(images) + 10
-    assert torch.allclose(statistics.applied_to(torch.zeros(1, 2)), before + 1, atol=1e-4)
-    assert student.training
-
-
-@pytest.mark.parametrize(("task", "spread"), [("recognition", "student"), ("eyes", "student"), ("classes", "original")])
-def test_a_spread_of_other_answers_is_refused(task: str, spread: str) -> None:
+@pytest.mark.parametrize("task", ["eyes", "classes"])
+def test_a_spread_is_of_embeddings_alone(task: str) -> None:
     splits, original = tiny_problem(TASKS[task])
     data = with_teachers(splits, original, TASKS[task])
-    message = refusal(out_of_fold, original, TASKS[task], data, BatchLoader(CPU, 0), spread=spread)
-    assert f"'{spread}' is not of" in message
+    message = refusal(out_of_fold, original, TASKS[task], data, BatchLoader(CPU, 0), spread="original")
+    assert "spread = 'original' is of embeddings" in message
 
 
-def test_following_the_student_needs_public_faces() -> None:
-    task = TASKS["classes"]
-    splits, original = tiny_problem(task)
-    data = with_teachers(splits, original, task)
-    with deterministic_torch(CPU, 1, 1):
-        taught = out_of_fold(copy.deepcopy(original), task, data, BatchLoader(CPU, 0), spread="student", steps=3)
-    assert all(value.isfinite().all() for value in taught.state_dict().values())
-    nobody = replace(data, public=splits.public[np.zeros(0, int)])
-    message = refusal(out_of_fold, original, task, nobody, BatchLoader(CPU, 0), spread="student")
-    assert "split.public" in message
+@pytest.mark.parametrize("task", TASKS)
+def test_the_forgotten_weigh_what_is_given_and_what_suits_the_answers_otherwise(task: str) -> None:
+    splits, original = tiny_problem(TASKS[task])
+    data = with_teachers(splits, original, TASKS[task])
+    usual = WEIGHTS[TASKS[task].outputs]
+    made = [weights_after(data, original, task, forget=one) for one in (None, usual, 2 * usual)]
+    same = [all(torch.equal(one, made[0][name]) for name, one in other.items()) for other in made[1:]]
+    assert same == [True, False]
 
 
 def test_embeddings_are_of_one_model_turned_into_the_space_of_the_original() -> None:
@@ -188,10 +164,10 @@ def test_who_was_met_by_every_model_is_refused_and_so_are_no_models_and_nobody_t
     assert "split.public" in message
 
 
-def weights_after(data: MethodData, original: nn.Module, **settings: object) -> dict[str, Tensor]:
+def weights_after(data: MethodData, original: nn.Module, task: str, **settings: object) -> dict[str, Tensor]:
     with deterministic_torch(CPU, 1, 1):
         model = METHODS["out_of_fold"](
-            copy.deepcopy(original), TASKS["recognition"], data, BatchLoader(CPU, 1), steps=3, **settings
+            copy.deepcopy(original), TASKS[task], data, BatchLoader(CPU, 1), steps=3, **settings
         )
     return model.state_dict()
 
@@ -206,7 +182,7 @@ def test_labels_and_groups_are_never_looked_at() -> None:
     hidden = replace(
         data, forget=unlabelled(data.forget), retain=unlabelled(data.retain), public=unlabelled(data.public)
     )
-    one, other = weights_after(data, original), weights_after(hidden, original)
+    one, other = (weights_after(each, original, "recognition") for each in (data, hidden))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 

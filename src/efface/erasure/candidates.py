@@ -25,7 +25,7 @@ from efface.erasure.criteria import Verdict
 from efface.erasure.photos import RequestPhotos
 from efface.erasure.request import Goal
 from efface.methods import METHODS
-from efface.methods.out_of_fold import RATES
+from efface.methods.out_of_fold import RATES, WEIGHTS
 from efface.models.precision import in_precision
 from efface.settings import Precision, validated
 from efface.tasks import Task
@@ -106,8 +106,8 @@ def candidates_for(task: Task, goal: Goal, steps: int, data: MethodData, closed_
                 "out_of_fold",
                 {"lr": lr, "steps": steps, "forget": weight, **batches},
             )
-            for times, weight in ((1.0, 4.0), (2.0, 8.0), (0.25, 4.0), (0.5, 1.0))
-            for lr in [times * RATES[task.outputs]]
+            for faster, heavier in ((1.0, 1.0), (2.0, 2.0), (0.25, 1.0), (0.5, 0.25))
+            for lr, weight in [(faster * RATES[task.outputs], heavier * WEIGHTS[task.outputs])]
         ]
     erased = [
         Candidate(f"leace, strength {strength:g}", "leace", {"strength": strength}) for strength in (0.8, 0.9, 0.7, 1.0)

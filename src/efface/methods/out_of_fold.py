@@ -14,10 +14,9 @@ on. Where the original is much the stronger network, its strangers' photos lie c
 with `spread = "original"` each forgotten person's directions are drawn together, or apart, by the factor that gives the
 same public people the original's compactness.
 
-Logits: a student that is held to the original less firmly than to its targets grows less sure of strangers than its
-teachers are, and the forgotten, of whom it is nearly as sure as they, stand out. On gender `forget = 1` is nearer to
-retraining than the default of 4. With `spread = "student"` targets follow the student: their mean and spread are, step
-by step, those of its own answers to public faces; beside `forget = 1` no gain by it was shown.
+Logits: the forgotten weigh as much as the retained, where coordinates and embeddings have 4 times as much. A student
+that is held to the original less firmly than to its targets grows less sure of strangers than its teachers are, and the
+forgotten, of whom it is nearly as sure as they, stand out.
 
 Nearest in print: datamodel matching (Georgiev et al., arXiv:2410.23232) predicts a retrained model's answers by a
 linear model of which faces were trained on, fitted on many trained models, and fine-tunes to match it; here the
@@ -27,8 +26,7 @@ answers to held-out faces of the same class; here they are another model's answe
 A fold's model was trained on other people who may be forgotten as well, and its answers may carry a trace of them; it
 must be made again, without them, before it serves a later request. And the student answers the forgotten as its teacher
 does: whoever has the teacher can tell who was forgotten (U-LiRA, docs/results/regimes.md), so it must be guarded as the
-training data is. On gender U-LiRA finds whom the defaults forgot without it too, from the procedure alone; after
-`forget = 1` or `spread = "student"` it cannot tell the retrained model apart (one seed).
+training data is.
 
 `reference` learns from a retrained model of another seed: no way to forget, but an upper bound for tables, which tells
 a fault of the teaching from one of the targets.
@@ -37,7 +35,7 @@ a fault of the teaching from one of the targets.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -50,7 +48,7 @@ from efface.data.augment import Augment
 from efface.data.batches import Batch, BatchLoader, derive
 from efface.data.faces import Array, Faces, MethodData, TeacherModel
 from efface.data.vectors import units
-from efface.distributed import in_parallel, summed
+from efface.distributed import in_parallel
 from efface.errors import InputError
 from efface.methods.distillation import both
 from efface.models.recogniser import Recogniser
@@ -60,9 +58,8 @@ from efface.tasks import Task
 from efface.training.train import Optimiser, linear_decay, make_optimizer, train, training_step
 
 RATES = {"points": 1e-3, "logits": 5e-3, "embeddings": 8e-3}
-"""Learning rates by what a network answers with, where none is given."""
-SPREADS = {"points": ("teacher",), "logits": ("teacher", "student"), "embeddings": ("teacher", "original")}
-"""Whose spread targets can have, by what a network answers with."""
+WEIGHTS = {"points": 4.0, "logits": 1.0, "embeddings": 4.0}
+"""Learning rates, and weights of the forgotten, by what a network answers with, where none is given."""
 
 
 def out_of_fold(
@@ -74,9 +71,9 @@ def out_of_fold(
     teacher: Literal["folds", "public", "reference"] = "folds",
     lr: Positive | None = None,
     steps: Count = 160,
-    forget: Positive = 4.0,
+    forget: Positive | None = None,
     length: Strength = 1.0,
-    spread: Literal["teacher", "original", "student"] = "teacher",
+    spread: Literal["teacher", "original"] = "teacher",
     hold: Literal["original", "start"] = "original",
     batch_forget: Count = 32,
     batch_retain: Count = 64,
@@ -87,20 +84,21 @@ def out_of_fold(
     public_optimiser: Optimiser = "sgd",
 ) -> nn.Module:
     """Answer the forgotten as models do that never met them, and the retained as before. Needs: both, without labels;
-    models of folds (`[folds]`); for embeddings, and for `spread`, public faces.
+    models of folds (`[folds]`); for embeddings public faces as well.
 
     teacher: the models of folds; or one trained here on the public faces and their labels, where no training data
-    is left; or a reference of another seed, as an upper bound. forget: weight of the forgotten. length: weight of
-    an embedding's log length beside its direction. spread: how far apart targets lie, as the teacher's answers do; for
-    embeddings "original": as compact as the original's on people the teacher never met; for logits "student": as the
-    student's own to public faces. hold: whose answers the retained are held to, and in whose space
-    targets are: the original's, or those that the model has before the first step, where another method changed it.
-    augment: how the retained pictures are changed at random; the original answers what is shown, so that it is held
-    in more places than there are photos.
+    is left; or a reference of another seed, as an upper bound. lr, forget: the learning rate and the weight of the
+    forgotten, by default as in `RATES` and `WEIGHTS`. length: weight of an embedding's log length beside its direction.
+    spread: how far apart an embedding's targets lie, as the teacher's answers do or, "original": as compact as the
+    original's on people the teacher never met. hold: whose answers the retained are held to, and in whose space targets
+    are: the original's, or those that the model has before the first step, where another method changed it. augment:
+    how the retained pictures are changed at random; the original answers what is shown, so that it is held in more
+    places than there are photos.
     """
-    if spread not in SPREADS[task.outputs]:
-        known = " or ".join(f"'{one}'" for one in SPREADS[task.outputs])
-        raise InputError(f"spread = '{spread}' is not of {task.outputs}: give {known}")
+    if spread != "teacher" and task.outputs != "embeddings":
+        raise InputError(
+            f"spread = '{spread}' is of embeddings, and this network answers with {task.outputs}: leave it out"
+        )
     held_to = model if hold == "start" or data.original is None else data.original
     original = copy.deepcopy(held_to).requires_grad_(False).eval()
     teachers = data.teachers
@@ -115,9 +113,7 @@ def out_of_fold(
             "or give teacher = 'public'"
         )
     targets = torch.from_numpy(targets_of(original, teachers, task, data, loader, spread)).to(loader.device)
-    statistics = (
-        RunningStatistics(model, loader.endless(data.public, batch=batch_retain)) if spread == "student" else None
-    )
+    weight = forget or WEIGHTS[task.outputs]
     optimizer = make_optimizer(optimiser, model, lr or RATES[task.outputs], 0.0)
     scheduler = linear_decay(optimizer, steps)
     forgotten_faces = loader.endless(data.forget, batch=batch_forget)
@@ -133,45 +129,13 @@ def out_of_fold(
     with in_parallel(model):
         for _ in range(steps):
             forgotten, retained = next(forgotten_faces), next(retained_faces)
-            wanted = targets[forgotten.rows]
-            if statistics is not None:
-                wanted = statistics.applied_to(wanted)
             now, held = both(model, forgotten, retained)
             with torch.no_grad():
                 before = original(retained.images)
-            loss = forget * apart(forgotten, now, wanted) + apart(retained, held, before)
+            loss = weight * apart(forgotten, now, targets[forgotten.rows]) + apart(retained, held, before)
             training_step(optimizer, loss)
             scheduler.step()
     return model
-
-
-class RunningStatistics:
-    """Mean and spread of a network's logits for public faces while it is taught, averages over its last batches."""
-
-    MOMENTUM = 0.1
-    """Share of a new batch in an average, as batch normalisation has it."""
-
-    def __init__(self, model: nn.Module, public: Iterator[Batch]) -> None:
-        self.model, self.public = model, public
-        self.mean: Tensor | None = None
-        self.variance: Tensor | None = None
-
-    def applied_to(self, standard: Tensor) -> Tensor:
-        """(b, c) logits whose mean was 0 and spread 1, with the network's as they are now; one more batch is seen."""
-        faces = next(self.public)
-        self.model.eval()
-        with torch.no_grad():
-            answers = self.model(faces.images)
-            sums = torch.stack([answers.sum(0), answers.square().sum(0)])
-            mean, square = (sums if faces.whole is None else summed(sums)) / (faces.whole or len(answers))
-        self.model.train()
-        variance = (square - mean.square()).sum().clamp_min(0)
-        if self.mean is None or self.variance is None:
-            self.mean, self.variance = mean, variance
-        else:
-            self.mean = self.mean.lerp(mean, self.MOMENTUM)
-            self.variance = self.variance.lerp(variance, self.MOMENTUM)
-        return self.mean + self.variance.sqrt() * standard
 
 
 def log_length_error(outputs: Tensor, others: Tensor) -> Tensor:
@@ -199,10 +163,7 @@ def targets_of(
         raise InputError(f"every model that out_of_fold could learn from was trained on '{who}': none can answer")
     if task.outputs == "embeddings":
         return embeddings_of(original, teachers, never_met, data, loader, spread)
-    answers = mean_answers(teachers, never_met, data.forget, loader)
-    if spread == "student":
-        return standardised(answers, teachers, never_met, data.public, loader)
-    return answers
+    return mean_answers(teachers, never_met, data.forget, loader)
 
 
 def mean_answers(
@@ -219,28 +180,6 @@ def mean_answers(
     assert total is not None
     mean: NDArray[np.float32] = total / asked.sum(0, dtype=np.float32).reshape(-1, *[1] * (total.ndim - 1))
     return mean
-
-
-def standardised(
-    logits: NDArray[np.float32],
-    teachers: Sequence[TeacherModel],
-    asked: NDArray[np.bool_],
-    public: Faces,
-    loader: BatchLoader,
-) -> NDArray[np.float32]:
-    """(n, c) mean logits, less the mean of the same teachers' on public faces, by how far these lie apart.
-
-    asked: (teachers, n). Raises InputError without public faces.
-    """
-    if not len(public):
-        raise InputError("spread = 'student' is measured on public faces, and there are none: set split.public")
-    on_public = [np.asarray(loader.outputs(one.load(), public)) for one in teachers]
-    found = np.zeros_like(logits)
-    for who in np.unique(asked, axis=1).T:
-        rows = (asked == who[:, None]).all(0)
-        mean = np.mean([answers for answers, one in zip(on_public, who, strict=True) if one], axis=0)
-        found[rows] = (logits[rows] - mean.mean(0)) / np.sqrt(max(mean.var(0).sum(), 1e-12))
-    return found
 
 
 def embeddings_of(
