@@ -331,15 +331,27 @@ def two_answers(_shape: tuple[int, int, int]) -> nn.Module:
     return Twice()
 
 
-def without_shape() -> nn.Module:
+def by_itself(dimensions: int = 768) -> nn.Module:
     """One that is not called with a shape."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, dimensions))
+
+
+def of_two(_one: int, _other: int) -> nn.Module:
+    """One that wants more than a shape."""
     return nn.Flatten()
 
 
-def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
-    model = built("own_backbone", (3, 16, 16), 5, factory="test_recognition_models:flat", dimensions=8)
+def broken(_shape: tuple[int, int, int]) -> nn.Module:
+    """One that fails by itself."""
+    raise OSError("no weights here\nand more lines")
+
+
+@pytest.mark.parametrize(("factory", "dimensions"), [("flat", 8), ("by_itself", 768)])
+def test_a_backbone_of_ones_own_is_named_by_module_and_function(factory: str, dimensions: int) -> None:
+    given = {"factory": f"test_recognition_models:{factory}", "dimensions": dimensions}
+    model = built("own_backbone", (3, 16, 16), 5, **given)
     assert isinstance(model, Recogniser)
-    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, 8)
+    assert model(torch.zeros(2, 3, 16, 16)).shape == (2, dimensions)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +362,8 @@ def test_a_backbone_of_ones_own_is_named_by_module_and_function() -> None:
         ("test_recognition_models:nothing", "cannot be used"),
         ("flat", "module:function"),
         ("os:sep", "cannot be called with the shape (3, 16, 16)"),
-        ("test_recognition_models:without_shape", "cannot be called with the shape (3, 16, 16)"),
+        ("test_recognition_models:of_two", "cannot be called with the shape (3, 16, 16)"),
+        ("test_recognition_models:broken", "nor without: no weights here"),
         ("test_recognition_models:of_vectors", "cannot embed images of shape (3, 16, 16)"),
         ("test_recognition_models:two_answers", "answers with a tuple: expected embeddings (2, 512)"),
         ("math:prod", "cannot be used"),

@@ -3,7 +3,6 @@ left in the file, or by the names and shapes of its weights."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ from torch import Tensor, nn
 
 from efface.errors import InputError, refusing
 from efface.models import MODELS
+from efface.models.factory import first_line, network_made_by, untrained_answer
 from efface.models.iresnet import BLOCKS
 from efface.models.load import COUNTER, LARGEST_SIDE, read_record, state_dicts, unwrapped
-from efface.models.recogniser import Recogniser, first_line, own_backbone, untrained_answer
+from efface.models.recogniser import Recogniser, own_backbone
 from efface.settings import validated
-from efface.user_code import function_named
 
 GIVE_ARCH = "name what makes its network, if you trust it: --arch module:function"
 
@@ -44,7 +43,7 @@ def network_of(path: Path, arch: str | None, shape: tuple[int, int, int]) -> nn.
     without a default, or one called `shape`, else with nothing. Raises InputError for a network that cannot answer.
     """
     if arch is not None:
-        network = _made(arch, shape)
+        network = network_made_by(arch, "--arch", shape)
         who = f"--arch '{arch}' gives a network that"
     else:
         found = architecture(path)
@@ -61,24 +60,6 @@ def network_of(path: Path, arch: str | None, shape: tuple[int, int, int]) -> nn.
         raise InputError(f"{who} answers with {given} to two images: expected a tensor with a row for each")
     return network
 
-
-def _made(arch: str, shape: tuple[int, int, int]) -> nn.Module:
-    function = function_named(arch, "--arch")
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-        needed = [one for one in parameters if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, _EITHER)]
-        named = bool(parameters) and parameters[0].name == "shape"
-        network: object = function(shape) if needed or named else function()
-    except Exception as error:
-        raise InputError(
-            f"--arch '{arch}' cannot be called with the shape {shape} of an image, nor without: {first_line(error)}"
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise InputError(f"--arch '{arch}' gives {type(network).__name__}: expected a torch.nn.Module")
-    return network
-
-
-_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -21,8 +21,9 @@ from efface.erasure.contract import InputContract, as_face
 from efface.erasure.opened import open_model
 from efface.errors import InputError
 from efface.files import sha256_of
+from efface.models.factory import untrained_answer
 from efface.models.load import outputs_of, read_record, recorded_network
-from efface.models.recogniser import Recogniser, untrained_answer
+from efface.models.recogniser import Recogniser
 from efface.preparation.detect import Detector
 from efface.quality.network import inputs_of
 

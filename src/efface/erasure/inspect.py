@@ -29,7 +29,7 @@ from efface.erasure.contract_check import (
 from efface.errors import InputError, one_line, refusing
 from efface.files import read_text, write_text
 from efface.measures.bootstrap import Measure
-from efface.models.recogniser import untrained_answer
+from efface.models.factory import untrained_answer
 from efface.progress import Say
 from efface.training.environment import device_named
 

@@ -13,7 +13,7 @@ from efface.erasure.contract import ContractedNetwork, InputContract
 from efface.erasure.inspect import contract_of, read_contract
 from efface.errors import InputError
 from efface.files import sha256_of
-from efface.models.recogniser import untrained_answer
+from efface.models.factory import untrained_answer
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ from efface.erasure.request import ErasureRequest
 from efface.errors import InputError
 from efface.files import sha256_of, write_bytes
 from efface.models import MODELS
+from efface.models.factory import untrained_answer
 from efface.models.load import load_weights
 from efface.models.precision import computing_in
-from efface.models.recogniser import iresnet, untrained_answer
+from efface.models.recogniser import iresnet
 from efface.progress import Say
 from efface.settings import Precision
 from efface.tasks import TASKS

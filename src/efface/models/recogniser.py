@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from efface.errors import InputError
+from efface.models.factory import first_line, network_made_by, untrained_answer
 from efface.models.heads import Head, HeadName, make_head
 from efface.models.iresnet import IResNet
 from efface.models.mobilefacenet import MobileFaceNet
 from efface.settings import Count, Positive, Share, Strength
-from efface.user_code import function_named
 
 
 class Recogniser(nn.Module):
@@ -70,18 +69,11 @@ def own_backbone(
     margin: Strength | None = None,
     scale: Positive = 64.0,
 ) -> Recogniser:
-    """A backbone of yours: `factory` = "module:function", called with the shape (c, h, w) of one image."""
-    try:
-        backbone = function_named(factory)(shape)
-    except TypeError as error:
-        raise InputError(
-            f"model.factory '{factory}' cannot be called with the shape {shape} of an image: {first_line(error)}"
-        ) from error
-    if not isinstance(backbone, nn.Module):
-        raise InputError(f"model.factory '{factory}' gives {type(backbone).__name__}: expected a torch.nn.Module")
+    """A backbone of yours: `factory` = "module:function", called with an image's shape (c, h, w) if it takes one."""
+    backbone = network_made_by(factory, "model.factory", shape)
     try:
         answer = untrained_answer(backbone, shape)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise InputError(
             f"model.factory '{factory}' gives a network that cannot embed images of shape {shape}: {first_line(error)}"
         ) from error
@@ -96,17 +88,3 @@ def own_backbone(
             f"(2, {dimensions}); set model.dimensions to the width of its embeddings"
         )
     return Recogniser(backbone, make_head(head, classes, dimensions, margin, scale))
-
-
-def untrained_answer(backbone: nn.Module, shape: tuple[int, int, int]) -> object:
-    """What a network answers to two black images in evaluation mode; its own mode is left as it was."""
-    training = backbone.training
-    with torch.no_grad():
-        answer: object = backbone.eval()(torch.zeros(2, *shape))
-    backbone.train(training)
-    return answer
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
