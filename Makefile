@@ -23,8 +23,8 @@ slow: setup
 	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 # How near loops are to the limit, steps to what the processor multiplies, photos and a whole experiment to a notebook's, and
-# scrub to published packages' own, in CPU seconds; what several processes gain (over an hour on two cores that do nothing else; installs
-# the packages).
+# scrub to published packages' own, in CPU seconds; what several processes gain (over an hour on two cores that do nothing
+# else; installs the packages).
 bench: setup
 	$(BIN)/python benchmarks/loops.py
 	$(BIN)/python benchmarks/peak.py

@@ -45,7 +45,7 @@ LIMITS = [
     "channels. All of it in fp32.",
     "One batch of noise again and again: reading photos and measuring are left out, where a notebook takes longer.",
     "A bound, not an aim: normalisation, activations and the optimiser take time that is no multiplication. Algorithms "
-    "with fewer multiplications (Winograd's) would not be held by it; torch trains with none on a CPU.",
+    "with fewer multiplications (Winograd's) would not be held by it; torch trains with none on this CPU.",
 ]
 
 
